@@ -1,0 +1,13 @@
+//! `sealboot policy`.
+
+use clap::Subcommand;
+
+use super::Failure;
+
+/// Stub.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {}
+}

@@ -1,0 +1,279 @@
+//! What can go wrong, under names that never change their meaning.
+//!
+//! Every refusal and every fault of a boot carries a [`FailureCode`]. The loader prints it on the
+//! console (`status=failed code=<CODE>`), `sealboot image verify` prints it at a workstation, and
+//! fleets alert on it; so a code, once released, keeps its meaning for ever, and a new cause gets a
+//! new code. `docs/failure-codes.md` is this table as prose, and a test compares the two.
+//!
+//! An error type that can end a boot implements [`Diagnose`]: it knows its code, and it knows the
+//! remedy in terms of the values at hand. `Display` states the fact alone, never the remedy and
+//! never its own source; [`Report`] prints fact, causes and hint, each once.
+
+use std::error::Error;
+use std::fmt;
+
+/// An error that knows its stable code and what a person should do about it.
+pub trait Diagnose: Error {
+    /// The stable name of this failure.
+    fn code(&self) -> FailureCode;
+
+    /// What to do next, in terms of the values at hand: one or two sentences, no full stop at the end.
+    ///
+    /// The general remedy of the code is right where nothing more exact is known.
+    fn hint(&self) -> String {
+        self.code().remedy().to_owned()
+    }
+}
+
+/// Prints an error as a fact, its causes and a hint, one a line.
+///
+/// The alternate form (`{:#}`) puts fact and causes on one line, joined by colons, without the hint.
+#[derive(Debug)]
+pub struct Report<'a, E: ?Sized>(
+    /// The error to print.
+    pub &'a E,
+);
+
+impl<E: Diagnose + ?Sized> fmt::Display for Report<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        for cause in causes(self.0.source()) {
+            if f.alternate() {
+                write!(f, ": {cause}")?;
+            } else {
+                write!(f, "\n  caused by: {cause}")?;
+            }
+        }
+        if !f.alternate() {
+            write!(f, "\n  hint: {}", self.0.hint())?;
+        }
+        Ok(())
+    }
+}
+
+/// The chain of causes that starts with `first`, without those that only repeat the one before.
+///
+/// Libraries often print their source as part of themselves; printed twice, a chain is harder to read.
+pub fn causes<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut next = first;
+    while let Some(error) = next {
+        let line = error.to_string();
+        if !lines.last().is_some_and(|last| last.ends_with(&line)) {
+            lines.push(line);
+        }
+        next = error.source();
+    }
+    lines
+}
+
+macro_rules! failure_codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal { cause: $cause:literal, remedy: $remedy:literal })*) => {
+        /// The stable name of a way in which a boot, or the check of an image, can fail.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum FailureCode {
+            $(#[doc = $cause] $variant,)*
+        }
+
+        impl FailureCode {
+            /// Every code, in the order of the boot.
+            pub const ALL: &'static [FailureCode] = &[$(FailureCode::$variant,)*];
+
+            /// The code as the console prints it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(FailureCode::$variant => $code,)* }
+            }
+
+            /// What the code means.
+            #[must_use]
+            pub const fn cause(self) -> &'static str {
+                match self { $(FailureCode::$variant => $cause,)* }
+            }
+
+            /// What to do about it, where nothing more exact is known.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(FailureCode::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+failure_codes! {
+    PrepareMount = "PREPARE-MOUNT" {
+        cause: "The loader could not mount /proc, /sys, /dev or its tmpfs, or could not set up its console.",
+        remedy: "use a kernel with devtmpfs, tmpfs, proc and sysfs built in, and give the machine more memory if the cause is ENOMEM"
+    }
+    PrepareClock = "PREPARE-CLOCK" {
+        cause: "The clock stood before the loader's build time and could not be moved forward.",
+        remedy: "set the machine's real-time clock"
+    }
+    PrepareModule = "PREPARE-MODULE" {
+        cause: "A kernel module of the initramfs could not be loaded.",
+        remedy: "build the initramfs with --modules of exactly the kernel that boots it"
+    }
+    ConfigurePolicy = "CONFIGURE-POLICY" {
+        cause: "The baked-in trust policy is missing, or does not parse, or contradicts itself.",
+        remedy: "check the file with `sealboot policy check` and build the initramfs again"
+    }
+    ConfigureHost = "CONFIGURE-HOST" {
+        cause: "No host config was found, or the one found is invalid.",
+        remedy: "check the file with `sealboot host-config check` and build the initramfs again, or give sealboot.mirror=, sealboot.image= and ip= on the kernel command line"
+    }
+    ConfigureCmdline = "CONFIGURE-CMDLINE" {
+        cause: "A setting on the kernel command line is invalid.",
+        remedy: "correct the setting in the boot loader's configuration"
+    }
+    ConfigureTlsRoots = "CONFIGURE-TLS-ROOTS" {
+        cause: "The baked-in TLS roots are missing or hold no usable certificate.",
+        remedy: "build the initramfs with --tls-roots of a PEM file that holds the certificate authority of the mirrors"
+    }
+    ConnectNoLink = "CONNECT-NO-LINK" {
+        cause: "No network interface that fits the host config exists.",
+        remedy: "bake the driver of the network card into the initramfs (--module NAME), or correct network.interface"
+    }
+    ConnectNoCarrier = "CONNECT-NO-CARRIER" {
+        cause: "No network interface has a carrier.",
+        remedy: "check the cable and the switch port"
+    }
+    ConnectDhcp = "CONNECT-DHCP" {
+        cause: "No DHCP server gave this machine a lease in time.",
+        remedy: "check the DHCP server, the VLAN of the switch port and its forwarding delay (spanning tree), or use a static address"
+    }
+    ConnectAddress = "CONNECT-ADDRESS" {
+        cause: "The kernel refused a link, address or route setting.",
+        remedy: "check the addresses in the host config or in the DHCP lease"
+    }
+    FetchAddress = "FETCH-ADDRESS" {
+        cause: "A mirror's name could not be resolved.",
+        remedy: "check the mirror's name and the name servers"
+    }
+    FetchConnect = "FETCH-CONNECT" {
+        cause: "No connection to the mirror could be made.",
+        remedy: "check that the mirror runs, its port, and the route and firewalls between it and this machine"
+    }
+    FetchTlsRoots = "FETCH-TLS-ROOTS" {
+        cause: "The mirror's certificate was issued by an authority that the baked-in TLS roots do not hold.",
+        remedy: "build the initramfs with the --tls-roots of this mirror, or give the mirror a certificate from the baked-in authority"
+    }
+    FetchTlsClock = "FETCH-TLS-CLOCK" {
+        cause: "The mirror's certificate is expired, or not valid yet, by this machine's clock.",
+        remedy: "renew the certificate, or set the machine's real-time clock"
+    }
+    FetchTls = "FETCH-TLS" {
+        cause: "The TLS handshake with the mirror failed.",
+        remedy: "check that the mirror speaks TLS 1.3 and that its certificate names the host in the mirror's URL"
+    }
+    FetchPlainHttp = "FETCH-PLAIN-HTTP" {
+        cause: "A mirror's URL is plain http, which the trust policy does not allow.",
+        remedy: "use an https mirror, or create the policy with --allow-http"
+    }
+    FetchStalled = "FETCH-STALLED" {
+        cause: "The mirror stopped sending in the middle of an answer.",
+        remedy: "check the mirror's load and the network between it and this machine"
+    }
+    FetchStatus = "FETCH-STATUS" {
+        cause: "The mirror answered with an HTTP status that is no success.",
+        remedy: "check that the image was published to this mirror's store and that the mirror's URL ends at the store's root"
+    }
+    FetchAnswer = "FETCH-ANSWER" {
+        cause: "The mirror's answer breaks HTTP or is not the range that was asked for.",
+        remedy: "check the mirror's server software and any proxy before it"
+    }
+    FetchTooLarge = "FETCH-TOO-LARGE" {
+        cause: "The mirror sent more than the signed size or the documented limit allows.",
+        remedy: "check that the mirror's store is an unmodified copy; a manifest envelope may hold at most 4 MiB"
+    }
+    FetchCut = "FETCH-CUT" {
+        cause: "The mirror ended the archive before its signed size was reached.",
+        remedy: "copy the store to the mirror again; blobs are published before the manifests that name them"
+    }
+    ManifestEnvelope = "MANIFEST-ENVELOPE" {
+        cause: "What the mirror serves as manifest is no DSSE envelope.",
+        remedy: "check that images/NAME.json on the mirror is the file that `sealboot image publish` wrote"
+    }
+    ManifestPayloadType = "MANIFEST-PAYLOAD-TYPE" {
+        cause: "The envelope holds another kind of statement than a manifest of this version.",
+        remedy: "publish a manifest made by a version of sealboot that this loader knows, or update the loader"
+    }
+    ManifestThreshold = "MANIFEST-THRESHOLD" {
+        cause: "Fewer distinct trusted keys have validly signed than the trust policy's threshold asks.",
+        remedy: "have the missing signers run `sealboot image sign`, then publish again"
+    }
+    ManifestInvalid = "MANIFEST-INVALID" {
+        cause: "The signed manifest does not parse or contradicts itself.",
+        remedy: "pack the image again with a version of sealboot that matches this loader"
+    }
+    ManifestName = "MANIFEST-NAME" {
+        cause: "The signed manifest is of another image than the host config asks for, or of one that the trust policy does not accept.",
+        remedy: "check `image` in the host config and `images` in the trust policy, and that the mirror's store was not rearranged"
+    }
+    ManifestArch = "MANIFEST-ARCH" {
+        cause: "The image is for another processor architecture.",
+        remedy: "publish an image for this architecture under a name of its own"
+    }
+    ManifestExpired = "MANIFEST-EXPIRED" {
+        cause: "The manifest's expiry has passed by this machine's clock.",
+        remedy: "sign and publish a newer image; if the time above is wrong, set the machine's real-time clock"
+    }
+    ManifestExpiry = "MANIFEST-EXPIRY" {
+        cause: "The manifest has no expiry, or grants itself a longer life than the trust policy allows.",
+        remedy: "pack the image with an --expires that the policy allows"
+    }
+    ManifestFuture = "MANIFEST-FUTURE" {
+        cause: "The manifest was created later than this machine's clock says it is now.",
+        remedy: "set the clock of this machine, or of the machine that packed the image"
+    }
+    ManifestRollback = "MANIFEST-ROLLBACK" {
+        cause: "The image is older than the trust policy's min_version for its name.",
+        remedy: "publish a newer version; a mirror that serves old ones is stale or hostile"
+    }
+    ImageChunk = "IMAGE-CHUNK" {
+        cause: "A chunk of the archive does not have its signed hash.",
+        remedy: "copy the store to the mirror again; if it comes back, the mirror or the path to it alters data"
+    }
+    ImageArchive = "IMAGE-ARCHIVE" {
+        cause: "The archive is not what the manifest describes: another member, order, type or size, or bytes after its end.",
+        remedy: "pack the image again with `sealboot image pack`; its signers signed a broken archive"
+    }
+    ImageFile = "IMAGE-FILE" {
+        cause: "A file in the archive does not have its signed hash.",
+        remedy: "pack the image again with `sealboot image pack`; its signers signed a broken archive"
+    }
+    ImageMemory = "IMAGE-MEMORY" {
+        cause: "The machine's memory does not hold the image.",
+        remedy: "give the machine more memory, or make the image smaller"
+    }
+    LoadUnsupported = "LOAD-UNSUPPORTED" {
+        cause: "The loader's kernel cannot do kexec_file_load.",
+        remedy: "boot the loader with a kernel that has CONFIG_KEXEC_FILE, and without kexec_load_disabled"
+    }
+    LoadRefused = "LOAD-REFUSED" {
+        cause: "The loader's kernel refused the image's kernel.",
+        remedy: "with Secure Boot or kernel lockdown, use a kernel that is signed by a key the loader's kernel trusts"
+    }
+    LoadKernel = "LOAD-KERNEL" {
+        cause: "The image's kernel or command line is nothing that this machine can kexec.",
+        remedy: "pack a bzImage of this architecture with CONFIG_RELOCATABLE, and a shorter command line if it is near 2,047 bytes"
+    }
+    LoadMemory = "LOAD-MEMORY" {
+        cause: "There was not enough memory to place the image's kernel and initrd for kexec.",
+        remedy: "give the machine more memory: kexec holds the initrd twice more for a moment"
+    }
+    HandoverFailed = "HANDOVER-FAILED" {
+        cause: "The loaded kernel was not entered.",
+        remedy: "look at the kernel's own messages above"
+    }
+    LoaderPanic = "LOADER-PANIC" {
+        cause: "The loader itself has a bug.",
+        remedy: "report the message and the console log above it to the project"
+    }
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,254 @@
+//! What an archive holds: the names of its members, their order, and the exact size they make.
+//!
+//! An archive is a ustar of regular files in one order: `boot/vmlinuz`, then `boot/initrd` or
+//! `boot/initrd.0`, `boot/initrd.1`, … , then any files under `meta/`. Nothing else. Because names,
+//! order and sizes are all signed, the length of the unpacked tar is known to the byte before the
+//! first byte arrives, and that length bounds what a decompressor may put out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Invalid;
+
+/// A tar header, and the unit to which every member is padded (POSIX.1-2017, pax, "ustar Interchange Format").
+pub const BLOCK: u64 = 512;
+
+/// The two zero blocks that end a tar.
+pub const END_OF_ARCHIVE: u64 = 2 * BLOCK;
+
+/// The path of a member, relative, in at most the 100 bytes that a ustar name field holds.
+///
+/// Refuses every path that is not one of the few that an archive may hold, so that a member path
+/// joined to a directory never leaves it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberPath(String);
+
+/// What a member is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `boot/vmlinuz`: the kernel.
+    Kernel,
+    /// `boot/initrd`: the only initrd.
+    Initrd,
+    /// `boot/initrd.N`: one of several that are concatenated in order.
+    InitrdPart(usize),
+    /// `meta/…`: travels with the image and is not booted.
+    Meta,
+}
+
+impl MemberPath {
+    /// The path of the kernel.
+    pub const KERNEL: &'static str = "boot/vmlinuz";
+    /// The path of the only initrd.
+    pub const INITRD: &'static str = "boot/initrd";
+
+    /// The path as it stands in the tar header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the member is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.0.as_str() {
+            Self::KERNEL => Role::Kernel,
+            Self::INITRD => Role::Initrd,
+            path => match initrd_part(path) {
+                Some(part) => Role::InitrdPart(part),
+                None => Role::Meta,
+            },
+        }
+    }
+}
+
+/// The number in `boot/initrd.N`, where it is written without leading zeros.
+fn initrd_part(path: &str) -> Option<usize> {
+    let digits = path.strip_prefix(MemberPath::INITRD)?.strip_prefix('.')?;
+    let part: usize = digits.parse().ok()?;
+    (part.to_string() == digits).then_some(part)
+}
+
+fn is_meta(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+    path.strip_prefix("meta/").is_some_and(|rest| {
+        rest.split('/')
+            .all(|name| !name.is_empty() && name != "." && name != ".." && name.bytes().all(plain))
+    })
+}
+
+impl FromStr for MemberPath {
+    type Err = Invalid;
+
+    fn from_str(path: &str) -> Result<Self, Invalid> {
+        let known = path == Self::KERNEL || path == Self::INITRD || initrd_part(path).is_some();
+        if path.len() <= 100 && (known || is_meta(path)) {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "path",
+                path,
+                "boot/vmlinuz, boot/initrd, boot/initrd.N or meta/NAME of at most 100 plain characters",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for MemberPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for MemberPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MemberPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// Checks that members stand in the one order that an archive has, each once.
+///
+/// # Errors
+///
+/// Names the first member that is out of place.
+pub fn check_order<'a>(members: impl Iterator<Item = &'a MemberPath>) -> Result<(), Invalid> {
+    let mut seen: Vec<&MemberPath> = Vec::new();
+    for path in members {
+        let expected = match (seen.len(), path.role()) {
+            (0, Role::Kernel) | (1, Role::Initrd | Role::InitrdPart(0)) => true,
+            (at, Role::InitrdPart(part)) => {
+                part > 0 && at == part + 1 && matches!(seen[at - 1].role(), Role::InitrdPart(_))
+            }
+            (at, Role::Meta) => at >= 2 && !seen.contains(&path),
+            _ => false,
+        };
+        if !expected {
+            return Err(Invalid::new(
+                "files.path",
+                path,
+                "in its place: boot/vmlinuz, then boot/initrd or boot/initrd.0, .1, …, then files under meta/, each once",
+            ));
+        }
+        seen.push(path);
+    }
+    if seen.len() < 2 {
+        return Err(Invalid::new(
+            "files",
+            seen.len(),
+            "at least a kernel and an initrd",
+        ));
+    }
+    Ok(())
+}
+
+/// The length of the plain tar that holds members of these sizes, or `None` past `u64`.
+#[must_use]
+pub fn tar_size(sizes: impl Iterator<Item = u64>) -> Option<u64> {
+    sizes.into_iter().try_fold(END_OF_ARCHIVE, |total, size| {
+        total
+            .checked_add(BLOCK)?
+            .checked_add(size.checked_next_multiple_of(BLOCK)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(paths: &[&str]) -> Result<(), Invalid> {
+        let paths: Vec<MemberPath> = paths.iter().map(|path| path.parse().expect(path)).collect();
+        check_order(paths.iter())
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_archive_is_refused() {
+        for bad in [
+            "",
+            "/boot/vmlinuz",
+            "boot",
+            "boot/",
+            "boot/../vmlinuz",
+            "boot/vmlinuz/",
+            "./boot/vmlinuz",
+            "boot//vmlinuz",
+            "boot/initrd.",
+            "boot/initrd.01",
+            "boot/initrd.-1",
+            "boot/initrd.+1",
+            "boot/initrd.0/x",
+            "boot/other",
+            "meta",
+            "meta/",
+            "meta/..",
+            "meta/../boot/vmlinuz",
+            "meta/a//b",
+            "meta/a/./b",
+            "meta/a b",
+            "meta/a\\b",
+            "meta/a\0",
+            "meta/é",
+            "etc/passwd",
+        ] {
+            assert!(bad.parse::<MemberPath>().is_err(), "{bad:?}");
+        }
+        assert!(
+            format!("meta/{}", "a".repeat(96))
+                .parse::<MemberPath>()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn members_stand_in_one_order() {
+        for good in [
+            &["boot/vmlinuz", "boot/initrd"][..],
+            &["boot/vmlinuz", "boot/initrd.0"],
+            &[
+                "boot/vmlinuz",
+                "boot/initrd.0",
+                "boot/initrd.1",
+                "meta/os-release",
+            ],
+            &["boot/vmlinuz", "boot/initrd", "meta/z", "meta/a/b"],
+        ] {
+            assert_eq!(order(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["boot/vmlinuz"],
+            &["boot/initrd", "boot/vmlinuz"],
+            &["boot/vmlinuz", "boot/vmlinuz"],
+            &["boot/vmlinuz", "meta/a"],
+            &["boot/vmlinuz", "boot/initrd", "boot/initrd"],
+            &["boot/vmlinuz", "boot/initrd", "boot/initrd.1"],
+            &["boot/vmlinuz", "boot/initrd.1"],
+            &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.2"],
+            &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.0"],
+            &["boot/vmlinuz", "boot/initrd.0", "boot/initrd"],
+            &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/a"],
+            &["boot/vmlinuz", "boot/initrd", "meta/a", "boot/initrd.0"],
+        ] {
+            assert!(order(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_tar_is_known_to_the_byte() {
+        assert_eq!(tar_size([].into_iter()), Some(1024));
+        assert_eq!(
+            tar_size([0, 1, 512, 513].into_iter()),
+            Some(1024 + 4 * 512 + 512 + 512 + 1024)
+        );
+        assert_eq!(tar_size([u64::MAX].into_iter()), None);
+    }
+}

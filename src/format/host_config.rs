@@ -1,0 +1,678 @@
+//! The host config: how this machine reaches its image.
+//!
+//! JSON, usually baked in at `/etc/sealboot/host.json`; single settings can be overridden on the
+//! kernel command line in dracut's syntax (dracut.cmdline(7)). Nothing here is trusted for more than
+//! reaching bytes: whatever it names, the image that comes back must satisfy the trust policy.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use reqwest::Url;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Invalid;
+use super::cmdline::Parameters;
+use super::limits::LIMITS;
+use super::manifest::ImageName;
+use crate::failure::{Diagnose, FailureCode};
+
+/// How this machine reaches its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// The image that this machine boots.
+    pub image: ImageName,
+    /// Where the same store can be read, in order of preference.
+    pub mirrors: Vec<MirrorUrl>,
+    /// How the machine gets its address.
+    pub network: Network,
+}
+
+/// How the machine gets its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Network {
+    /// By DHCPv4.
+    Dhcp {
+        /// The interface's name; without it, the first one that gets a lease.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// Name servers to use instead of those in the lease.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nameservers: Vec<IpAddr>,
+    },
+    /// A fixed IPv4 address.
+    Static {
+        /// The interface's name; without it, the first one that has a carrier.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// The address with its prefix length, `192.0.2.10/24`.
+        address: Ipv4Prefix,
+        /// The default router, where mirrors or name servers are off the link.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway: Option<Ipv4Addr>,
+        /// Name servers; none are needed where mirrors are named by address.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nameservers: Vec<IpAddr>,
+    },
+}
+
+/// The host config, or a setting that overrides it, is invalid.
+#[derive(Debug, thiserror::Error)]
+pub enum HostConfigError {
+    /// Not JSON, or JSON of another shape; serde's message names line and column.
+    #[error("the host config is not the JSON it should be")]
+    Json(#[source] serde_json::Error),
+    /// Longer than [`LIMITS`] allows.
+    #[error("the host config is larger than {} bytes", LIMITS.host_config_bytes)]
+    TooLarge,
+    /// A field's value cannot be used.
+    #[error("the host config has an unusable value: {0}")]
+    Value(Invalid),
+    /// A kernel command-line setting cannot be used.
+    #[error("the kernel command line has an unusable setting: {0}")]
+    Cmdline(Invalid),
+    /// There is no host config, and the command line alone does not make one.
+    #[error("there is no host config, and the kernel command line has no {missing}=")]
+    Incomplete {
+        /// The first setting that is missing.
+        missing: &'static str,
+    },
+}
+
+impl Diagnose for HostConfigError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Cmdline(_) => FailureCode::ConfigureCmdline,
+            Self::Json(_) | Self::TooLarge | Self::Value(_) | Self::Incomplete { .. } => {
+                FailureCode::ConfigureHost
+            }
+        }
+    }
+}
+
+impl HostConfig {
+    /// Reads a host config.
+    ///
+    /// # Errors
+    ///
+    /// Refuses unknown and repeated fields, an empty list of mirrors, and values that cannot work.
+    pub fn parse(json: &[u8]) -> Result<Self, HostConfigError> {
+        if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
+            return Err(HostConfigError::TooLarge);
+        }
+        let config: Self = serde_json::from_slice(json).map_err(HostConfigError::Json)?;
+        config.check().map_err(HostConfigError::Value)?;
+        Ok(config)
+    }
+
+    /// Writes the host config as indented JSON.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_else(|error| {
+            unreachable!("a host config holds no map and no float: {error}")
+        });
+        json.push(b'\n');
+        json
+    }
+
+    /// Applies the settings of the kernel command line over `file`, the host config found, if any.
+    ///
+    /// | setting | overrides |
+    /// |---|---|
+    /// | `sealboot.image=NAME` | `image` |
+    /// | `sealboot.mirror=URL`, repeatable | `mirrors`, all of them |
+    /// | `ip=dhcp`, `ip=IFACE:dhcp`, `ip=ADDRESS::GATEWAY:NETMASK:HOSTNAME:IFACE:none` | `network` |
+    /// | `nameserver=ADDRESS`, repeatable | `network.nameservers`, all of them |
+    ///
+    /// # Errors
+    ///
+    /// [`HostConfigError::Cmdline`] for a setting that cannot be used, known settings of dracut that
+    /// this version does not carry out (`bond=`, `vlan=`, …) included: ignored, they would leave the
+    /// machine on a network that nobody chose. [`HostConfigError::Incomplete`] where `file` is `None`
+    /// and the settings do not make a whole.
+    pub fn with_cmdline(
+        file: Option<Self>,
+        parameters: &Parameters,
+    ) -> Result<Self, HostConfigError> {
+        let overrides = Overrides::read(parameters).map_err(HostConfigError::Cmdline)?;
+        let (image, mirrors, network) = match file {
+            Some(file) => (Some(file.image), file.mirrors, Some(file.network)),
+            None => (None, Vec::new(), None),
+        };
+        let mirrors = if overrides.mirrors.is_empty() {
+            mirrors
+        } else {
+            overrides.mirrors
+        };
+        if mirrors.is_empty() {
+            return Err(HostConfigError::Incomplete {
+                missing: "sealboot.mirror",
+            });
+        }
+        let mut network = overrides
+            .network
+            .or(network)
+            .ok_or(HostConfigError::Incomplete { missing: "ip" })?;
+        if !overrides.nameservers.is_empty() {
+            *network.nameservers_mut() = overrides.nameservers;
+        }
+        let image = overrides
+            .image
+            .or(image)
+            .ok_or(HostConfigError::Incomplete {
+                missing: "sealboot.image",
+            })?;
+        let config = Self {
+            image,
+            mirrors,
+            network,
+        };
+        config.check().map_err(HostConfigError::Cmdline)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        if self.mirrors.is_empty() || self.mirrors.len() > LIMITS.mirrors {
+            return Err(Invalid::new(
+                "mirrors",
+                self.mirrors.len(),
+                "a list of 1 to 16 URLs",
+            ));
+        }
+        if let Network::Static {
+            address,
+            gateway: Some(gateway),
+            ..
+        } = &self.network
+            && !address.contains(*gateway)
+        {
+            return Err(Invalid::new(
+                "network.gateway",
+                gateway,
+                "inside the prefix of network.address",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Network {
+    /// The interface that the config names, if it names one.
+    #[must_use]
+    pub fn interface(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Dhcp { interface, .. } | Self::Static { interface, .. } => interface.as_ref(),
+        }
+    }
+
+    /// The name servers that the config names.
+    #[must_use]
+    pub fn nameservers(&self) -> &[IpAddr] {
+        match self {
+            Self::Dhcp { nameservers, .. } | Self::Static { nameservers, .. } => nameservers,
+        }
+    }
+
+    fn nameservers_mut(&mut self) -> &mut Vec<IpAddr> {
+        match self {
+            Self::Dhcp { nameservers, .. } | Self::Static { nameservers, .. } => nameservers,
+        }
+    }
+}
+
+/// What the kernel command line says about reaching the image.
+struct Overrides {
+    image: Option<ImageName>,
+    mirrors: Vec<MirrorUrl>,
+    network: Option<Network>,
+    nameservers: Vec<IpAddr>,
+}
+
+impl Overrides {
+    fn read(parameters: &Parameters) -> Result<Self, Invalid> {
+        const UNSUPPORTED: [&str; 8] = [
+            "bond",
+            "bridge",
+            "ifname",
+            "rd.peerdns",
+            "rd.route",
+            "team",
+            "vlan",
+            "BOOTIF",
+        ];
+        if let Some(name) = UNSUPPORTED
+            .into_iter()
+            .find(|name| parameters.last(name).is_some())
+        {
+            return Err(Invalid::new(
+                "kernel command line",
+                format!("{name}="),
+                "a setting that this version carries out",
+            ));
+        }
+        const KNOWN: [&str; 4] = [
+            "sealboot.config",
+            "sealboot.image",
+            "sealboot.log",
+            "sealboot.mirror",
+        ];
+        if let Some(name) = parameters
+            .names_with("sealboot.")
+            .find(|name| !KNOWN.contains(name))
+        {
+            return Err(Invalid::new(
+                "kernel command line",
+                name,
+                "sealboot.config, .image, .log or .mirror",
+            ));
+        }
+        let mut ip = parameters.all("ip");
+        let network = ip.next().map(parse_dracut_ip).transpose()?;
+        if ip.next().is_some() {
+            return Err(Invalid::new(
+                "ip",
+                "a second ip=",
+                "a setting that this version carries out more than once",
+            ));
+        }
+        Ok(Self {
+            image: parameters
+                .last("sealboot.image")
+                .map(str::parse)
+                .transpose()?,
+            mirrors: parameters
+                .all("sealboot.mirror")
+                .map(str::parse)
+                .collect::<Result<_, _>>()?,
+            network,
+            nameservers: parameters
+                .all("nameserver")
+                .map(|address| {
+                    unbracket(address)
+                        .parse()
+                        .map_err(|_| Invalid::new("nameserver", address, "an IP address"))
+                })
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// dracut writes IPv6 addresses in brackets.
+fn unbracket(address: &str) -> &str {
+    address
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(address)
+}
+
+/// Reads dracut's `ip=` in the three forms that this version carries out.
+fn parse_dracut_ip(value: &str) -> Result<Network, Invalid> {
+    let invalid = || {
+        Invalid::new(
+            "ip",
+            value,
+            "dhcp, IFACE:dhcp or ADDRESS::GATEWAY:NETMASK:HOSTNAME:IFACE:none",
+        )
+    };
+    let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let fields: Vec<&str> = value.split(':').collect();
+    match fields[..] {
+        ["dhcp" | "on" | "any"] => Ok(Network::Dhcp {
+            interface: None,
+            nameservers: Vec::new(),
+        }),
+        [interface, "dhcp" | "on" | "any"] => Ok(Network::Dhcp {
+            interface: Some(interface.parse()?),
+            nameservers: Vec::new(),
+        }),
+        [
+            address,
+            peer,
+            gateway,
+            netmask,
+            _hostname,
+            interface,
+            "none" | "off" | "static",
+            ref dns @ ..,
+        ] if peer.is_empty() && dns.len() <= 2 => {
+            let address: Ipv4Addr = address.parse().map_err(|_| invalid())?;
+            let prefix_len = match netmask.parse::<Ipv4Addr>() {
+                Ok(mask) => netmask_len(mask).ok_or_else(invalid)?,
+                Err(_) => netmask.parse().map_err(|_| invalid())?,
+            };
+            Ok(Network::Static {
+                interface: optional(interface).map(|name| name.parse()).transpose()?,
+                address: Ipv4Prefix::new(address, prefix_len).ok_or_else(invalid)?,
+                gateway: optional(gateway)
+                    .map(|gateway| gateway.parse().map_err(|_| invalid()))
+                    .transpose()?,
+                nameservers: dns
+                    .iter()
+                    .map(|dns| dns.parse().map_err(|_| invalid()))
+                    .collect::<Result<_, _>>()?,
+            })
+        }
+        _ => Err(invalid()),
+    }
+}
+
+/// The prefix length of a contiguous netmask.
+fn netmask_len(mask: Ipv4Addr) -> Option<u8> {
+    let bits = mask.to_bits();
+    (bits.leading_ones() + bits.trailing_zeros() >= 32)
+        .then(|| u8::try_from(bits.leading_ones()).ok())?
+}
+
+/// The root of a store, as a URL that ends in `/`, without credentials, query or fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorUrl(Url);
+
+impl MirrorUrl {
+    /// The URL of a file in the store; `path` is relative, as the formats have it.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
+    }
+
+    /// The root itself.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Whether bytes from this mirror come over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+}
+
+impl FromStr for MirrorUrl {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = || {
+            Invalid::new(
+                "mirror",
+                text,
+                "an https://HOST/ or http://HOST/ URL without user, query or fragment",
+            )
+        };
+        let mut url: Url = text.parse().map_err(|_| invalid())?;
+        let plain = matches!(url.scheme(), "https" | "http")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !plain || text.len() > 1024 {
+            return Err(invalid());
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for MirrorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A network interface's name by the kernel's rule (`dev_valid_name`): 1 to 15 bytes, no `/`, `:` or white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let fits = (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "interface",
+                name,
+                "a network interface's name of 1 to 15 characters",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An IPv4 address of a host with the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Prefix {
+    address: Ipv4Addr,
+    len: u8,
+}
+
+impl Ipv4Prefix {
+    /// `None` for a length over 32 and for addresses that no host can have.
+    #[must_use]
+    pub fn new(address: Ipv4Addr, len: u8) -> Option<Self> {
+        let host = !address.is_unspecified()
+            && !address.is_multicast()
+            && !address.is_broadcast()
+            && !address.is_loopback();
+        (host && (1..=32).contains(&len)).then_some(Self { address, len })
+    }
+
+    /// The host's address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The length of the network's prefix in bits.
+    #[must_use]
+    pub const fn prefix_len(&self) -> u8 {
+        self.len
+    }
+
+    /// Whether `other` is on the same network.
+    #[must_use]
+    pub fn contains(&self, other: Ipv4Addr) -> bool {
+        (self.address.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(self.len)
+    }
+}
+
+impl FromStr for Ipv4Prefix {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        text.split_once('/')
+            .and_then(|(address, len)| Self::new(address.parse().ok()?, len.parse().ok()?))
+            .ok_or_else(|| {
+                Invalid::new(
+                    "address",
+                    text,
+                    "a host's IPv4 address with a prefix length, such as 192.0.2.10/24",
+                )
+            })
+    }
+}
+
+impl fmt::Display for Ipv4Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+macro_rules! json_by_display {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+json_by_display!(MirrorUrl, InterfaceName, Ipv4Prefix);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"{
+        "image": "relay",
+        "mirrors": ["https://boot.example/", "https://boot2.example/store"],
+        "network": {"mode": "static", "address": "192.0.2.10/24", "gateway": "192.0.2.1", "nameservers": ["192.0.2.53"]}
+    }"#;
+
+    fn merged(file: Option<&str>, line: &str) -> Result<HostConfig, HostConfigError> {
+        let file = file.map(|json| HostConfig::parse(json.as_bytes()).expect("the file is valid"));
+        HostConfig::with_cmdline(file, &Parameters::parse(line))
+    }
+
+    #[test]
+    fn a_host_config_is_read_and_written() {
+        let config = HostConfig::parse(WHOLE.as_bytes()).expect("valid");
+        assert_eq!(
+            config.mirrors[1].file("images/relay.json").as_str(),
+            "https://boot2.example/store/images/relay.json"
+        );
+        assert_eq!(HostConfig::parse(&config.encode()).expect("valid"), config);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (from, to) in [
+            ("\"image\": \"relay\",", ""),
+            ("\"relay\"", "\"../relay\""),
+            ("\"image\"", "\"extra\": 1, \"image\""),
+            (
+                "\"image\": \"relay\"",
+                "\"image\": \"relay\", \"image\": \"relay\"",
+            ),
+            ("\"mode\": \"static\"", "\"mode\": \"auto\""),
+            (
+                "\"mode\": \"static\"",
+                "\"mode\": \"static\", \"mtu\": 9000",
+            ),
+            ("192.0.2.10/24", "192.0.2.10"),
+            ("192.0.2.10/24", "192.0.2.10/33"),
+            ("192.0.2.10/24", "192.0.2.10/0"),
+            ("192.0.2.10/24", "224.0.0.1/24"),
+            ("192.0.2.1\"", "198.51.100.1\""),
+            ("192.0.2.53", "dns.example"),
+            ("https://boot.example/", "ftp://boot.example/"),
+            ("https://boot.example/", "https://user:secret@boot.example/"),
+            ("https://boot.example/", "https://boot.example/?q"),
+            ("https://boot.example/", "boot.example"),
+            (
+                "[\"https://boot.example/\", \"https://boot2.example/store\"]",
+                "[]",
+            ),
+        ] {
+            assert!(WHOLE.contains(from), "{from}");
+            let json = WHOLE.replace(from, to);
+            assert!(HostConfig::parse(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_overrides_the_file() {
+        let config = merged(Some(WHOLE), "sealboot.image=other sealboot.mirror=https://m.example ip=eth1:dhcp nameserver=192.0.2.54")
+            .expect("valid");
+        assert_eq!(config.image.as_str(), "other");
+        assert_eq!(
+            config.mirrors,
+            ["https://m.example/".parse().expect("valid")]
+        );
+        assert_eq!(
+            config.network,
+            Network::Dhcp {
+                interface: Some("eth1".parse().expect("valid")),
+                nameservers: vec![IpAddr::from([192, 0, 2, 54])],
+            }
+        );
+    }
+
+    #[test]
+    fn the_command_line_alone_makes_a_host_config() {
+        let config = merged(None, "sealboot.image=relay sealboot.mirror=https://m.example/ ip=192.0.2.9::192.0.2.1:255.255.255.0::eth0:none")
+            .expect("valid");
+        assert_eq!(
+            config.network,
+            Network::Static {
+                interface: Some("eth0".parse().expect("valid")),
+                address: "192.0.2.9/24".parse().expect("valid"),
+                gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+                nameservers: Vec::new(),
+            }
+        );
+        for (line, expected) in [
+            ("sealboot.image=relay ip=dhcp", "sealboot.mirror"),
+            (
+                "sealboot.mirror=https://m.example/ ip=dhcp",
+                "sealboot.image",
+            ),
+            (
+                "sealboot.image=relay sealboot.mirror=https://m.example/",
+                "ip",
+            ),
+        ] {
+            let error = merged(None, line).expect_err(line);
+            assert!(
+                matches!(error, HostConfigError::Incomplete { missing } if missing == expected),
+                "{line}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_carried_out_is_refused_not_ignored() {
+        for line in [
+            "bond=bond0:eth0,eth1",
+            "vlan=eth0.5:eth0",
+            "rd.route=10.0.0.0/8:192.0.2.1",
+            "ip=auto6",
+            "ip=192.0.2.9",
+            "ip=192.0.2.9:198.51.100.1::24::eth0:none",
+            "ip=192.0.2.9:::255.0.255.0::eth0:none",
+            "ip=dhcp ip=dhcp",
+            "nameserver=dns.example",
+            "sealboot.mirror=x",
+            "sealboot.image=A",
+            "sealboot.mirorr=https://m.example/",
+        ] {
+            let error = merged(Some(WHOLE), line).expect_err(line);
+            assert!(
+                matches!(error, HostConfigError::Cmdline(_)),
+                "{line}: {error:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How much of anything from outside is read before it is refused.
+//!
+//! One struct, so that one page shows every bound. Where the signed manifest states a size, that size
+//! is the bound and these only cap it.
+
+/// The bounds on outside bytes. Each field says what it stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a stored envelope. Stops a mirror that answers a manifest request with an endless
+    /// body. 4 MiB hold the chunk hashes of an archive of 40 GiB at 1 MiB a chunk.
+    pub envelope_bytes: u64,
+    /// Signatures in one envelope. Stops an envelope that makes the machine check a million of them:
+    /// the work is at most `signatures * policy_keys` checks.
+    pub signatures: usize,
+    /// Bytes of a key id. It is a hint that is printed, and must not flood a console.
+    pub key_id_bytes: usize,
+    /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
+    pub policy_bytes: u64,
+    /// Keys in a trust policy; see `signatures`.
+    pub policy_keys: usize,
+    /// Image names in a trust policy.
+    pub policy_images: usize,
+    /// Bytes of a host config.
+    pub host_config_bytes: u64,
+    /// Mirrors in a host config.
+    pub mirrors: usize,
+    /// Bytes of the baked-in TLS roots: about 400 certificate authorities.
+    pub tls_roots_bytes: u64,
+    /// Bytes of a PEM key file.
+    pub key_file_bytes: u64,
+    /// Bytes of a kernel command line without its NUL: x86 and arm64 kernels take 2048 with it
+    /// (`COMMAND_LINE_SIZE`), and kexec_file_load refuses more.
+    pub cmdline_bytes: usize,
+    /// Bytes of an archive as stored. Caps what a signer's mistake can ask of memory.
+    pub archive_bytes: u64,
+    /// The smallest chunk: below it, the hashes outweigh what they protect.
+    pub chunk_size_min: u64,
+    /// The largest chunk: one is held in memory while it is checked.
+    pub chunk_size_max: u64,
+    /// Members of an archive.
+    pub archive_members: usize,
+    /// The largest number in a signed statement: 2^53 - 1, beyond which JSON readers disagree
+    /// (RFC 8259, section 6).
+    pub number_max: u64,
+}
+
+/// The bounds in force, everywhere.
+pub const LIMITS: Limits = Limits {
+    envelope_bytes: 4 << 20,
+    signatures: 32,
+    key_id_bytes: 256,
+    policy_bytes: 64 << 10,
+    policy_keys: 32,
+    policy_images: 64,
+    host_config_bytes: 64 << 10,
+    mirrors: 16,
+    tls_roots_bytes: 1 << 20,
+    key_file_bytes: 16 << 10,
+    cmdline_bytes: 2047,
+    archive_bytes: 64 << 30,
+    chunk_size_min: 64 << 10,
+    chunk_size_max: 16 << 20,
+    archive_members: 128,
+    number_max: (1 << 53) - 1,
+};

@@ -1,0 +1,447 @@
+//! The manifest: the signed statement about an image.
+//!
+//! JSON, with no unknown and no repeated field; `docs/formats.md` shows it byte by byte. A
+//! [`Manifest`] holds only values that agree with each other: the chunk hashes cover the archive
+//! exactly, the blob's path is the one that its hash makes, the members stand in order, and a
+//! compressed archive cannot unpack to more than its members say. A new field means a new
+//! [`Manifest::PAYLOAD_TYPE`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Invalid;
+use super::archive::{self, MemberPath, Role};
+use super::cmdline::Cmdline;
+use super::digest::Sha256Digest;
+use super::limits::LIMITS;
+
+/// The signed statement about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Which image this is; the host config asks for one by this name.
+    pub name: ImageName,
+    /// The rollback counter of `name`: it only grows.
+    pub version: ImageVersion,
+    /// What people call this version.
+    pub label: Label,
+    /// The processor architecture that the kernel runs on.
+    pub arch: Arch,
+    /// When the image was packed.
+    pub created: Timestamp,
+    /// When the image stops being bootable, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// The kernel command line that the image's kernel gets, whole.
+    pub cmdline: Cmdline,
+    /// The image's bytes as stored.
+    pub archive: Archive,
+    /// The archive's members, in order.
+    pub files: Vec<ImageFile>,
+}
+
+/// The image's bytes as stored: where, how encoded, and the hash of every chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Relative to the store's root: `blobs/sha256-<hex>` with the encoding's suffix.
+    pub path: String,
+    /// How the tar is compressed.
+    pub encoding: Encoding,
+    /// Bytes as stored.
+    pub size: u64,
+    /// SHA-256 of the bytes as stored.
+    pub sha256: Sha256Digest,
+    /// Bytes of every chunk but the last, which may be shorter; a power of two.
+    pub chunk_size: u64,
+    /// SHA-256 of each chunk, in order.
+    pub chunks: Vec<Sha256Digest>,
+}
+
+/// A member of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFile {
+    /// Its path in the archive.
+    pub path: MemberPath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// How an archive's tar is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As is.
+    None,
+    /// One gzip member (RFC 1952).
+    Gzip,
+}
+
+/// A processor architecture, as the kernel's build calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+/// The payload is not a manifest, or not one that agrees with itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or JSON of another shape; serde's message names line and column.
+    #[error("the manifest is not the JSON it should be")]
+    Json(#[source] serde_json::Error),
+    /// Two fields contradict each other.
+    #[error("the manifest contradicts itself: {0}")]
+    Contradiction(Invalid),
+}
+
+impl Manifest {
+    /// The DSSE payload type of this format.
+    pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.manifest.v1+json";
+
+    /// Reads a manifest and checks that its fields agree.
+    ///
+    /// The bytes may come from anywhere; outside `image inspect`, they come out of a verified envelope.
+    ///
+    /// # Errors
+    ///
+    /// Refuses everything that [`Manifest::encode`] would not write, except white space.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        manifest.check().map_err(ManifestError::Contradiction)?;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest as the bytes that are signed: compact JSON in the order of the fields.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self)
+            .unwrap_or_else(|error| unreachable!("a manifest holds no map and no float: {error}"))
+    }
+
+    /// Checks the agreement of the fields; what one field alone must be, its type has checked.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        self.archive.check()?;
+        if self.expires.is_some_and(|expires| expires <= self.created) {
+            return Err(Invalid::new(
+                "expires",
+                self.expires.unwrap_or_default(),
+                "after `created`",
+            ));
+        }
+        if self.files.len() > LIMITS.archive_members {
+            return Err(Invalid::new(
+                "files",
+                self.files.len(),
+                "a list of at most 128 files",
+            ));
+        }
+        archive::check_order(self.files.iter().map(|file| &file.path))?;
+        let empty = |file: &&ImageFile| file.size == 0 && file.path.role() != Role::Meta;
+        if let Some(file) = self.files.iter().find(empty) {
+            return Err(Invalid::new(
+                "files.size",
+                0,
+                if file.path.role() == Role::Kernel {
+                    "the size of a kernel"
+                } else {
+                    "the size of an initrd"
+                },
+            ));
+        }
+        let unpacked = archive::tar_size(self.files.iter().map(|file| file.size))
+            .filter(|size| *size <= LIMITS.archive_bytes)
+            .ok_or_else(|| Invalid::new("files.size", "their sum", "at most 64 GiB"))?;
+        if self.archive.encoding == Encoding::None && self.archive.size != unpacked {
+            return Err(Invalid::new(
+                "archive.size",
+                self.archive.size,
+                "the size of a tar of these files",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The exact length of the archive's tar after decompression, in bytes.
+    #[must_use]
+    pub fn unpacked_size(&self) -> u64 {
+        archive::tar_size(self.files.iter().map(|file| file.size)).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of kernel and initrds: what a boot keeps.
+    #[must_use]
+    pub fn boot_size(&self) -> u64 {
+        self.files
+            .iter()
+            .filter(|file| file.path.role() != Role::Meta)
+            .map(|file| file.size)
+            .sum()
+    }
+}
+
+impl Archive {
+    /// The path in a store of the blob with this hash and encoding.
+    #[must_use]
+    pub fn blob_path(sha256: &Sha256Digest, encoding: Encoding) -> String {
+        format!("blobs/sha256-{sha256}.{}", encoding.suffix())
+    }
+
+    /// The length of chunk `index` in bytes, or `None` past the last.
+    #[must_use]
+    pub fn chunk_len(&self, index: usize) -> Option<u64> {
+        let start = self.chunk_size.checked_mul(u64::try_from(index).ok()?)?;
+        (start < self.size).then(|| self.chunk_size.min(self.size - start))
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let expected_path = Self::blob_path(&self.sha256, self.encoding);
+        if self.path != expected_path {
+            return Err(Invalid::new(
+                "archive.path",
+                &self.path,
+                "blobs/sha256-<archive.sha256> with the encoding's suffix",
+            ));
+        }
+        if self.size == 0 || self.size > LIMITS.archive_bytes {
+            return Err(Invalid::new(
+                "archive.size",
+                self.size,
+                "between 1 byte and 64 GiB",
+            ));
+        }
+        if !self.chunk_size.is_power_of_two()
+            || !(LIMITS.chunk_size_min..=LIMITS.chunk_size_max).contains(&self.chunk_size)
+        {
+            return Err(Invalid::new(
+                "archive.chunk_size",
+                self.chunk_size,
+                "a power of two between 65536 and 16777216",
+            ));
+        }
+        if u64::try_from(self.chunks.len()) != Ok(self.size.div_ceil(self.chunk_size)) {
+            return Err(Invalid::new(
+                "archive.chunks",
+                self.chunks.len(),
+                "one hash for each chunk of the archive",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Encoding {
+    /// The suffix of a blob's file name.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "tar",
+            Self::Gzip => "tar.gz",
+        }
+    }
+}
+
+impl Arch {
+    /// The architecture that this binary was built for.
+    #[cfg(target_arch = "x86_64")]
+    pub const NATIVE: Self = Self::X86_64;
+    /// The architecture that this binary was built for.
+    #[cfg(target_arch = "aarch64")]
+    pub const NATIVE: Self = Self::Aarch64;
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        })
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Invalid;
+
+    fn from_str(arch: &str) -> Result<Self, Invalid> {
+        [Self::X86_64, Self::Aarch64]
+            .into_iter()
+            .find(|known| known.to_string() == arch)
+            .ok_or_else(|| Invalid::new("arch", arch, "x86_64 or aarch64"))
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+        })
+    }
+}
+
+/// The name of an image: 1 to 64 of `a-z`, `0-9`, `-` and `_`, a letter or digit first.
+///
+/// It is part of file names and URLs; without dots, a name's channel file (`NAME.json`) is never
+/// another name's directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageName(String);
+
+impl ImageName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let fits = name.len() <= 64
+            && name.bytes().next().is_some_and(plain)
+            && name
+                .bytes()
+                .all(|byte| plain(byte) || byte == b'-' || byte == b'_');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "name",
+                name,
+                "1 to 64 of a-z, 0-9, - and _, a letter or digit first",
+            ))
+        }
+    }
+}
+
+/// A version of an image: a whole number from 1 to 2^53 - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageVersion(u64);
+
+impl ImageVersion {
+    /// The smallest version.
+    pub const FIRST: Self = Self(1);
+
+    /// The version as a number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for ImageVersion {
+    type Error = Invalid;
+
+    fn try_from(version: u64) -> Result<Self, Invalid> {
+        if (1..=LIMITS.number_max).contains(&version) {
+            Ok(Self(version))
+        } else {
+            Err(Invalid::new(
+                "version",
+                version,
+                "between 1 and 9007199254740991",
+            ))
+        }
+    }
+}
+
+impl FromStr for ImageVersion {
+    type Err = Invalid;
+
+    fn from_str(version: &str) -> Result<Self, Invalid> {
+        let number: u64 = version.parse().map_err(|_| {
+            Invalid::new(
+                "version",
+                version,
+                "a whole number between 1 and 9007199254740991",
+            )
+        })?;
+        number.try_into()
+    }
+}
+
+/// What people call a version of an image: 1 to 128 visible characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(String);
+
+impl Label {
+    /// The label as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Label {
+    type Err = Invalid;
+
+    fn from_str(label: &str) -> Result<Self, Invalid> {
+        // ASCII only: the label is shown before signing, and must not be able to look like another.
+        if (1..=128).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        {
+            Ok(Self(label.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "label",
+                label,
+                "1 to 128 printable ASCII characters",
+            ))
+        }
+    }
+}
+
+macro_rules! string_like {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+string_like!(ImageName, ImageVersion, Label);
+
+macro_rules! json_string {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+json_string!(ImageName, Label);
+
+impl Serialize for ImageVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer)?
+            .try_into()
+            .map_err(de::Error::custom)
+    }
+}

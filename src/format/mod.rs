@@ -1,0 +1,70 @@
+//! Bytes to types and back. Pure: no files, no sockets, no clock, no keys' secrets on the loader's side.
+//!
+//! | module | of |
+//! |---|---|
+//! | [`limits`] | the bound of every outside byte string, and the attack it stops |
+//! | [`digest`] | SHA-256 digests as lower-case hex |
+//! | [`manifest`] | the signed statement about an image |
+//! | [`archive`] | the names and order of an archive's members, and its exact size |
+//! | [`host_config`] | how this machine reaches its image |
+//! | [`cmdline`] | the kernel command line, read and written |
+//! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
+//! | [`cpio`] | newc archives, reproducibly (operator) |
+
+pub mod archive;
+pub mod cmdline;
+#[cfg(feature = "operator")]
+pub mod cpio;
+pub mod digest;
+pub mod host_config;
+pub mod limits;
+pub mod manifest;
+#[cfg(feature = "operator")]
+pub mod pem;
+
+use std::fmt;
+
+/// A string in a file or on a command line that is not what its field asks for.
+///
+/// Says which field, what was found and what the field takes; the caller adds the file or argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field's name as it stands in the format, dotted where nested.
+    pub field: &'static str,
+    /// What was found, shortened to what fits a console line.
+    pub found: String,
+    /// What the field takes.
+    pub takes: &'static str,
+}
+
+impl Invalid {
+    /// Reports `found` in `field`, cut to 80 characters and with control characters escaped.
+    pub(crate) fn new(field: &'static str, found: impl fmt::Display, takes: &'static str) -> Self {
+        let found = found.to_string();
+        let mut shown: String = found
+            .chars()
+            .take(80)
+            .flat_map(char::escape_default)
+            .collect();
+        if found.chars().nth(80).is_some() {
+            shown.push('…');
+        }
+        Self {
+            field,
+            found: shown,
+            takes,
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: \"{}\" is not {}",
+            self.field, self.found, self.takes
+        )
+    }
+}
+
+impl std::error::Error for Invalid {}

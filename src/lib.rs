@@ -1,0 +1,49 @@
+//! Sealboot lets a server run from memory alone.
+//!
+//! A boot, in ten lines. Each stage takes the type that only the one before can make, so a stage that
+//! is skipped does not compile:
+//!
+//! ```text
+//! prepare    mounts, console, clock, kernel modules
+//! configure  baked-in files and command line     → TrustPolicy, HostConfig, TLS roots
+//! connect    link, address, name servers         → Connection
+//! manifest   GET images/NAME.json, then verify   → Verified<Manifest>
+//! image      GET blob, check each chunk, unpack  → Image       (kernel and initrd in tmpfs)
+//! measure    extend the TPM, where there is one  → Measured
+//! load       kexec_file_load                     → Loaded
+//! handover   reboot into it
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`format`] | bytes to types and back; pure |
+//! | [`trust`] | envelope, policy, [`Verified`](trust::Verified): the only way to trust anything |
+//! | [`net`] | links, addresses, DHCP, name resolution, clock |
+//! | [`fetch`] | mirrors, ranges, retries, chunk checking |
+//! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |
+//! | [`sys`] | the one home of `unsafe` |
+//! | [`failure`] | the stable codes of everything that can go wrong |
+//! | `assemble` | reproducible artifacts: image, initramfs (operator) |
+//! | `server` | the provisioning server (operator) |
+//! | `cli` | one file per command (operator) |
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails where it should"
+    )
+)]
+
+#[cfg(feature = "operator")]
+pub mod assemble;
+pub mod boot;
+#[cfg(feature = "operator")]
+pub mod cli;
+pub mod failure;
+pub mod fetch;
+pub mod format;
+pub mod net;
+#[cfg(feature = "operator")]
+pub mod server;
+pub mod sys;
+pub mod trust;

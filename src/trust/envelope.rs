@@ -1,0 +1,309 @@
+//! The stored form of a signed statement: a DSSE v1 envelope.
+//!
+//! <https://github.com/secure-systems-lab/dsse>: `envelope.md` for the JSON, `protocol.md` for the
+//! pre-authentication encoding that signatures cover. Reading an envelope finds the payload's bytes
+//! and the signatures, nothing more; no part of the payload is looked at.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use serde::{Deserialize, Serialize};
+
+use super::key::{KeyId, PublicKey};
+use crate::format::limits::LIMITS;
+
+/// A statement with signatures that nobody has checked yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    payload_type: String,
+    payload: Vec<u8>,
+    signatures: Vec<EnvelopeSignature>,
+}
+
+/// One signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvelopeSignature {
+    /// Whose signature it claims to be. A hint for people, never an authority.
+    pub key_id: String,
+    /// What it claims to be; not even its length has been checked.
+    pub bytes: Vec<u8>,
+}
+
+/// The bytes are no envelope.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Longer than [`LIMITS`] allows.
+    #[error("the envelope has {found} bytes; at most {} are read", LIMITS.envelope_bytes)]
+    TooLarge {
+        /// Its length in bytes.
+        found: usize,
+    },
+    /// Not JSON, or JSON of another shape; serde's message names line and column.
+    #[error("this is not the JSON of a DSSE envelope")]
+    Json(#[source] serde_json::Error),
+    /// A field that should be base64 is not.
+    #[error("the envelope's {field} is not base64")]
+    Base64 {
+        /// `payload` or `sig`.
+        field: &'static str,
+        /// Where the decoder stopped.
+        #[source]
+        source: base64::DecodeError,
+    },
+    /// More signatures, or longer key ids, than [`LIMITS`] allows.
+    #[error("the envelope has {what}")]
+    Excess {
+        /// What there is too much of.
+        what: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    payload: String,
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    signatures: Vec<WireSignature>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireSignature {
+    #[serde(default)]
+    keyid: String,
+    sig: String,
+}
+
+impl Envelope {
+    /// An envelope without signatures.
+    #[must_use]
+    pub fn unsigned(payload_type: impl Into<String>, payload: Vec<u8>) -> Self {
+        Self {
+            payload_type: payload_type.into(),
+            payload,
+            signatures: Vec::new(),
+        }
+    }
+
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    ///
+    /// Refuses unknown and repeated fields, and more than [`LIMITS`] allows of anything.
+    pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
+        if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.envelope_bytes) {
+            return Err(EnvelopeError::TooLarge { found: json.len() });
+        }
+        let wire: Wire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        if wire.signatures.len() > LIMITS.signatures {
+            let what = format!(
+                "{} signatures; at most {} are checked",
+                wire.signatures.len(),
+                LIMITS.signatures
+            );
+            return Err(EnvelopeError::Excess { what });
+        }
+        if wire
+            .signatures
+            .iter()
+            .any(|signature| signature.keyid.len() > LIMITS.key_id_bytes)
+        {
+            let what = format!("a key id of more than {} bytes", LIMITS.key_id_bytes);
+            return Err(EnvelopeError::Excess { what });
+        }
+        let signatures = wire
+            .signatures
+            .into_iter()
+            .map(|signature| {
+                Ok(EnvelopeSignature {
+                    bytes: decode("sig", &signature.sig)?,
+                    key_id: signature.keyid,
+                })
+            })
+            .collect::<Result<_, EnvelopeError>>()?;
+        Ok(Self {
+            payload: decode("payload", &wire.payload)?,
+            payload_type: wire.payload_type,
+            signatures,
+        })
+    }
+
+    /// Writes the envelope: one JSON object, standard base64, a newline at the end.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let wire = Wire {
+            payload: STANDARD.encode(&self.payload),
+            payload_type: self.payload_type.clone(),
+            signatures: self
+                .signatures
+                .iter()
+                .map(|signature| WireSignature {
+                    keyid: signature.key_id.clone(),
+                    sig: STANDARD.encode(&signature.bytes),
+                })
+                .collect(),
+        };
+        let mut json = serde_json::to_vec_pretty(&wire)
+            .unwrap_or_else(|error| unreachable!("an envelope holds no map and no float: {error}"));
+        json.push(b'\n');
+        json
+    }
+
+    /// The pre-authentication encoding: the exact bytes that every signature covers.
+    #[must_use]
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = format!(
+            "DSSEv1 {} {} {} ",
+            self.payload_type.len(),
+            self.payload_type,
+            self.payload.len()
+        )
+        .into_bytes();
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+
+    /// What kind of statement the payload claims to be. Covered by the signatures.
+    #[must_use]
+    pub fn payload_type(&self) -> &str {
+        &self.payload_type
+    }
+
+    /// The signatures, unchecked, in the order of the file.
+    #[must_use]
+    pub fn signatures(&self) -> &[EnvelopeSignature] {
+        &self.signatures
+    }
+
+    /// Adds a signature over [`Envelope::signed_bytes`], in place of an identical one.
+    pub fn add_signature(&mut self, key_id: KeyId, signature: [u8; 64]) {
+        let added = EnvelopeSignature {
+            key_id: key_id.to_string(),
+            bytes: signature.to_vec(),
+        };
+        self.signatures.retain(|present| *present != added);
+        self.signatures.push(added);
+    }
+
+    /// Whether `key` made the signature at `index`.
+    pub(super) fn is_signed_by(&self, signed_bytes: &[u8], index: usize, key: &PublicKey) -> bool {
+        <&[u8; 64]>::try_from(self.signatures[index].bytes.as_slice())
+            .is_ok_and(|signature| key.has_signed(signed_bytes, signature))
+    }
+
+    /// The payload, for the one place that has counted its signatures.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload with nothing verified: for showing it to a person who is told so.
+    ///
+    /// The loader is built without this function.
+    #[cfg(feature = "operator")]
+    #[must_use]
+    pub fn unverified_payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("payload_type", &self.payload_type)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("signatures", &self.signatures.len())
+            .finish()
+    }
+}
+
+/// DSSE lets signers choose between the standard and the URL-safe alphabet, and asks verifiers to
+/// take both; padding is what the two differ in besides, so it is indifferent.
+fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
+    const INDIFFERENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let url_safe = text.bytes().any(|byte| byte == b'-' || byte == b'_');
+    let alphabet = if url_safe {
+        &alphabet::URL_SAFE
+    } else {
+        &alphabet::STANDARD
+    };
+    GeneralPurpose::new(alphabet, INDIFFERENT)
+        .decode(text)
+        .map_err(|source| EnvelopeError::Base64 { field, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of DSSE's `protocol.md`, section "Test Vectors".
+    const HELLO: &str = r#"{"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld", "signatures": []}"#;
+
+    #[test]
+    fn the_signed_bytes_are_those_of_the_specification() {
+        let envelope = Envelope::parse(HELLO.as_bytes()).expect("valid");
+        assert_eq!(
+            envelope.signed_bytes(),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
+    }
+
+    #[test]
+    fn both_base64_alphabets_are_read_padded_or_not() {
+        for payload in ["+/8=", "-_8=", "+/8", "-_8"] {
+            let json = HELLO.replace("aGVsbG8gd29ybGQ=", payload);
+            assert_eq!(
+                Envelope::parse(json.as_bytes()).expect(payload).payload(),
+                [0xfb, 0xff]
+            );
+        }
+        for payload in ["+_8=", "a", "a b=", "aGVsbG8gd29ybGR="] {
+            let json = HELLO.replace("aGVsbG8gd29ybGQ=", payload);
+            assert!(Envelope::parse(json.as_bytes()).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut envelope = Envelope::unsigned("type", b"payload".to_vec());
+        let key: PublicKey =
+            "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+                .parse()
+                .expect("valid");
+        envelope.add_signature(key.id(), [7; 64]);
+        envelope.add_signature(key.id(), [7; 64]);
+        assert_eq!(envelope.signatures().len(), 1);
+        assert_eq!(
+            Envelope::parse(&envelope.encode()).expect("valid"),
+            envelope
+        );
+    }
+
+    #[test]
+    fn excess_and_strangers_are_refused() {
+        let signature = r#"{"keyid": "k", "sig": "AAAA"}"#;
+        let with = |signatures: &str| HELLO.replace("[]", &format!("[{signatures}]"));
+        assert!(Envelope::parse(with(&vec![signature; 32].join(",")).as_bytes()).is_ok());
+        for bad in [
+            with(&vec![signature; 33].join(",")),
+            with(&signature.replace("\"k\"", &format!("\"{}\"", "k".repeat(257)))),
+            with(r#"{"keyid": "k"}"#),
+            with(r#"{"sig": "AAAA", "cert": "x"}"#),
+            HELLO.replace("{\"payload\"", "{\"payload\": \"\", \"payload\""),
+            HELLO.replace("{\"payload\"", "{\"key\": \"\", \"payload\""),
+            format!("{HELLO}x"),
+            format!("{HELLO}{}", " ".repeat(4 << 20)),
+            String::new(),
+        ] {
+            assert!(
+                Envelope::parse(bad.as_bytes()).is_err(),
+                "{}",
+                &bad[..bad.len().min(200)]
+            );
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The only way to trust anything.
+//!
+//! Bytes from a mirror come in as an [`Envelope`](envelope::Envelope), whose payload nothing in the
+//! loader can read. A [`TrustPolicy`](policy::TrustPolicy) counts who signed it, by distinct public
+//! key; only then is the payload parsed, and only if it satisfies the policy's names, architecture,
+//! freshness and rollback floor does it become a [`Verified`](verified::Verified) value. Whatever
+//! acts on an image takes that type.
+//!
+//! ```text
+//! bytes → Envelope::parse → TrustPolicy::verify_manifest → Verified<Manifest>
+//!                             │ payload type, signatures, threshold   (payload unread)
+//!                             └ parse, name, arch, created, expires, min_version
+//! ```
+
+pub mod envelope;
+pub mod key;
+pub mod policy;
+pub mod verified;
+
+pub use envelope::{Envelope, EnvelopeError};
+pub use key::{KeyId, PublicKey};
+pub use policy::{PolicyError, TrustPolicy};
+pub use verified::{Refusal, Tally, Verified};
