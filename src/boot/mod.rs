@@ -1,1 +1,3 @@
 //! The boot.
+
+pub mod unpack;

@@ -4,6 +4,10 @@
 //! `boot/initrd.0`, `boot/initrd.1`, … , then any files under `meta/`. Nothing else. Because names,
 //! order and sizes are all signed, the length of the unpacked tar is known to the byte before the
 //! first byte arrives, and that length bounds what a decompressor may put out.
+//!
+//! A member's header has one spelling too ([`header`]): the packer writes it, and the loader compares
+//! what it finds with it, byte for byte. Links, devices, modes, owners, sparse files, extension headers
+//! and two readings of one name have no place to hide in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -114,6 +118,24 @@ impl<'de> Deserialize<'de> for MemberPath {
             .parse()
             .map_err(de::Error::custom)
     }
+}
+
+/// The one header that a member of this path and size has: ustar, a regular file, mode 0644, owner 0,
+/// time 0.
+#[must_use]
+pub fn header(path: &MemberPath, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header
+        .set_path(path.as_str())
+        .unwrap_or_else(|error| unreachable!("a member path fits a ustar header: {error}"));
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    header
 }
 
 /// Checks that members stand in the one order that an archive has, each once.
@@ -239,6 +261,24 @@ mod tests {
             &["boot/vmlinuz", "boot/initrd", "meta/a", "boot/initrd.0"],
         ] {
             assert!(order(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_path_and_size_has_a_header() {
+        for path in [
+            "boot/vmlinuz",
+            "boot/initrd.15",
+            &format!("meta/{}", "a".repeat(95)),
+        ] {
+            let path: MemberPath = path.parse().expect(path);
+            // 8 GiB is where octal digits run out and base-256 begins.
+            for size in [0, 1, (8 << 30) - 1, 8 << 30, 64 << 30] {
+                let header = header(&path, size);
+                assert_eq!(header.entry_size().expect("a size"), size);
+                assert_eq!(header.path().expect("a path").to_str(), Some(path.as_str()));
+                assert!(header.as_ustar().is_some());
+            }
         }
     }
 
