@@ -12,6 +12,7 @@ mod image;
 mod initramfs;
 mod key;
 mod man;
+mod output;
 mod policy;
 mod serve;
 mod time;
