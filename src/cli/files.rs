@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -59,12 +59,19 @@ pub(super) fn write(
     put(file, path, existing)
 }
 
-/// A nameless-to-be file in the directory of `path`, for [`put`].
+/// A file in the directory of `path` under a name that goes with it, until [`put`] gives it its own.
 pub(super) fn create_beside(path: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
+    // Opened here rather than by `tempfile_in`, whose errors hold its own random path.
     let file = tempfile::Builder::new()
         .prefix(".sealboot-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory(path))
+        .make_in(directory(path), |beside| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(beside)
+        })
         .map_err(|error| unwritable(path, &error))?;
     // The umask has narrowed what was asked for.
     file.as_file()

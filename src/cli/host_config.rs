@@ -13,6 +13,10 @@ use crate::format::manifest::{ImageName, ImageVersion};
 use crate::trust::TrustPolicy;
 
 /// Check host configs: how a machine reaches its image.
+///
+/// A host config names the image that a machine boots, the mirrors that serve it and how the machine
+/// gets its address. It is baked into the loader's initramfs; nothing in it is trusted for more than
+/// reaching bytes.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Check(CheckArgs),

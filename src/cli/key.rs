@@ -190,10 +190,11 @@ pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
     if bytes.len() as u64 > limit {
         return Err(files::too_large(path, limit));
     }
-    let Ok(text) = std::str::from_utf8(&bytes) else {
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    if !text.contains("-----BEGIN ") {
         return Err(Failure::new(format!("{} is no PEM file", path.display()))
             .hint("give a file that `sealboot key generate` made"));
-    };
+    }
     if !text.contains("PRIVATE KEY-----") {
         let key =
             public_key_from_pem(text).map_err(|error| unusable(path, &error, PUBLIC_KEY_HINT))?;

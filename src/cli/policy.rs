@@ -144,7 +144,7 @@ impl KeyArgument {
                         self.file.display()
                     ))
                     .because(&error)
-                    .hint(format!("give one: --key NAME={}", self.file.display()))
+                    .hint(format!("give one: --key \"NAME={}\"", self.file.display()))
                 })?,
         };
         Ok(Signer { name, key })

@@ -60,6 +60,12 @@ impl FromStr for Expiry {
     }
 }
 
+/// What time it is, in whole seconds: a refusal prints it beside times of a manifest.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 /// A whole number of days, `90d`.
 ///
 /// # Errors
