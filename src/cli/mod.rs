@@ -12,8 +12,10 @@ mod image;
 mod initramfs;
 mod key;
 mod man;
+mod output;
 mod policy;
 mod serve;
+mod time;
 mod tls;
 mod vm;
 
