@@ -5,3 +5,5 @@
 pub mod kexec;
 pub mod packet;
 pub mod signal;
+#[cfg(feature = "operator")]
+pub mod socket;
