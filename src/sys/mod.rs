@@ -1,1 +1,3 @@
 //! The one home of `unsafe`.
+
+pub mod packet;
