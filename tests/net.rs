@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
 use sealboot::format::host_config::Network;
-use sealboot::net::{Connection, NetError, Timeouts, connect_within};
+use sealboot::net::{Connection, NetError, ResolveError, Timeouts, connect_within};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -306,7 +306,11 @@ fn dhcp_gives_an_address_a_route_and_names_and_can_be_done_again() {
             for attempt in ["first", "second"] {
                 let connection = connected(DHCP_WAN0).await;
                 let address = connection.address().to_string();
-                assert_eq!(addresses("wan0"), [address.clone()], "{attempt}");
+                assert_eq!(
+                    addresses("wan0"),
+                    std::slice::from_ref(&address),
+                    "{attempt}"
+                );
                 assert_eq!(
                     routes(),
                     ["default via 10.77.0.1 dev wan0 proto static"],
@@ -369,6 +373,19 @@ fn reqwest_resolves_by_the_connection_and_reaches_loopback() {
             let url = format!("http://loop.lab.example:{port}/");
             let body = client.get(url).send().await.unwrap().text().await.unwrap();
             assert_eq!(body, "found");
+
+            let error = client
+                .get("http://absent.lab.example/")
+                .send()
+                .await
+                .expect_err("there is no such name");
+            let mut causes =
+                std::iter::successors(std::error::Error::source(&error), |error| error.source());
+            let found = causes.find_map(|error| error.downcast_ref::<ResolveError>());
+            assert_eq!(
+                found.expect("the cause can be told").code(),
+                FailureCode::FetchAddress
+            );
         },
     );
 }
@@ -394,9 +411,14 @@ fn without_a_name_every_link_is_asked_and_the_one_with_a_server_wins() {
             lab.serve(&[RANGE]);
         },
         async || {
+            ip(&["link", "add", "bridge0", "type", "bridge"]);
             let connection = connected(DHCP).await;
             assert_eq!(connection.interface().as_str(), "wan0");
             assert_eq!(addresses("wan0").len(), 1);
+            assert!(
+                !is_up("bridge0"),
+                "a link that is made of others is left alone"
+            );
             assert!(addresses("silent0").is_empty());
             assert!(is_up("silent0"), "it was asked");
         },
@@ -646,6 +668,33 @@ fn what_the_kernel_refuses_is_an_address_failure() {
             let fixed = r#"{"mode": "static", "address": "10.77.0.20/24", "gateway": "0.0.0.0"}"#;
             let error = refused(fixed, FailureCode::ConnectAddress).await;
             assert!(error.to_string().contains("0.0.0.0"), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_link_that_the_kernel_does_not_bring_up_is_refused_by_name() {
+    in_lab(
+        "a_link_that_the_kernel_does_not_bring_up_is_refused_by_name",
+        |_| {},
+        async || {
+            // The kernel brings up no macvlan that has the address of the card below it.
+            let card = std::fs::read_to_string("/sys/class/net/wan0/address").unwrap();
+            ip(&[
+                "link",
+                "add",
+                "link",
+                "wan0",
+                "name",
+                "twin0",
+                "address",
+                card.trim(),
+                "type",
+                "macvlan",
+            ]);
+            let wanted = r#"{"mode": "dhcp", "interface": "twin0"}"#;
+            let error = refused(wanted, FailureCode::ConnectAddress).await;
+            assert_eq!(error.to_string(), "twin0 could not be brought up");
         },
     );
 }
