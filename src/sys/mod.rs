@@ -1,1 +1,4 @@
 //! The one home of `unsafe`.
+
+#[cfg(feature = "operator")]
+pub mod child;
