@@ -2,6 +2,7 @@
 
 # The static target is the loader's alone: the operator's tool is dynamic, and a --target of its own
 # keeps the two sets of RUSTFLAGS from rebuilding each other's dependencies.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 LOADER_TARGET := x86_64-unknown-linux-gnu
 LOADER_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
 # The loader's clock never stands before this: when its sources last changed. Empty outside git.
@@ -19,7 +20,7 @@ build: cargo need-build ## both release binaries: target/release/sealboot and th
 	  cargo build --locked --release --no-default-features --bin sealboot-init --target $(LOADER_TARGET)
 
 demo: need-demo build ## everything from a key to a running OS, in QEMU
-	target/release/sealboot demo --loader target/$(LOADER_TARGET)/release/sealboot-init
+	$(TARGET_DIR)/release/sealboot demo --loader $(TARGET_DIR)/$(LOADER_TARGET)/release/sealboot-init
 
 test: need-test build ## every test, with those that boot machines
 	if cargo nextest --version >/dev/null 2>&1; then \

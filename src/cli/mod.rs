@@ -14,6 +14,7 @@ mod key;
 mod man;
 mod policy;
 mod serve;
+mod signals;
 mod tls;
 mod vm;
 

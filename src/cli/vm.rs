@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use super::{Failure, signals};
 use crate::vm::{Acceleration, DEFAULT_APPEND, Ending, Error, Machine, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
@@ -72,7 +71,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new("cannot start the runtime").because(&error))?;
     let ending = runtime.block_on(async {
-        let interrupted = interrupted()?;
+        let interrupted = signals::interrupted()?;
         tokio::select! {
             ending = boot(&machine) => ending,
             () = interrupted => Ok(Ending::Stopped),
@@ -105,15 +104,18 @@ async fn boot(machine: &Machine) -> Result<Ending, Failure> {
         Stdio::null()
     };
     anstream::eprintln!("acceleration: {}", machine.acceleration);
-    let mut running = machine.start(input).await.map_err(failed)?;
+    let mut running = machine.start(input).await.map_err(|error| failed(&error))?;
     copy_console(&mut running).await?;
-    running.ending().await.map_err(failed)
+    running.ending().await.map_err(|error| failed(&error))
 }
 
 async fn copy_console(running: &mut Running) -> Result<(), Failure> {
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let read = running.read(&mut buffer).await.map_err(failed)?;
+        let read = running
+            .read(&mut buffer)
+            .await
+            .map_err(|error| failed(&error))?;
         if read == 0 {
             return Ok(());
         }
@@ -125,26 +127,10 @@ async fn copy_console(running: &mut Running) -> Result<(), Failure> {
     }
 }
 
-/// Resolves at the first Ctrl-C, SIGTERM or hang-up.
-pub(super) fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(&error))
-    };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => (),
-            _ = terminate.recv() => (),
-            _ = hang_up.recv() => (),
-        }
-    })
-}
-
-fn failed(error: Error) -> Failure {
+/// How a command that runs machines fails.
+pub(super) fn failed(error: &Error) -> Failure {
     let failure = Failure::new(error.to_string());
-    let failure = match std::error::Error::source(&error) {
+    let failure = match std::error::Error::source(error) {
         Some(source) => failure.because(source),
         None => failure,
     };

@@ -8,10 +8,13 @@
 //! Nothing outlives its owner: see [`Process`].
 
 mod acceleration;
+pub mod debian;
+pub mod os;
 mod process;
 mod running;
+mod stage_line;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +25,7 @@ use thiserror::Error;
 pub use acceleration::Acceleration;
 pub use process::Process;
 pub use running::{Ending, Running};
+pub use stage_line::StageLine;
 
 /// QEMU for x86-64 guests, as found in PATH.
 const QEMU: &str = "qemu-system-x86_64";
@@ -165,7 +169,7 @@ impl Error {
 #[must_use]
 pub fn is_installed() -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|place| place.join(OsStr::new(QEMU)).is_file())
+        std::env::split_paths(&path).any(|directory| directory.join(QEMU).is_file())
     })
 }
 
