@@ -25,6 +25,12 @@ pub trait Diagnose: Error {
     }
 }
 
+impl Diagnose for std::convert::Infallible {
+    fn code(&self) -> FailureCode {
+        match *self {}
+    }
+}
+
 /// Prints an error as a fact, its causes and a hint, one a line.
 ///
 /// The alternate form (`{:#}`) puts fact and causes on one line, joined by colons, without the hint.

@@ -1,3 +1,17 @@
-//! The loader.
+//! The loader: PID 1 of an initramfs that `sealboot initramfs build` made.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        sealboot::boot::run();
+    }
+    // Outside of an initramfs there is nothing to take over, and mounts to break.
+    let mut console = sealboot::boot::stage::Console::new(std::io::stderr());
+    console.say(concat!(
+        "the loader ",
+        env!("CARGO_PKG_VERSION"),
+        " runs as PID 1 of an initramfs only"
+    ));
+    ExitCode::from(2)
+}

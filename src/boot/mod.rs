@@ -1,3 +1,172 @@
-//! The boot.
+//! The boot: the stages in order, PID 1's duties, and what happens when a stage fails.
+//!
+//! | stage | module | from | to |
+//! |---|---|---|---|
+//! | prepare | [`prepare`] | a bare kernel | [`Prepared`](prepare::Prepared) |
+//! | configure | [`configure`] | baked-in files, command line | [`Configured`](configure::Configured) |
+//! | connect | [`net`](crate::net) | the host config | [`Connection`](crate::net::Connection) |
+//! | manifest | [`manifest`] | an envelope | [`Accepted`](manifest::Accepted), with a `Verified<Manifest>` |
+//! | image | [`image`] | checked chunks | [`Image`](image::Image) |
+//! | measure | [`measure`] | an image | [`Measured`](measure::Measured) |
+//! | load | [`load`] | a measured image | [`Loaded`](load::Loaded) |
+//! | handover | [`handover`] | a loaded kernel | nobody is left |
+//!
+//! [`run`] is what PID 1 does. An attempt that fails has said why on the console; the failure policy
+//! then decides how long to wait, and whether to try again from the first stage or to reboot.
 
+pub mod configure;
+pub mod failure_policy;
+pub mod handover;
+pub mod image;
+pub mod load;
+pub mod manifest;
+pub mod measure;
+pub mod prepare;
+pub mod stage;
 pub mod unpack;
+
+mod console;
+
+use std::convert::Infallible;
+use std::io::Stdout;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::reboot::{RebootMode, reboot};
+
+use self::configure::{ConfigureError, Configured};
+use self::failure_policy::{Failures, Next, jitter};
+use self::stage::{Console, Done, Stage, StageFailure};
+use crate::failure::FailureCode;
+use crate::fetch::Client;
+use crate::format::cmdline::Parameters;
+use crate::net::{self, clock};
+use crate::trust::policy::FailurePolicy;
+
+/// The policy in force once one was read, for the panic hook too.
+static FAILURE_POLICY: OnceLock<FailurePolicy> = OnceLock::new();
+
+/// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
+pub fn run() -> ! {
+    std::panic::set_hook(Box::new(|panic| after_panic(&panic.to_string())));
+    let taken_over = prepare::take_over();
+    let mut console = Console::new(std::io::stdout());
+    console.say(format_args!(
+        "version {}, built {}",
+        env!("CARGO_PKG_VERSION"),
+        clock::binary_build_time()
+    ));
+    console::print_events(&cmdline().unwrap_or_default());
+    let mut failures = Failures::default();
+    let mut taken_over = Some(taken_over);
+    loop {
+        let taken_over = taken_over.take().unwrap_or_else(prepare::take_over);
+        let Err(failure) = attempt(&mut console, taken_over);
+        after_failure(&mut console, &failure, &mut failures);
+    }
+}
+
+/// One way through all the stages.
+fn attempt(
+    console: &mut Console<Stdout>,
+    taken_over: Result<(), prepare::PrepareError>,
+) -> Result<Infallible, StageFailure> {
+    let prepared = console.stage(Stage::Prepare, || {
+        taken_over.and_then(|()| prepare::prepare())
+    })?;
+    let configured = console.stage(Stage::Configure, || configure(prepared))?;
+    // Fetching waits for one socket at a time; unpacking has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap_or_else(|error| panic!("epoll is not to be had: {error}"));
+    let client = console.stage(Stage::Connect, || runtime.block_on(connect(&configured)))?;
+    let accepted = console.stage(Stage::Manifest, || {
+        runtime.block_on(manifest::manifest(&configured, &client, clock::now()))
+    })?;
+    let image = console.stage(Stage::Image, || {
+        runtime.block_on(image::image(accepted, &client, &configured.host.mirrors))
+    })?;
+    let measured = console.stage(Stage::Measure, || measure::measure(image))?;
+    let loaded = console.stage(Stage::Load, || load::load(&measured))?;
+    console.say("handover: entering the image's kernel");
+    console.say(format_args!("stage={} status=ok ms=0", Stage::Handover));
+    console.stage(Stage::Handover, || {
+        handover::handover(loaded).map(|never| match never {})
+    })
+}
+
+fn configure(_: prepare::Prepared) -> Result<Done<Configured>, ConfigureError> {
+    let cmdline = cmdline().map_err(ConfigureError::ReadCmdline)?;
+    let configured = configure::configure(Path::new("/"), &cmdline)?;
+    Ok(configured.map(|configured| {
+        // Another attempt reads the same baked-in file again.
+        let _ = FAILURE_POLICY.set(configured.policy.on_failure());
+        configured
+    }))
+}
+
+async fn connect(configured: &Configured) -> Result<Done<Client>, net::NetError> {
+    let connection = net::connect(&configured.host.network).await?;
+    let client = Client::new(configured.tls_roots.clone(), connection.resolver())
+        .unwrap_or_else(|error| panic!("the HTTPS client refuses a fixed configuration: {error}"));
+    let done = Done::new(client, connection.to_string());
+    Ok(done
+        .with("interface", connection.interface())
+        .with("address", connection.address()))
+}
+
+fn cmdline() -> std::io::Result<Parameters> {
+    std::fs::read_to_string("/proc/cmdline").map(|line| Parameters::parse(&line))
+}
+
+fn failure_policy() -> FailurePolicy {
+    FAILURE_POLICY.get().copied().unwrap_or_default()
+}
+
+/// Waits, or reboots, as the policy has it.
+fn after_failure(console: &mut Console<Stdout>, failure: &StageFailure, failures: &mut Failures) {
+    let next = failures.add(&failure_policy(), jitter());
+    let (code, count) = (failure.code(), failures.count());
+    match next {
+        Next::Wait(wait) => {
+            console.say(format_args!(
+                "failure {count}, {code}: trying again in {:.1} s",
+                wait.as_secs_f64()
+            ));
+            sleep(wait);
+        }
+        Next::Reboot(wait) => {
+            console.say(format_args!(
+                "failure {count}, {code}: rebooting in {:.1} s",
+                wait.as_secs_f64()
+            ));
+            sleep(wait);
+            restart();
+        }
+    }
+}
+
+/// A bug in the loader: nothing of this run can be trusted to go on, so the machine reboots, after the
+/// policy's longest wait so that the message can be read and a bug does not make a hot loop.
+fn after_panic(panic: &str) -> ! {
+    let wait = Duration::from_secs(u64::from(failure_policy().longest_wait_seconds));
+    let code = FailureCode::LoaderPanic;
+    let mut console = Console::new(std::io::stdout());
+    console.say(format_args!("status=failed code={code}"));
+    console.say(format_args!("{panic}\n  hint: {}", code.remedy()));
+    console.say(format_args!("rebooting in {} s", wait.as_secs()));
+    sleep(wait);
+    restart();
+}
+
+/// Resets the machine; where even that fails, waits for ever, because PID 1 must not end.
+fn restart() -> ! {
+    let Err(errno) = reboot(RebootMode::RB_AUTOBOOT);
+    Console::new(std::io::stdout()).say(format_args!("the machine cannot be rebooted: {errno}"));
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}

@@ -1,15 +1,20 @@
 //! `sealboot completions`.
 
-use super::Failure;
+use super::{Failure, output};
 
-/// Stub.
+/// Print a completion script for a shell.
+///
+/// For bash: `sealboot completions bash > ~/.local/share/bash-completion/completions/sealboot`.
+/// For zsh, write it to a file named `_sealboot` in a directory of $fpath; for fish, to
+/// ~/.config/fish/completions/sealboot.fish.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The shell
+    shell: clap_complete::Shell,
+}
 
-pub(super) fn run(args: &Args, command: clap::Command) -> Result<(), Failure> {
-    let Args {} = args;
-    Err(Failure::new(format!(
-        "{} not there yet",
-        command.get_name()
-    )))
+pub(super) fn run(args: &Args, mut command: clap::Command) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "sealboot", &mut script);
+    output::data(&String::from_utf8_lossy(&script))
 }

@@ -38,6 +38,15 @@ impl Failure {
         }
     }
 
+    /// A rule of this tool, which no loader knows, said no: exit status 3, without a loader's code.
+    #[must_use]
+    pub fn refusal(fact: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Refused,
+            ..Self::new(fact)
+        }
+    }
+
     /// Adds the error, and its sources, that led to this.
     #[must_use]
     pub fn because(mut self, cause: &(dyn Error + 'static)) -> Self {

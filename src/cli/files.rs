@@ -1,36 +1,40 @@
 //! Reading and writing files as every command does it: bounded reads, whole writes, errors with the path.
 
 use std::fs::{File, Permissions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::Failure;
 
 /// Reads a file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(format!("cannot read {}", path.display())).because(&error)
-    };
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
+        .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > limit {
-        return Err(
-            Failure::new(format!("{} is larger than {limit} bytes", path.display()))
-                .hint("is this the file that you meant?"),
-        );
+        return Err(too_large(path, limit));
     }
     Ok(bytes)
 }
 
-/// Reads a text file of at most `limit` bytes.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
-    String::from_utf8(read(path, limit)?).map_err(|_| {
-        Failure::new(format!("{} is not a text file", path.display()))
-            .hint("is this the file that you meant?")
-    })
+/// The failure of a read.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot read {}", path.display())).because(error);
+    match error.kind() {
+        ErrorKind::NotFound => failure.hint("check the path"),
+        ErrorKind::IsADirectory => failure.hint("give a file in it"),
+        _ => failure,
+    }
+}
+
+/// The failure of a read past its limit.
+pub(super) fn too_large(path: &Path, limit: u64) -> Failure {
+    Failure::new(format!("{} is larger than {limit} bytes", path.display()))
+        .hint("is this the file that you meant?")
 }
 
 /// What to do where the file is there already.
@@ -42,32 +46,45 @@ pub(super) enum Existing {
     Replace,
 }
 
-/// Writes a file that appears whole or not at all.
+/// Writes a file that appears whole or not at all, and stays after a power cut.
 pub(super) fn write(
     path: &Path,
     bytes: &[u8],
     mode: u32,
     existing: Existing,
 ) -> Result<(), Failure> {
-    let failed = |error: &std::io::Error| {
-        Failure::new(format!("cannot write {}", path.display())).because(error)
-    };
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
+    let mut file = create_beside(path, mode)?;
+    file.write_all(bytes)
+        .map_err(|error| unwritable(path, &error))?;
+    put(file, path, existing)
+}
+
+/// A file in the directory of `path` under a name that goes with it, until [`put`] gives it its own.
+pub(super) fn create_beside(path: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
+    // Opened here rather than by `tempfile_in`, whose errors hold its own random path.
+    let file = tempfile::Builder::new()
         .prefix(".sealboot-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)
-        .map_err(|error| failed(&error))?;
+        .make_in(directory(path), |beside| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(beside)
+        })
+        .map_err(|error| unwritable(path, &error))?;
     // The umask has narrowed what was asked for.
     file.as_file()
         .set_permissions(Permissions::from_mode(mode))
-        .map_err(|error| failed(&error))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| unwritable(path, &error))?;
+    Ok(file)
+}
+
+/// Gives a file made by [`create_beside`] its name, after its bytes have reached the disk.
+pub(super) fn put(file: NamedTempFile, path: &Path, existing: Existing) -> Result<(), Failure> {
+    file.as_file()
+        .sync_all()
+        .map_err(|error| unwritable(path, &error))?;
     let persisted = match existing {
         Existing::Keep => file.persist_noclobber(path),
         Existing::Replace => file.persist(path),
@@ -75,11 +92,60 @@ pub(super) fn write(
     persisted
         .map(drop)
         .map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Failure::new(format!("{} exists already", path.display())).hint(
-                    "nothing was changed; choose another name, or move the file away yourself",
-                )
-            }
-            _ => failed(&error.error),
-        })
+            ErrorKind::AlreadyExists => exists_already(path),
+            _ => unwritable(path, &error.error),
+        })?;
+    // The name is an entry of the directory, and lasts once that has reached the disk too.
+    File::open(directory(path))
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| unwritable(path, &error))
+}
+
+/// The failure where a file must not be replaced.
+pub(super) fn exists_already(path: &Path) -> Failure {
+    Failure::new(format!("{} exists already", path.display()))
+        .hint("nothing was changed; choose another name, or move the file away yourself")
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let directory = directory(path).display();
+    let failure = Failure::new(format!("cannot write {}", path.display())).because(error);
+    match error.kind() {
+        ErrorKind::NotFound => failure.hint(format!("create the directory {directory} first")),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => failure.hint(format!(
+            "a file is written beside its place and then renamed, so the directory {directory} must be writable"
+        )),
+        _ => failure,
+    }
+}
+
+/// The directory that holds `path`.
+pub(super) fn directory(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Creates a directory and those above it.
+pub(super) fn create_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        Failure::new(format!("cannot create the directory {}", path.display())).because(&error)
+    })
+}
+
+/// `path` with `suffix` after its last name: with a dot in that name, `with_extension` would cut it.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Keeps other `sealboot` processes from changing files in `directory` until dropped.
+///
+/// Best effort: some network file systems cannot lock a directory, and there two signers who write
+/// one envelope in the same second can lose a signature, which `image verify` then reports.
+pub(super) fn lock(directory: &Path) -> Option<File> {
+    let file = File::open(directory).ok()?;
+    file.lock().ok()?;
+    Some(file)
 }

@@ -1,13 +1,191 @@
-//! `sealboot image`.
+//! `sealboot image`: packed, signed, checked, published. Here is what its commands share.
+
+mod inspect;
+mod publish;
+mod sign;
+mod verify;
+
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, files, output};
+use crate::format::limits::LIMITS;
+use crate::format::manifest::{Manifest, ManifestError};
+use crate::trust::Envelope;
+use crate::trust::envelope::EnvelopeSignature;
 
-/// Stub.
+/// Pack, sign, check and publish images.
+///
+/// An image is one bootable operating system: kernel, initrds and command line. Its manifest says
+/// what it is, down to the hash of every chunk of its archive; an envelope holds the manifest with
+/// the signatures over it; and a store holds envelopes and archives as machines fetch them:
+///
+///   STORE/images/NAME.json             the newest envelope of an image
+///   STORE/images/NAME/VERSION.json     every version's
+///   STORE/blobs/sha256-HEX.tar[.gz]    archives
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {}
+#[command(verbatim_doc_comment)]
+pub(super) enum Command {
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
+    Inspect(inspect::InspectArgs),
+    Publish(publish::PublishArgs),
+}
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    match command {}
+    match command {
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Publish(args) => publish::run(&args),
+    }
+}
+
+/// Reads the manifest out of an envelope whose signatures say nothing yet: to show it, or to sign it.
+fn unverified_manifest(path: &Path, envelope: &Envelope) -> Result<Manifest, Failure> {
+    if envelope.payload_type() != Manifest::PAYLOAD_TYPE {
+        return Err(Failure::new(format!(
+            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
+            path.display(),
+            shown(envelope.payload_type(), 80),
+            Manifest::PAYLOAD_TYPE
+        ))
+        .hint("give an envelope that this version of `sealboot image pack` made"));
+    }
+    Manifest::parse(envelope.unverified_payload()).map_err(|error: ManifestError| {
+        Failure::new(format!("{} holds no usable manifest", path.display()))
+            .because(&error)
+            .hint("pack the image again with `sealboot image pack`")
+    })
+}
+
+/// Reads an envelope to work on it.
+fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+    Envelope::parse(&files::read(path, LIMITS.envelope_bytes)?).map_err(|error| {
+        Failure::new(format!("{} is no envelope", path.display()))
+            .because(&error)
+            .hint("give the file that `sealboot image pack` made")
+    })
+}
+
+/// A manifest, in words. Every field's type has checked that it can be shown.
+fn describe(manifest: &Manifest) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let expires = manifest
+        .expires
+        .map_or("never".to_owned(), |expires| expires.to_string());
+    let archive = &manifest.archive;
+    let about = output::columns([
+        row("image", manifest.name.to_string()),
+        row("version", manifest.version.to_string()),
+        row("label", manifest.label.to_string()),
+        row("arch", manifest.arch.to_string()),
+        row("created", manifest.created.to_string()),
+        row("expires", expires),
+        row("cmdline", manifest.cmdline.to_string()),
+        row("archive", archive.path.clone()),
+        row(
+            "",
+            format!(
+                "{} bytes, {} chunks of {}",
+                archive.size,
+                archive.chunks.len(),
+                archive.chunk_size
+            ),
+        ),
+    ]);
+    let files = manifest.files.iter().map(|file| {
+        [
+            file.path.to_string(),
+            format!("{} bytes", file.size),
+            format!("sha256 {}", file.sha256),
+        ]
+    });
+    format!("{about}files\n{}", output::columns(files))
+}
+
+/// The key id that stands beside a signature: anybody can have written anything there.
+fn claimed_key_id(signature: &EnvelopeSignature) -> String {
+    if signature.key_id.is_empty() {
+        "(no key id)".to_owned()
+    } else {
+        shown(&signature.key_id, 64)
+    }
+}
+
+/// Text from an unverified file, made harmless to a terminal and cut to `length` characters.
+fn shown(text: &str, length: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(length)
+        .flat_map(char::escape_default)
+        .collect();
+    if text.chars().nth(length).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Where an envelope stands in a store.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    /// The store's root.
+    root: PathBuf,
+    /// What the file's place says the image's name is.
+    name: String,
+}
+
+/// Finds the store of `…/images/NAME.json` or `…/images/NAME/VERSION.json`.
+fn place(envelope: &Path) -> Option<Place> {
+    // As typed where that says enough: messages then show paths as they were typed.
+    place_of(envelope).or_else(|| place_of(&std::path::absolute(envelope).ok()?))
+}
+
+fn place_of(envelope: &Path) -> Option<Place> {
+    let stem = envelope.file_stem()?.to_str()?;
+    let above = envelope.parent()?;
+    let (images, name) = if above.ends_with("images") {
+        (above, stem)
+    } else {
+        (above.parent()?, above.file_name()?.to_str()?)
+    };
+    let stored = images.ends_with("images") && envelope.extension()? == "json";
+    stored.then(|| Place {
+        root: images.parent().unwrap_or(Path::new("")).to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_of_an_envelope_is_found_from_its_place() {
+        for envelope in [
+            "/srv/store/images/relay.json",
+            "/srv/store/images/relay/42.json",
+        ] {
+            let place = place(Path::new(envelope)).expect(envelope);
+            assert_eq!(place.root, Path::new("/srv/store"), "{envelope}");
+            assert_eq!(place.name, "relay", "{envelope}");
+        }
+        for elsewhere in [
+            "/srv/store/relay.json",
+            "/srv/store/images/relay",
+            "/srv/store/images/a/b/42.json",
+            "/srv/store/images",
+            "/",
+            "",
+        ] {
+            assert_eq!(place(Path::new(elsewhere)), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn text_from_outside_cannot_move_the_cursor() {
+        assert_eq!(shown("a\x1b[2Jb\u{202e}", 80), "a\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(shown("abcd", 3), "abc…");
+    }
 }

@@ -12,9 +12,11 @@ mod image;
 mod initramfs;
 mod key;
 mod man;
+mod output;
 mod policy;
 mod serve;
 mod signals;
+mod time;
 mod tls;
 mod vm;
 

@@ -1,4 +1,9 @@
-//! The one home of `unsafe`.
+//! The one home of `unsafe`: system calls that nix does not wrap.
+//!
+//! One call a block, each with what its arguments owe the kernel. Everything here is safe to call.
 
 #[cfg(feature = "operator")]
 pub mod child;
+pub mod kexec;
+pub mod packet;
+pub mod signal;

@@ -348,7 +348,9 @@ impl TrustPolicy {
         let granted = expires.duration_since(manifest.created);
         match self.expiry().max_days {
             Some(max_days) if granted > SignedDuration::from_hours(24 * i64::from(max_days)) => {
-                let granted_days = granted.as_hours().saturating_add(23) / 24;
+                // Rounded up by a last nanosecond less: a life of a second too much is a day too much.
+                let short = granted.saturating_sub(SignedDuration::from_nanos(1));
+                let granted_days = short.as_secs() / 86_400 + 1;
                 Err(Refusal::LifeTooLong {
                     granted_days,
                     max_days,

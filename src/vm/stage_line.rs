@@ -13,12 +13,12 @@ impl StageLine {
     #[must_use]
     pub fn find(line: &str) -> Option<Self> {
         let start = line.find(Self::START)?;
-        let fields: Vec<(String, String)> = line[start..]
-            .trim_start_matches("sealboot: ")
-            .split_ascii_whitespace()
-            .map_while(|field| field.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let mut rest = line[start..].trim_start_matches("sealboot: ");
+        let mut fields = Vec::new();
+        while let Some((name, value, after)) = next_field(rest) {
+            fields.push((name.to_owned(), value.to_owned()));
+            rest = after;
+        }
         let line = Self { fields };
         (!line.stage().is_empty() && !line.status().is_empty()).then_some(line)
     }
@@ -63,6 +63,27 @@ impl StageLine {
     }
 }
 
+/// The first `name=value` or `name="quoted value"`, and what follows it. What the loader has escaped
+/// within quotes stays so.
+fn next_field(text: &str) -> Option<(&str, &str, &str)> {
+    let (name, value) = text.trim_start().split_once('=')?;
+    if name.contains(char::is_whitespace) {
+        return None;
+    }
+    let Some(quoted) = value.strip_prefix('"') else {
+        let end = value.find(char::is_whitespace).unwrap_or(value.len());
+        let (value, after) = value.split_at(end);
+        return Some((name, value, after));
+    };
+    let mut escaped = false;
+    let end = quoted.find(|character| {
+        let ends = character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        ends
+    })?;
+    Some((name, &quoted[..end], &quoted[end + 1..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +110,18 @@ mod tests {
         assert_eq!(
             (found.status(), found.code()),
             ("failed", Some("MANIFEST-EXPIRED"))
+        );
+    }
+
+    #[test]
+    fn a_quoted_value_adds_no_field() {
+        let line = r#"sealboot: stage=image status=failed note="a \"b\" status=ok \\" code=IMAGE-CHUNK ms=1"#;
+        let found = StageLine::find(line).unwrap();
+        assert_eq!(found.status(), "failed");
+        assert_eq!(found.code(), Some("IMAGE-CHUNK"));
+        assert_eq!(
+            found.details().next(),
+            Some(("note", r#"a \"b\" status=ok \\"#))
         );
     }
 

@@ -1,0 +1,381 @@
+//! Stage `configure`: the baked-in files and the command line become types.
+//!
+//! On entry /proc is mounted. On exit the trust policy, the host config and the TLS roots are whole and
+//! agree with each other. Everything is read anew at each attempt, and nothing falls through silently:
+//! a source that exists and is invalid is an error.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::stage::Done;
+use crate::failure::{Diagnose, FailureCode};
+use crate::format::cmdline::Parameters;
+use crate::format::host_config::{HostConfig, HostConfigError};
+use crate::format::limits::LIMITS;
+use crate::trust::{PolicyError, TrustPolicy};
+
+/// Where the trust policy is baked in.
+pub const POLICY_FILE: &str = "/etc/sealboot/trust.json";
+/// Where the host config is baked in, if it is.
+pub const HOST_CONFIG_FILE: &str = "/etc/sealboot/host.json";
+/// Where the roots of the mirrors' certificates are baked in.
+pub const TLS_ROOTS_FILE: &str = "/etc/sealboot/tls-roots.pem";
+
+/// All that a boot goes by.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    /// What the loader accepts.
+    pub policy: TrustPolicy,
+    /// How the machine reaches its image.
+    pub host: HostConfig,
+    /// Whom it takes for a mirror.
+    pub tls_roots: RootCertStore,
+}
+
+/// The baked-in files or the command line cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// The trust policy cannot be read.
+    #[error("the trust policy {} cannot be read", path.display())]
+    ReadPolicy {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The trust policy does not load.
+    #[error("the trust policy {} does not load", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PolicyError,
+    },
+    /// The host config that `sealboot.config=` names, or the baked-in one, cannot be read.
+    #[error("the host config {} cannot be read", path.display())]
+    ReadHost {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The host config does not load.
+    #[error("the host config {} does not load", path.display())]
+    Host {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: HostConfigError,
+    },
+    /// Host config and command line do not make a whole.
+    #[error(transparent)]
+    Cmdline(HostConfigError),
+    /// `sealboot.config=` is no path.
+    #[error("sealboot.config=\"{value}\" is not an absolute path in the initramfs")]
+    ConfigPath {
+        /// What it is.
+        value: String,
+    },
+    /// The kernel command line cannot be read.
+    #[error("the kernel command line cannot be read")]
+    ReadCmdline(#[source] io::Error),
+    /// A mirror is plain http.
+    #[error("the mirror {mirror} is plain http, which the trust policy does not allow")]
+    PlainHttp {
+        /// The mirror.
+        mirror: String,
+    },
+    /// The policy does not accept the image that the host config asks for.
+    #[error("the host config asks for image \"{image}\", which the trust policy does not accept")]
+    Image {
+        /// The image's name.
+        image: String,
+    },
+    /// The TLS roots cannot be read, or hold no certificate that can be used.
+    #[error("the TLS roots {} cannot be used", path.display())]
+    TlsRoots {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Diagnose for ConfigureError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
+            Self::ReadHost { .. } | Self::Image { .. } => FailureCode::ConfigureHost,
+            Self::Host { source, .. } | Self::Cmdline(source) => source.code(),
+            Self::ConfigPath { .. } | Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
+            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::TlsRoots { .. } => FailureCode::ConfigureTlsRoots,
+        }
+    }
+}
+
+/// Reads what is baked in under `root` (`/` in a boot) and the settings of `cmdline`.
+///
+/// # Errors
+///
+/// The first source that is missing, invalid or at odds with another.
+pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, ConfigureError> {
+    let policy = read_policy(root)?;
+    let host = read_host_config(root, cmdline)?;
+    if let Some(mirror) = host
+        .mirrors
+        .iter()
+        .find(|mirror| !mirror.is_https() && !policy.allows_http())
+    {
+        return Err(ConfigureError::PlainHttp {
+            mirror: mirror.to_string(),
+        });
+    }
+    if !policy.images().iter().any(|image| image.name == host.image) {
+        return Err(ConfigureError::Image {
+            image: host.image.to_string(),
+        });
+    }
+    let tls_roots = read_tls_roots(root)?;
+    let says = format!(
+        "image \"{}\" from {} mirror(s), {} of {} signatures required",
+        host.image,
+        host.mirrors.len(),
+        policy.threshold(),
+        policy.keys().len(),
+    );
+    let done = Done::new((), says)
+        .with("image", &host.image)
+        .with("mirrors", host.mirrors.len())
+        .with("threshold", policy.threshold())
+        .with("keys", policy.keys().len());
+    Ok(done.map(|()| Configured {
+        policy,
+        host,
+        tls_roots,
+    }))
+}
+
+fn read_policy(root: &Path) -> Result<TrustPolicy, ConfigureError> {
+    let path = baked(root, POLICY_FILE);
+    let json =
+        read_bounded(&path, LIMITS.policy_bytes).map_err(|source| ConfigureError::ReadPolicy {
+            path: path.clone(),
+            source,
+        })?;
+    TrustPolicy::parse(&json).map_err(|source| ConfigureError::Policy { path, source })
+}
+
+fn read_host_config(root: &Path, cmdline: &Parameters) -> Result<HostConfig, ConfigureError> {
+    let (path, named) = match cmdline.last("sealboot.config") {
+        Some(value) if value.starts_with('/') => (baked(root, value), true),
+        Some(value) => {
+            return Err(ConfigureError::ConfigPath {
+                value: value.to_owned(),
+            });
+        }
+        None => (baked(root, HOST_CONFIG_FILE), false),
+    };
+    let file = match read_bounded(&path, LIMITS.host_config_bytes) {
+        Ok(json) => {
+            Some(HostConfig::parse(&json).map_err(|source| ConfigureError::Host { path, source })?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => None,
+        Err(source) => return Err(ConfigureError::ReadHost { path, source }),
+    };
+    HostConfig::with_cmdline(file, cmdline).map_err(ConfigureError::Cmdline)
+}
+
+fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
+    let path = baked(root, TLS_ROOTS_FILE);
+    let unusable = |source| ConfigureError::TlsRoots {
+        path: path.clone(),
+        source,
+    };
+    let pem =
+        read_bounded(&path, LIMITS.tls_roots_bytes).map_err(|error| unusable(Box::new(error)))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(Box::new(error)))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(Box::new(error)))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("it holds no certificate".into()));
+    }
+    Ok(roots)
+}
+
+fn baked(root: &Path, absolute: &str) -> PathBuf {
+    root.join(absolute.trim_start_matches('/'))
+}
+
+/// Reads a file, at most one byte more than `limit`, so that the parser sees that it is too long.
+fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const POLICY: &str = r#"{
+        "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}],
+        "threshold": 1,
+        "images": [{"name": "relay"}]
+    }"#;
+    const HOST: &str =
+        r#"{"image": "relay", "mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#;
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap()
+            .pem()
+    }
+
+    /// Configures from files that `change` has had its way with.
+    fn configured(cmdline: &str, change: impl FnOnce(&Path)) -> Result<Configured, FailureCode> {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc/sealboot");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("trust.json"), POLICY).unwrap();
+        fs::write(etc.join("host.json"), HOST).unwrap();
+        fs::write(etc.join("tls-roots.pem"), certificate()).unwrap();
+        change(&etc);
+        let mut taken = None;
+        let result = configure(root.path(), &Parameters::parse(cmdline));
+        let _ = result
+            .map(|done| done.map(|configured| taken = Some(configured)))
+            .map_err(|error| error.code())?;
+        Ok(taken.unwrap())
+    }
+
+    #[test]
+    fn good_files_make_a_configuration() {
+        let configured = configured("console=ttyS0", |_| {}).unwrap();
+        assert_eq!(configured.host.image.as_str(), "relay");
+        assert_eq!(configured.tls_roots.len(), 1);
+    }
+
+    #[test]
+    fn the_command_line_makes_up_for_an_absent_host_config() {
+        let line = "sealboot.image=relay sealboot.mirror=https://m.example/ ip=dhcp";
+        let remove = |etc: &Path| fs::remove_file(etc.join("host.json")).unwrap();
+        assert_eq!(
+            configured(line, remove).unwrap().host.mirrors[0].to_string(),
+            "https://m.example/"
+        );
+        assert_eq!(
+            configured("", remove).unwrap_err(),
+            FailureCode::ConfigureHost
+        );
+    }
+
+    #[test]
+    fn another_host_config_can_be_named_and_must_then_be_there() {
+        let other = |etc: &Path| {
+            fs::write(etc.join("other.json"), HOST.replace("boot.", "other.")).unwrap()
+        };
+        let config = configured("sealboot.config=/etc/sealboot/other.json", other).unwrap();
+        assert_eq!(config.host.mirrors[0].to_string(), "https://other.example/");
+        for (line, code) in [
+            (
+                "sealboot.config=/etc/sealboot/missing.json",
+                FailureCode::ConfigureHost,
+            ),
+            ("sealboot.config=other.json", FailureCode::ConfigureCmdline),
+            ("sealboot.config=", FailureCode::ConfigureCmdline),
+        ] {
+            assert_eq!(configured(line, other).unwrap_err(), code, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_invalid_has_its_code() {
+        let write = |name: &'static str, text: String| {
+            move |etc: &Path| fs::write(etc.join(name), text).unwrap()
+        };
+        let cases: Vec<(FailureCode, Box<dyn Fn(&Path)>)> = vec![
+            (
+                FailureCode::ConfigurePolicy,
+                Box::new(|etc| fs::remove_file(etc.join("trust.json")).unwrap()),
+            ),
+            (
+                FailureCode::ConfigurePolicy,
+                Box::new(move |etc| write("trust.json", "{".into())(etc)),
+            ),
+            (
+                FailureCode::ConfigurePolicy,
+                Box::new(move |etc| write("trust.json", " ".repeat(70_000))(etc)),
+            ),
+            (
+                FailureCode::ConfigureHost,
+                Box::new(move |etc| write("host.json", "{}".into())(etc)),
+            ),
+            (
+                FailureCode::ConfigureHost,
+                Box::new(move |etc| write("host.json", HOST.replace("relay", "exit"))(etc)),
+            ),
+            (
+                FailureCode::FetchPlainHttp,
+                Box::new(move |etc| write("host.json", HOST.replace("https", "http"))(etc)),
+            ),
+            (
+                FailureCode::ConfigureTlsRoots,
+                Box::new(|etc| fs::remove_file(etc.join("tls-roots.pem")).unwrap()),
+            ),
+            (
+                FailureCode::ConfigureTlsRoots,
+                Box::new(move |etc| write("tls-roots.pem", String::new())(etc)),
+            ),
+            (
+                FailureCode::ConfigureTlsRoots,
+                Box::new(move |etc| {
+                    write(
+                        "tls-roots.pem",
+                        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
+                    )(etc);
+                }),
+            ),
+            (
+                FailureCode::ConfigureTlsRoots,
+                Box::new(move |etc| {
+                    write("tls-roots.pem", certificate().replace("END", "ENT"))(etc);
+                }),
+            ),
+        ];
+        for (at, (code, change)) in cases.into_iter().enumerate() {
+            assert_eq!(configured("", change).unwrap_err(), code, "case {at}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_used_where_the_policy_allows_it() {
+        let allow = |etc: &Path| {
+            fs::write(
+                etc.join("trust.json"),
+                POLICY.replace("\"threshold\"", "\"allow_http\": true, \"threshold\""),
+            )
+            .unwrap();
+            fs::write(etc.join("host.json"), HOST.replace("https", "http")).unwrap();
+        };
+        assert!(!configured("", allow).unwrap().host.mirrors[0].is_https());
+    }
+}

@@ -1,0 +1,119 @@
+//! What happens after a failure: the machine waits and tries again, and in the end reboots.
+//!
+//! Waits double from the policy's first to its longest, each cut by up to half at random, so that a
+//! thousand machines that lost power together do not come back together. Rebooting resets what no
+//! loader can: firmware, network cards, a wedged bus.
+
+use std::time::Duration;
+
+use crate::trust::policy::FailurePolicy;
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again after this long.
+    Wait(Duration),
+    /// Reset the machine, after this long.
+    Reboot(Duration),
+}
+
+/// Counts the failures of this run of the loader.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Failures(u32);
+
+impl Failures {
+    /// How many there were.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        self.0
+    }
+
+    /// Counts one more and says what to do.
+    ///
+    /// `jitter` is a random number of at least 0 and below 1. Also before a reboot there is a wait: a
+    /// machine that reboots at once in a loop can be neither read nor stopped.
+    pub fn add(&mut self, policy: &FailurePolicy, jitter: f64) -> Next {
+        self.0 = self.0.saturating_add(1);
+        let doublings = (self.0 - 1).min(31);
+        let wait = u64::from(policy.first_wait_seconds) << doublings;
+        let wait = Duration::from_secs(wait.min(u64::from(policy.longest_wait_seconds)));
+        let wait = wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        if policy.reboot_after != 0 && self.0 >= policy.reboot_after {
+            Next::Reboot(wait)
+        } else {
+            Next::Wait(wait)
+        }
+    }
+}
+
+/// A random number of at least 0 and below 1.
+#[must_use]
+pub fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    // Without random numbers TLS would not work either; until then, all machines wait the same.
+    let _ = crate::fetch::client::tls_provider()
+        .secure_random
+        .fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: FailurePolicy = FailurePolicy {
+        first_wait_seconds: 2,
+        longest_wait_seconds: 60,
+        reboot_after: 8,
+    };
+
+    fn run(policy: &FailurePolicy, jitter: f64, times: u32) -> Vec<Next> {
+        let mut failures = Failures::default();
+        (0..times).map(|_| failures.add(policy, jitter)).collect()
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_end_in_a_reboot() {
+        let seconds = |next: &Next| match next {
+            Next::Wait(wait) => wait.as_secs(),
+            Next::Reboot(wait) => 1000 + wait.as_secs(),
+        };
+        let run: Vec<u64> = run(&POLICY, 0.0, 9).iter().map(seconds).collect();
+        assert_eq!(run, [2, 4, 8, 16, 32, 60, 60, 1060, 1060]);
+    }
+
+    #[test]
+    fn jitter_takes_at_most_half() {
+        assert_eq!(
+            run(&POLICY, 0.5, 1),
+            [Next::Wait(Duration::from_millis(1500))]
+        );
+        let Next::Wait(wait) = run(&POLICY, 0.999_999, 1)[0] else {
+            panic!("no wait")
+        };
+        assert!(
+            wait >= Duration::from_secs(1) && wait < Duration::from_millis(1001),
+            "{wait:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_limit_it_never_reboots() {
+        let policy = FailurePolicy {
+            reboot_after: 0,
+            ..POLICY
+        };
+        assert!(
+            run(&policy, 0.0, 500)
+                .iter()
+                .all(|next| matches!(next, Next::Wait(_)))
+        );
+    }
+
+    #[test]
+    fn random_numbers_differ_and_stay_in_range() {
+        let numbers: Vec<f64> = (0..100).map(|_| jitter()).collect();
+        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
+        assert!(numbers.iter().any(|number| *number != numbers[0]));
+    }
+}

@@ -1,0 +1,33 @@
+//! Stage `handover`: into the loaded kernel.
+//!
+//! This stage reports success before it acts, because nobody is left to report afterwards.
+
+use std::convert::Infallible;
+use std::io;
+
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::termios::tcdrain;
+
+use super::load::Loaded;
+use crate::failure::{Diagnose, FailureCode};
+
+/// The loaded kernel was not entered.
+#[derive(Debug, thiserror::Error)]
+#[error("the loaded kernel was not entered")]
+pub struct HandoverError(#[source] nix::errno::Errno);
+
+impl Diagnose for HandoverError {
+    fn code(&self) -> FailureCode {
+        FailureCode::HandoverFailed
+    }
+}
+
+/// Lets the console finish, then enters the loaded kernel. Returns only if that fails.
+///
+/// # Errors
+///
+/// The errno of reboot(2).
+pub fn handover(_: Loaded) -> Result<Infallible, HandoverError> {
+    let _ = tcdrain(io::stdout());
+    reboot(RebootMode::RB_KEXEC).map_err(HandoverError)
+}

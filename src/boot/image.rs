@@ -1,0 +1,306 @@
+//! Stage `image`: an archive becomes a kernel and an initrd in memory.
+//!
+//! On entry the manifest is verified and the network is up. On exit kernel and initrd stand in a tmpfs
+//! of exactly the size that the manifest signs for, each with its signed hash; several initrds are one
+//! file, each but the first starting at a multiple of four bytes, as boot loaders hand them to a kernel
+//! (Documentation/driver-api/early-userspace/buffer-format.rst).
+//!
+//! Two threads share the work: this one receives and checks chunks, the other decompresses, compares
+//! and writes; between them stand at most [`WINDOW`] checked chunks.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tokio::sync::mpsc;
+
+use super::manifest::Accepted;
+use super::stage::Done;
+use super::unpack::{Destination, UnpackError, unpack};
+use crate::failure::{Diagnose, FailureCode};
+use crate::fetch::Client;
+use crate::fetch::archive::{self, ArchiveError, Fetched, Patience};
+use crate::fetch::chunk::{VerifiedChunk, VerifiedReader};
+use crate::format::archive::Role;
+use crate::format::cmdline::Cmdline;
+use crate::format::host_config::MirrorUrl;
+use crate::format::manifest::Manifest;
+use crate::trust::Verified;
+
+/// Checked chunks that wait to be unpacked: enough to ride out a hiccup of either side.
+const WINDOW: usize = 4;
+
+/// Where the tmpfs for the image is mounted.
+const IMAGE_DIR: &str = "/run/sealboot/image";
+
+/// A kernel and an initrd, unpacked and checked to the last byte.
+#[derive(Debug)]
+pub struct Image {
+    manifest: Verified<Manifest>,
+    directory: PathBuf,
+}
+
+impl Image {
+    /// What was signed.
+    #[must_use]
+    pub const fn manifest(&self) -> &Verified<Manifest> {
+        &self.manifest
+    }
+
+    /// The kernel, opened for reading.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2).
+    pub fn kernel(&self) -> io::Result<File> {
+        File::open(self.directory.join(KERNEL))
+    }
+
+    /// The initrds as one file, opened for reading.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2).
+    pub fn initrd(&self) -> io::Result<File> {
+        File::open(self.directory.join(INITRD))
+    }
+
+    /// Where the files stand.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The command line for the kernel.
+    #[must_use]
+    pub fn cmdline(&self) -> &Cmdline {
+        &self.manifest.as_ref().cmdline
+    }
+}
+
+const KERNEL: &str = "vmlinuz";
+const INITRD: &str = "initrd";
+
+/// The image did not come into memory.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A tmpfs could not be mounted.
+    #[error("no tmpfs of {size} bytes can be mounted for the image")]
+    Tmpfs {
+        /// Its size.
+        size: u64,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The archive could not be had.
+    #[error(transparent)]
+    Fetch(ArchiveError),
+    /// The archive could not be unpacked.
+    #[error(transparent)]
+    Unpack(UnpackError),
+}
+
+impl Diagnose for ImageError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Tmpfs { .. } => FailureCode::ImageMemory,
+            Self::Fetch(error) => error.code(),
+            Self::Unpack(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Tmpfs { .. } => self.code().remedy().to_owned(),
+            Self::Fetch(error) => error.hint(),
+            Self::Unpack(error) => error.hint(),
+        }
+    }
+}
+
+/// Fetches the archive and unpacks it into a new tmpfs.
+///
+/// # Errors
+///
+/// [`ImageError`]; nothing of the image is left in memory then.
+pub async fn image(
+    accepted: Accepted,
+    client: &Client,
+    mirrors: &[MirrorUrl],
+) -> Result<Done<Image>, ImageError> {
+    let size = tmpfs_size(accepted.manifest.as_ref());
+    let directory = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
+    let result =
+        fetch_and_unpack(&accepted, client, mirrors, Patience::default(), &directory).await;
+    match result {
+        Ok(fetched) => Ok(done(
+            Image {
+                manifest: accepted.manifest,
+                directory,
+            },
+            &fetched,
+        )),
+        Err(error) => {
+            let _ = umount2(&directory, MntFlags::MNT_DETACH);
+            Err(error)
+        }
+    }
+}
+
+/// Fetches and unpacks at the same time, into files in `directory`.
+///
+/// # Errors
+///
+/// How fetching failed, or, where everything arrived, how unpacking did.
+pub async fn fetch_and_unpack(
+    accepted: &Accepted,
+    client: &Client,
+    mirrors: &[MirrorUrl],
+    patience: Patience,
+    directory: &Path,
+) -> Result<Fetched, ImageError> {
+    let (sender, mut receiver) = mpsc::channel::<VerifiedChunk>(WINDOW);
+    let manifest = accepted.manifest.clone();
+    let mut files =
+        Files::create(directory).map_err(|source| ImageError::Tmpfs { size: 0, source })?;
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let chunks = std::iter::from_fn(|| {
+            receiver
+                .blocking_recv()
+                .map(Ok::<_, std::convert::Infallible>)
+        });
+        unpack(&manifest, &mut VerifiedReader::new(chunks), &mut files)
+    });
+    let fetched = archive::fetch(
+        client,
+        mirrors,
+        &accepted.mirror,
+        &accepted.manifest,
+        patience,
+        sender,
+    )
+    .await;
+    let unpacked = unpacking
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    match (fetched, unpacked) {
+        (Ok(fetched), Ok(())) => Ok(fetched),
+        // Unpacking has seen the end of what had arrived: the cause lies with the mirrors.
+        (Err(error @ (ArchiveError::Mirrors { .. } | ArchiveError::Lies { .. })), _) => {
+            Err(ImageError::Fetch(error))
+        }
+        (_, Err(error)) => Err(ImageError::Unpack(error)),
+        (Err(error), Ok(())) => Err(ImageError::Fetch(error)),
+    }
+}
+
+fn done(image: Image, fetched: &Fetched) -> Done<Image> {
+    let manifest = image.manifest.as_ref();
+    let archive = &manifest.archive;
+    let says = format!(
+        "{:.1} MB in {} chunks from {}, all as signed; {:.1} MB of kernel and initrd in memory",
+        megabytes(archive.size),
+        archive.chunks.len(),
+        fetched.mirror,
+        megabytes(manifest.boot_size()),
+    );
+    Done::new((), says)
+        .with("bytes", archive.size)
+        .with("received", fetched.received)
+        .with("url", &fetched.mirror)
+        .map(|()| image)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "shown with one digit after the point"
+)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Kernel and initrds in whole pages, and two pages for the padding between initrds: 128 members at
+/// most, four bytes each.
+fn tmpfs_size(manifest: &Manifest) -> u64 {
+    const PAGE: u64 = 4096;
+    let files = manifest
+        .files
+        .iter()
+        .filter(|file| file.path.role() != Role::Meta);
+    files
+        .map(|file| file.size.next_multiple_of(PAGE))
+        .sum::<u64>()
+        + 2 * PAGE
+}
+
+fn mount_tmpfs(size: u64) -> io::Result<PathBuf> {
+    let directory = PathBuf::from(IMAGE_DIR);
+    fs::create_dir_all(&directory)?;
+    // What an earlier attempt has left, if anything.
+    match umount2(&directory, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let options = format!("size={size},mode=0700");
+    mount(
+        Some("sealboot"),
+        &directory,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )?;
+    Ok(directory)
+}
+
+/// The two files that an image becomes.
+struct Files {
+    kernel: File,
+    initrd: File,
+    /// Which initrd is being written, and how long the file is.
+    part: usize,
+    initrd_len: u64,
+}
+
+impl Files {
+    fn create(directory: &Path) -> io::Result<Self> {
+        let create = |name| {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(directory.join(name))
+        };
+        Ok(Self {
+            kernel: create(KERNEL)?,
+            initrd: create(INITRD)?,
+            part: 0,
+            initrd_len: 0,
+        })
+    }
+
+    fn write_initrd(&mut self, part: usize, bytes: &[u8]) -> io::Result<()> {
+        if part != self.part {
+            let padding = self.initrd_len.next_multiple_of(4) - self.initrd_len;
+            self.initrd
+                .write_all(&[0; 4][..usize::try_from(padding).unwrap_or(0)])?;
+            self.initrd_len += padding;
+            self.part = part;
+        }
+        self.initrd.write_all(bytes)?;
+        self.initrd_len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Destination for Files {
+    fn write(&mut self, role: Role, bytes: &[u8]) -> io::Result<()> {
+        match role {
+            Role::Kernel => self.kernel.write_all(bytes),
+            Role::Initrd => self.write_initrd(0, bytes),
+            Role::InitrdPart(part) => self.write_initrd(part, bytes),
+            Role::Meta => Ok(()),
+        }
+    }
+}

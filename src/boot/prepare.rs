@@ -1,0 +1,204 @@
+//! Stage `prepare`: a kernel with an initramfs becomes a place where programs can run.
+//!
+//! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
+//! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
+//! console, children are reaped by the kernel, the clock stands no earlier than the build, and the baked
+//! modules are loaded. Everything here may be run again after a failure.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use super::stage::Done;
+use crate::failure::{Diagnose, FailureCode};
+use crate::net::clock::{self, Clock};
+use crate::sys::signal;
+
+/// The baked-in list of kernel modules: one absolute path a line, in the order of loading, each
+/// optionally followed by a space and the module's options.
+pub const MODULES_FILE: &str = "/etc/sealboot/modules";
+
+/// The machine could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file system could not be mounted.
+    #[error("{target} cannot be mounted")]
+    Mount {
+        /// Where.
+        target: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// The console could not be opened.
+    #[error("the console /dev/console cannot be opened")]
+    Console(#[source] io::Error),
+    /// Children could not be left to the kernel.
+    #[error("SIGCHLD cannot be ignored")]
+    Children(#[source] Errno),
+    /// The clock could not be raised to the build time.
+    #[error("the clock cannot be set forward to the loader's build time")]
+    Clock(#[source] io::Error),
+    /// The list of modules cannot be read.
+    #[error("the list of kernel modules {MODULES_FILE} cannot be read")]
+    ModuleList(#[source] io::Error),
+    /// A module could not be loaded.
+    #[error("the kernel module {} cannot be loaded", path.display())]
+    Module {
+        /// The module's file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Diagnose for PrepareError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Mount { .. } | Self::Console(_) | Self::Children(_) => FailureCode::PrepareMount,
+            Self::Clock(_) => FailureCode::PrepareClock,
+            Self::ModuleList(_) | Self::Module { .. } => FailureCode::PrepareModule,
+        }
+    }
+}
+
+/// Proof that the machine is ready, for the stages that rely on it.
+#[derive(Debug)]
+pub struct Prepared(());
+
+/// What is mounted, in order: type, target, flags and options.
+const MOUNTS: [(&str, &str, MsFlags, &str); 4] = [
+    (
+        "proc",
+        "/proc",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "",
+    ),
+    (
+        "sysfs",
+        "/sys",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "",
+    ),
+    (
+        "devtmpfs",
+        "/dev",
+        MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC),
+        "mode=0755",
+    ),
+    (
+        "tmpfs",
+        "/run",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "mode=0700",
+    ),
+];
+
+/// Mounts, opens the console and leaves children to the kernel: what must be before the first line is
+/// printed.
+///
+/// # Errors
+///
+/// Nothing can be printed then; the kernel's own console is all there is.
+pub fn take_over() -> Result<(), PrepareError> {
+    for (kind, target, flags, options) in MOUNTS {
+        mount_once(kind, target, flags, options)
+            .map_err(|source| PrepareError::Mount { target, source })?;
+    }
+    open_console().map_err(PrepareError::Console)?;
+    signal::ignore_children().map_err(PrepareError::Children)
+}
+
+/// Sets the clock and loads the modules.
+///
+/// # Errors
+///
+/// The first thing that failed.
+pub fn prepare() -> Result<Done<Prepared>, PrepareError> {
+    let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
+    let clock = match clock::raise_to(floor).map_err(PrepareError::Clock)? {
+        Clock::Kept => format!("the clock says {}", clock::now()),
+        Clock::Raised { was } => {
+            format!("the clock said {was}, before this loader was built, and was set to {floor}")
+        }
+    };
+    let modules = load_modules()?;
+    let says = format!(
+        "{clock}; kernel modules: {}",
+        if modules.is_empty() {
+            "none".to_owned()
+        } else {
+            modules.join(" ")
+        }
+    );
+    Ok(Done::new(Prepared(()), says)
+        .with("now", clock::now())
+        .with("modules", modules.join(",")))
+}
+
+/// Mounts, unless an earlier attempt, or the kernel itself, has done so.
+fn mount_once(kind: &str, target: &str, flags: MsFlags, options: &str) -> nix::Result<()> {
+    let _ = fs::create_dir(target);
+    match mount(Some(kind), target, Some(kind), flags, Some(options)) {
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes the console standard input, output and error, whatever the kernel had opened before devtmpfs.
+fn open_console() -> io::Result<()> {
+    let console = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/console")?;
+    dup2_stdin(&console)?;
+    dup2_stdout(&console)?;
+    dup2_stderr(&console)?;
+    Ok(())
+}
+
+/// Loads the baked modules in their order; gives the names of those that are now loaded.
+fn load_modules() -> Result<Vec<String>, PrepareError> {
+    let list = match fs::read_to_string(MODULES_FILE) {
+        Ok(list) => list,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(PrepareError::ModuleList(error)),
+    };
+    let lines = list.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| {
+            let (path, options) = line.split_once(' ').unwrap_or((line, ""));
+            let path = Path::new(path);
+            load_module(path, options).map_err(|source| PrepareError::Module {
+                path: path.to_owned(),
+                source,
+            })?;
+            Ok(path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned())
+        })
+        .collect()
+}
+
+fn load_module(path: &Path, options: &str) -> io::Result<()> {
+    let options = CString::new(options)?;
+    match finit_module(File::open(path)?, &options, ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

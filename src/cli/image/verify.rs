@@ -1,0 +1,250 @@
+//! `sealboot image verify`: the loader's check, at a workstation.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::place;
+use crate::boot::unpack::{StoredArchiveError, verify_archive};
+use crate::cli::{Failure, files, output, policy, time};
+use crate::format::digest::Sha256Digest;
+use crate::format::limits::LIMITS;
+use crate::format::manifest::{ImageName, Manifest};
+use crate::trust::policy::SignerName;
+use crate::trust::verified::Expected;
+use crate::trust::{Envelope, Tally, TrustPolicy, Verified};
+
+/// Check an envelope and its archive as a loader does.
+///
+/// Signatures against the trust policy, then name, dates and version, then every chunk and file of
+/// the archive. Exits with 3 and the code that the loader would print where one check says no. Only
+/// the architecture is left open, as the image is for another machine.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The trust policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+
+    /// The image that a machine asks for; without it, the name by which ENVELOPE stands in its store
+    #[arg(long, value_name = "IMAGE")]
+    name: Option<ImageName>,
+
+    /// The store that holds the archive; without it, the one that ENVELOPE stands in
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+
+    /// Check as if it were this time, such as 2026-12-21T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+
+    /// Leave the archive unread
+    #[arg(long)]
+    manifest_only: bool,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+
+    /// The envelope, such as STORE/images/NAME.json
+    #[arg(value_name = "ENVELOPE")]
+    envelope: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    verified: bool,
+    archive_checked: bool,
+    manifest: &'a Manifest,
+    payload_sha256: &'a Sha256Digest,
+    threshold: usize,
+    signers: &'a [SignerName],
+    not_signed_by: Vec<&'a SignerName>,
+    ignored: Vec<IgnoredSignature<'a>>,
+}
+
+#[derive(Serialize)]
+struct IgnoredSignature<'a> {
+    claimed_key_id: &'a str,
+    reason: String,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let policy = policy::load(&args.policy)?;
+    let place = place(&args.envelope);
+    let placed = place.as_ref().and_then(|place| place.name.parse().ok());
+    let bytes = files::read(&args.envelope, LIMITS.envelope_bytes)?;
+    let verified = manifest(
+        &args.envelope,
+        &bytes,
+        &policy,
+        args.name.as_ref().or(placed.as_ref()),
+        args.at.unwrap_or_else(time::now),
+    )?;
+    if !args.manifest_only {
+        let root = args
+            .store
+            .clone()
+            .or(place.map(|place| place.root))
+            .ok_or_else(|| {
+                Failure::new(format!(
+                    "{} stands in no store, so its archive is not found",
+                    args.envelope.display()
+                ))
+                .hint("say where the archive is with --store DIR, or leave it unread with --manifest-only")
+            })?;
+        archive_in(&root, &verified)?;
+    }
+    report(args, &policy, &bytes, &verified)
+}
+
+/// Checks an envelope's bytes against a policy.
+pub(super) fn manifest(
+    path: &Path,
+    envelope: &[u8],
+    policy: &TrustPolicy,
+    name: Option<&ImageName>,
+    now: Timestamp,
+) -> Result<Verified<Manifest>, Failure> {
+    let expected = Expected {
+        name,
+        arch: None,
+        now,
+    };
+    policy
+        .verify_manifest(envelope, &expected)
+        .map_err(|refusal| Failure::refused(&refusal).context(path.display()))
+}
+
+/// Checks the archive that stands in the store at `root`.
+pub(super) fn archive_in(root: &Path, manifest: &Verified<Manifest>) -> Result<(), Failure> {
+    let path = root.join(&manifest.as_ref().archive.path);
+    let file = File::open(&path).map_err(|error| {
+        Failure::new(format!("cannot read the archive {}", path.display()))
+            .because(&error)
+            .hint(
+                "copy the archive into the store, or name the store that holds it with --store DIR",
+            )
+    })?;
+    archive(&path, file, manifest)
+}
+
+/// Checks an archive; `path` is what to call it.
+pub(super) fn archive(
+    path: &Path,
+    stored: impl Read,
+    manifest: &Verified<Manifest>,
+) -> Result<(), Failure> {
+    let bar = progress(manifest.as_ref().archive.size);
+    let result = verify_archive(manifest, stored, &mut |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    result.map_err(|error| match &error {
+        // The disk failed, not the check.
+        StoredArchiveError::Read(cause) => files::unreadable(path, cause),
+        _ => Failure::refused(&error).context(path.display()),
+    })
+}
+
+/// A progress bar over `bytes` on stderr, where that is a terminal.
+pub(super) fn progress(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "  {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}
+
+fn report(
+    args: &VerifyArgs,
+    policy: &TrustPolicy,
+    envelope: &[u8],
+    verified: &Verified<Manifest>,
+) -> Result<(), Failure> {
+    let tally = Envelope::parse(envelope)
+        .map_or_else(|_| Tally::default(), |envelope| policy.tally(&envelope));
+    let missing: Vec<&SignerName> = policy
+        .keys()
+        .iter()
+        .map(|signer| &signer.name)
+        .filter(|name| !verified.signers().contains(name))
+        .collect();
+    let manifest = verified.as_ref();
+    if args.json {
+        return output::json(&Report {
+            verified: true,
+            archive_checked: !args.manifest_only,
+            manifest,
+            payload_sha256: verified.payload_sha256(),
+            threshold: policy.threshold(),
+            signers: verified.signers(),
+            not_signed_by: missing,
+            ignored: tally
+                .ignored
+                .iter()
+                .map(|(claimed_key_id, why)| IgnoredSignature {
+                    claimed_key_id,
+                    reason: why.to_string(),
+                })
+                .collect(),
+        });
+    }
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let names = |names: &mut dyn Iterator<Item = &SignerName>| {
+        names.map(SignerName::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let mut rows = vec![
+        row("label", manifest.label.to_string()),
+        row("created", manifest.created.to_string()),
+        row(
+            "expires",
+            manifest
+                .expires
+                .map_or("never".to_owned(), |expires| expires.to_string()),
+        ),
+        row(
+            "signed by",
+            format!(
+                "{} ({} required)",
+                names(&mut verified.signers().iter()),
+                policy.threshold()
+            ),
+        ),
+    ];
+    if !missing.is_empty() {
+        rows.push(row("not signed by", names(&mut missing.into_iter())));
+    }
+    for (key_id, why) in &tally.ignored {
+        rows.push(row(
+            "ignored",
+            format!(
+                "signature under key id \"{}\": {why}",
+                super::shown(key_id, 64)
+            ),
+        ));
+    }
+    rows.push(row(
+        "manifest",
+        format!("sha256 {}", verified.payload_sha256()),
+    ));
+    rows.push(row(
+        "archive",
+        if args.manifest_only {
+            "not read (--manifest-only)".to_owned()
+        } else {
+            format!(
+                "{} bytes, every chunk and file as signed",
+                manifest.archive.size
+            )
+        },
+    ));
+    output::data(&format!(
+        "verified: image {}, version {}\n{}",
+        manifest.name,
+        manifest.version,
+        output::columns(rows)
+    ))
+}

@@ -1,0 +1,58 @@
+//! What commands print: data on stdout, talk on stderr.
+
+use std::io::{ErrorKind, Write as _};
+
+use comfy_table::{Cell, Table, presets};
+use serde::Serialize;
+
+use super::Failure;
+
+/// Writes data on stdout. A reader that has gone away (`| head`) is no failure.
+pub(super) fn data(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new("cannot write to standard output").because(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes data on stdout as indented JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new("cannot write the result as JSON").because(&error))?;
+    data(&format!("{text}\n"))
+}
+
+/// Says something on stderr.
+pub(super) fn talk(text: impl std::fmt::Display) {
+    anstream::eprintln!("{text}");
+}
+
+/// Says on stderr what somebody should know though it stops nothing.
+pub(super) fn warn(text: impl std::fmt::Display) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    anstream::eprintln!("{yellow}warning{yellow:#}: {text}");
+}
+
+/// Lays rows out in aligned columns, two spaces in from the left, a newline after each.
+pub(super) fn columns<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        table.add_row(row.map(Cell::new));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    table.lines().fold(String::new(), |text, line| {
+        text + "  " + line.trim_end() + "\n"
+    })
+}

@@ -1,0 +1,194 @@
+//! Points and spans of time as they are typed: `30d`, `12h`, `90m`, `2026-12-21T12:00:00Z`.
+
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::format::Invalid;
+
+/// When something ends: after a while, or at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// This long after it was made.
+    After(SignedDuration),
+    /// At this moment.
+    At(Timestamp),
+}
+
+/// A hundred years, the longest that a trust policy can allow, in minutes. Beyond it is a mistyped unit.
+const LONGEST_MINUTES: i64 = 36_500 * 24 * 60;
+
+impl Expiry {
+    /// The moment of expiry of something made at `created`.
+    ///
+    /// # Errors
+    ///
+    /// Where that moment is not after `created`, or past the end of the calendar.
+    pub(super) fn of(self, created: Timestamp) -> Result<Timestamp, Invalid> {
+        let expires = match self {
+            Self::After(duration) => created
+                .checked_add(duration)
+                .map_err(|_| Invalid::new("expires", duration, "before the year 10000"))?,
+            Self::At(moment) => moment,
+        };
+        if expires > created {
+            Ok(expires)
+        } else {
+            Err(Invalid::new(
+                "expires",
+                expires,
+                "after the moment at which the image is created",
+            ))
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        span(text)
+            .map(Self::After)
+            .or_else(|| text.parse().ok().map(Self::At))
+            .ok_or_else(|| {
+                Invalid::new(
+                    "expires",
+                    text,
+                    "a span such as 30d, 12h or 90m of at most 36500d, or a time such as 2026-12-21T12:00:00Z",
+                )
+            })
+    }
+}
+
+/// What time it is, in whole seconds: a refusal prints it beside times of a manifest.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// A whole number of days, `90d`.
+///
+/// # Errors
+///
+/// For everything that is not 1 to 36500 and a `d`.
+pub(super) fn days(text: &str) -> Result<u32, Invalid> {
+    text.strip_suffix('d')
+        .and_then(digits)
+        .and_then(|days| u32::try_from(days).ok())
+        .filter(|days| (1..=36_500).contains(days))
+        .ok_or_else(|| Invalid::new("days", text, "a number of days from 1d to 36500d"))
+}
+
+/// A whole number of seconds, minutes or hours, `2s`, `5m` or `1h`, in seconds.
+///
+/// # Errors
+///
+/// For everything else, and for more than a day.
+pub(super) fn seconds(text: &str) -> Result<u32, Invalid> {
+    let of = |suffix: char, unit: i64| Some(digits(text.strip_suffix(suffix)?)?.checked_mul(unit));
+    of('s', 1)
+        .or_else(|| of('m', 60))
+        .or_else(|| of('h', 3600))
+        .flatten()
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 24h, such as 2s, 5m or 1h"))
+}
+
+fn span(text: &str) -> Option<SignedDuration> {
+    let of = |suffix: char, unit: i64| digits(text.strip_suffix(suffix)?)?.checked_mul(unit);
+    let minutes = of('d', 24 * 60)
+        .or_else(|| of('h', 60))
+        .or_else(|| of('m', 1))?;
+    (1..=LONGEST_MINUTES)
+        .contains(&minutes)
+        .then(|| SignedDuration::from_mins(minutes))
+}
+
+/// Digits alone: `parse` would also take a sign.
+fn digits(text: &str) -> Option<i64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_moments_are_read() {
+        for (text, expected) in [
+            ("30d", Expiry::After(SignedDuration::from_hours(30 * 24))),
+            ("12h", Expiry::After(SignedDuration::from_hours(12))),
+            ("90m", Expiry::After(SignedDuration::from_mins(90))),
+            (
+                "36500d",
+                Expiry::After(SignedDuration::from_hours(36_500 * 24)),
+            ),
+            (
+                "2026-12-21T12:00:00Z",
+                Expiry::At("2026-12-21T12:00:00Z".parse().expect("a time")),
+            ),
+            (
+                "2026-12-21T14:00:00+02:00",
+                Expiry::At("2026-12-21T12:00:00Z".parse().expect("a time")),
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        assert_eq!(days("90d"), Ok(90));
+        assert_eq!(seconds("2s"), Ok(2));
+        assert_eq!(seconds("5m"), Ok(300));
+        assert_eq!(seconds("24h"), Ok(86_400));
+    }
+
+    #[test]
+    fn what_is_no_span_and_no_moment_is_refused() {
+        for bad in [
+            "",
+            "d",
+            "30",
+            "30 d",
+            "+30d",
+            "-30d",
+            "0d",
+            "0h",
+            "36501d",
+            "9223372036854775807d",
+            "99999999999999999999d",
+            "1.5d",
+            "30D",
+            "30s",
+            "30d12h",
+            "tomorrow",
+            "2026-12-21",
+            "2026-12-21T12:00:00",
+            "2026-13-21T12:00:00Z",
+        ] {
+            assert!(bad.parse::<Expiry>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "d", "0d", "90", "90h", "-1d", "+1d", "36501d"] {
+            assert!(days(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "s", "0s", "2", "+2s", "25h", "1d", "86401s"] {
+            assert!(seconds(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_counts_from_the_creation_and_lies_after_it() {
+        let created: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let after = |text: &str| text.parse::<Expiry>().expect(text).of(created);
+        assert_eq!(
+            after("30d"),
+            Ok("2026-12-21T12:00:00Z".parse().expect("a time"))
+        );
+        assert_eq!(
+            after("2026-11-21T12:00:01Z"),
+            Ok("2026-11-21T12:00:01Z".parse().expect("a time"))
+        );
+        assert!(after("2026-11-21T12:00:00Z").is_err());
+        assert!(after("2020-01-01T00:00:00Z").is_err());
+        assert!(Expiry::After(SignedDuration::MAX).of(created).is_err());
+    }
+}

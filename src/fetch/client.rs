@@ -1,0 +1,287 @@
+//! HTTPS with the baked-in roots and nothing else.
+//!
+//! TLS 1.3 only, post-quantum key exchange preferred, certificates checked against the initramfs's
+//! roots alone, names resolved by the servers of the link. No proxy, no redirect, no cookie, no
+//! credential, no user agent: a mirror learns which file was asked for, and from where.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::Resolve;
+use reqwest::header::{ACCEPT_ENCODING, RANGE};
+use reqwest::{Response, StatusCode, Url};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::failure::{Diagnose, FailureCode};
+use crate::format::host_config::MirrorUrl;
+use crate::format::limits::LIMITS;
+use crate::format::manifest::ImageName;
+
+/// How long a connection with its TLS handshake may take: three times the retransmission of a lost SYN
+/// (1, 2 and 4 s; RFC 6298) and a slow server's handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a mirror may send nothing before it counts as stalled. Longer than TCP needs to get over a
+/// second of loss, short enough that a dead mirror costs less than the wait for a rack's switch.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An HTTPS client for mirrors.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// A mirror did not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {problem}")]
+pub struct FetchError {
+    /// What was asked for.
+    pub url: String,
+    /// What went wrong.
+    pub problem: FetchProblem,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What went wrong with a fetch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchProblem {
+    /// The host's name has no address.
+    #[error("the host's name could not be resolved")]
+    Address,
+    /// Nothing answered.
+    #[error("no connection")]
+    Connect,
+    /// The certificate's issuer is not among the roots.
+    #[error("the server's certificate is from an authority that the baked-in roots do not hold")]
+    TlsRoots,
+    /// The certificate is out of its dates.
+    #[error("the server's certificate is not valid at this machine's time")]
+    TlsClock,
+    /// The handshake failed otherwise.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// Nothing came for a while.
+    #[error("the server sent nothing for {} s", STALL_TIMEOUT.as_secs())]
+    Stalled,
+    /// An HTTP status that is no success.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// An answer that breaks HTTP, or is not what was asked for.
+    #[error("the server's answer is unusable: {0}")]
+    Answer(String),
+    /// More bytes than there should be.
+    #[error("the server sends more than the {limit} bytes that are allowed")]
+    TooLarge {
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// The file is shorter than it should be.
+    #[error("the file has {found} bytes there, {expected} were due")]
+    Short {
+        /// How many bytes there are to send.
+        found: u64,
+        /// How many there should be.
+        expected: u64,
+    },
+    /// The body ended, or the connection broke, before its end.
+    #[error("the transfer was cut off")]
+    Cut,
+}
+
+impl Diagnose for FetchError {
+    fn code(&self) -> FailureCode {
+        match self.problem {
+            FetchProblem::Address => FailureCode::FetchAddress,
+            FetchProblem::Connect => FailureCode::FetchConnect,
+            FetchProblem::TlsRoots => FailureCode::FetchTlsRoots,
+            FetchProblem::TlsClock => FailureCode::FetchTlsClock,
+            FetchProblem::Tls => FailureCode::FetchTls,
+            FetchProblem::Stalled => FailureCode::FetchStalled,
+            FetchProblem::Status(_) => FailureCode::FetchStatus,
+            FetchProblem::Answer(_) => FailureCode::FetchAnswer,
+            FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
+            FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchCut,
+        }
+    }
+}
+
+impl FetchError {
+    pub(super) fn new(url: &Url, problem: FetchProblem) -> Self {
+        Self {
+            url: url.to_string(),
+            problem,
+            source: None,
+        }
+    }
+
+    /// Whether asking the same mirror again soon can help: it is away, slow or overloaded, not wrong.
+    pub(super) fn is_transient(&self) -> bool {
+        match &self.problem {
+            FetchProblem::Address
+            | FetchProblem::Connect
+            | FetchProblem::Stalled
+            | FetchProblem::Cut => true,
+            FetchProblem::Status(status) => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            FetchProblem::TlsRoots
+            | FetchProblem::TlsClock
+            | FetchProblem::Tls
+            | FetchProblem::Answer(_)
+            | FetchProblem::TooLarge { .. }
+            | FetchProblem::Short { .. } => false,
+        }
+    }
+
+    /// Finds out what a failed request, or a body that broke, means.
+    pub(super) fn from_reqwest(url: &Url, error: reqwest::Error) -> Self {
+        let problem = if let Some(tls) = find_cause::<rustls::Error>(&error) {
+            tls_problem(tls)
+        } else if find_cause::<crate::net::resolver::ResolveError>(&error).is_some() {
+            FetchProblem::Address
+        } else if find_cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+            FetchProblem::Answer("it is not HTTP".to_owned())
+        } else if error.is_connect() {
+            FetchProblem::Connect
+        } else if error.is_timeout() {
+            FetchProblem::Stalled
+        } else {
+            FetchProblem::Cut
+        };
+        Self {
+            url: url.to_string(),
+            problem,
+            source: Some(Box::new(error.without_url())),
+        }
+    }
+}
+
+fn tls_problem(error: &rustls::Error) -> FetchProblem {
+    use CertificateError as Bad;
+    match error {
+        // A bad signature is what another authority of the same name gives.
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            FetchProblem::TlsRoots
+        }
+        rustls::Error::InvalidCertificate(
+            Bad::Expired
+            | Bad::ExpiredContext { .. }
+            | Bad::NotValidYet
+            | Bad::NotValidYetContext { .. },
+        ) => FetchProblem::TlsClock,
+        _ => FetchProblem::Tls,
+    }
+}
+
+/// Looks for a cause of type `T` in a chain, also inside of I/O errors, whose `source` skips what they wrap.
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The one TLS provider of every binary: aws-lc-rs, which prefers X25519MLKEM768.
+#[must_use]
+pub fn tls_provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+impl Client {
+    /// A client that trusts certificates from `roots` alone and resolves names with `resolver`.
+    ///
+    /// # Errors
+    ///
+    /// Where the TLS library refuses its own configuration.
+    pub fn new(
+        roots: RootCertStore,
+        resolver: impl Resolve + 'static,
+    ) -> Result<Self, reqwest::Error> {
+        let tls = ClientConfig::builder_with_provider(tls_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap_or_else(|error| unreachable!("aws-lc-rs speaks TLS 1.3: {error}"))
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(resolver))
+            .http1_only()
+            .no_proxy()
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(STALL_TIMEOUT)
+            .build()?;
+        Ok(Self { http })
+    }
+
+    /// Reads the newest envelope of an image, at most [`LIMITS`]`.envelope_bytes` of it.
+    ///
+    /// # Errors
+    ///
+    /// The mirror did not give it.
+    pub async fn manifest(
+        &self,
+        mirror: &MirrorUrl,
+        image: &ImageName,
+    ) -> Result<Vec<u8>, FetchError> {
+        let url = mirror.file(&format!("images/{image}.json"));
+        let mut response = self.get(&url, 0).await?;
+        expect_status(&url, &response, StatusCode::OK)?;
+        let limit = LIMITS.envelope_bytes;
+        let mut envelope = Vec::new();
+        while let Some(bytes) = response
+            .chunk()
+            .await
+            .map_err(|error| FetchError::from_reqwest(&url, error))?
+        {
+            if envelope.len() as u64 + bytes.len() as u64 > limit {
+                return Err(FetchError::new(&url, FetchProblem::TooLarge { limit }));
+            }
+            envelope.extend_from_slice(&bytes);
+        }
+        Ok(envelope)
+    }
+
+    /// Asks for a file from byte `start` on. Whether the answer is that is for the caller to see.
+    pub(super) async fn get(&self, url: &Url, start: u64) -> Result<Response, FetchError> {
+        let mut request = self
+            .http
+            .get(url.clone())
+            .header(ACCEPT_ENCODING, "identity");
+        if start > 0 {
+            request = request.header(RANGE, format!("bytes={start}-"));
+        }
+        request
+            .send()
+            .await
+            .map_err(|error| FetchError::from_reqwest(url, error))
+    }
+}
+
+pub(super) fn expect_status(
+    url: &Url,
+    response: &Response,
+    expected: StatusCode,
+) -> Result<(), FetchError> {
+    match response.status() {
+        status if status == expected => Ok(()),
+        status if status.is_success() => Err(FetchError::new(
+            url,
+            FetchProblem::Answer(format!("status {status} where {expected} was due")),
+        )),
+        status => Err(FetchError::new(url, FetchProblem::Status(status))),
+    }
+}

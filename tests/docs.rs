@@ -1,0 +1,277 @@
+//! The documents say what the code does: tables and worked examples in `docs/` are compared with it.
+//!
+//! `UPDATE_DOCS=1 cargo test --test docs` writes them anew; read the difference before you commit it.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sealboot::failure::FailureCode;
+use sealboot::format::host_config::HostConfig;
+use sealboot::format::manifest::{Encoding, Manifest};
+use sealboot::format::pem::PrivateKey;
+use sealboot::trust::verified::Expected;
+use sealboot::trust::{Envelope, TrustPolicy};
+
+fn doc(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name)
+}
+
+/// Compares the text between `<!-- begin NAME -->` and `<!-- end NAME -->` with `expected`.
+fn compare(file: &str, name: &str, expected: &str) {
+    let path = doc(file);
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (begin, end) = (
+        format!("<!-- begin {name} -->\n"),
+        format!("<!-- end {name} -->"),
+    );
+    let from = text
+        .find(&begin)
+        .unwrap_or_else(|| panic!("docs/{file} has no \"{begin}\""))
+        + begin.len();
+    let to = from
+        + text[from..]
+            .find(&end)
+            .unwrap_or_else(|| panic!("docs/{file} has no \"{end}\""));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, [&text[..from], expected, &text[to..]].concat()).unwrap();
+    } else {
+        assert_eq!(
+            &text[from..to],
+            expected,
+            "docs/{file}: run `UPDATE_DOCS=1 cargo test --test docs`"
+        );
+    }
+}
+
+#[test]
+fn failure_codes_are_documented_all_and_exactly() {
+    let mut table = String::new();
+    let mut group = "";
+    for code in FailureCode::ALL {
+        let prefix = code.as_str().split('-').next().unwrap();
+        if prefix != group {
+            group = prefix;
+            write!(
+                table,
+                "\n## {prefix}\n\n| code | cause | remedy |\n|---|---|---|\n"
+            )
+            .unwrap();
+        }
+        let cell = |text: &str| text.replace('|', "\\|");
+        writeln!(
+            table,
+            "| `{code}` | {} | {} |",
+            cell(code.cause()),
+            cell(code.remedy())
+        )
+        .unwrap();
+    }
+    table.push('\n');
+    compare("failure-codes.md", "codes", &table);
+}
+
+#[test]
+fn failure_codes_are_distinct_and_made_of_capitals() {
+    for (at, code) in FailureCode::ALL.iter().enumerate() {
+        let text = code.as_str();
+        assert!(
+            text.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'-'),
+            "{text}"
+        );
+        assert!(
+            FailureCode::ALL[..at]
+                .iter()
+                .all(|other| other.as_str() != text),
+            "{text} twice"
+        );
+        assert!(
+            !code.remedy().ends_with('.') && code.cause().ends_with('.'),
+            "{text}"
+        );
+    }
+}
+
+/// The secret keys of RFC 8032, section 7.1, tests 1 and 2: public for ever, so good for examples only.
+const ALICE: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+const BOB: &str = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+
+fn key(seed: &str) -> PrivateKey {
+    let byte = |at: usize| u8::from_str_radix(&seed[at..at + 2], 16).unwrap();
+    let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    der.extend((0..64).step_by(2).map(byte));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der)
+    );
+    PrivateKey::from_pem(&pem).unwrap()
+}
+
+/// The image of the worked example: a "kernel" and an "initrd" of a few bytes.
+fn example_manifest() -> Manifest {
+    let files = [
+        ("boot/vmlinuz", b"kernel".to_vec()),
+        ("boot/initrd", b"initrd".to_vec()),
+    ];
+    let entries = files
+        .iter()
+        .map(|(path, bytes)| support::entry(path, bytes))
+        .collect();
+    support::manifest(&support::tar_of(&files), Encoding::None, entries)
+}
+
+fn fenced(kind: &str, text: &str) -> String {
+    format!("```{kind}\n{}\n```\n", text.trim_end())
+}
+
+#[test]
+fn the_worked_example_is_what_the_code_makes() {
+    let (alice, bob) = (key(ALICE), key(BOB));
+    let policy = format!(
+        r#"{{
+  "keys": [
+    {{"name": "alice", "key": "{}"}},
+    {{"name": "bob", "key": "{}"}}
+  ],
+  "threshold": 2,
+  "images": [{{"name": "relay", "min_version": 41}}],
+  "expiry": {{"required": true, "max_days": 90}},
+  "allow_http": false,
+  "clock_tolerance_seconds": 300,
+  "on_failure": {{"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}}
+}}"#,
+        alice.public(),
+        bob.public()
+    );
+    let manifest = example_manifest();
+    let mut envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, manifest.encode());
+    for key in [&alice, &bob] {
+        let signature = key.sign(&envelope.signed_bytes());
+        envelope.add_signature(key.public().id(), signature);
+    }
+    let signed_bytes = String::from_utf8(envelope.signed_bytes()).unwrap();
+    let envelope = String::from_utf8(envelope.encode()).unwrap();
+    let readable = serde_json::to_string_pretty(&manifest).unwrap();
+
+    let loaded = TrustPolicy::parse(policy.as_bytes()).unwrap();
+    let expected = Expected {
+        name: Some(&manifest.name),
+        arch: Some(manifest.arch),
+        now: support::noon(),
+    };
+    let verified = loaded
+        .verify_manifest(envelope.as_bytes(), &expected)
+        .unwrap();
+    assert_eq!(*verified.as_ref(), manifest);
+
+    compare("formats.md", "policy", &fenced("json", &policy));
+    compare("formats.md", "manifest", &fenced("json", &readable));
+    compare("formats.md", "signed-bytes", &fenced("text", &signed_bytes));
+    compare("formats.md", "envelope", &fenced("json", &envelope));
+    compare(
+        "formats.md",
+        "key-ids",
+        &fenced(
+            "text",
+            &format!(
+                "alice  {}\nbob    {}",
+                alice.public().id(),
+                bob.public().id()
+            ),
+        ),
+    );
+    compare(
+        "formats.md",
+        "blob",
+        &fenced("text", &format!("STORE/{}", manifest.archive.path)),
+    );
+}
+
+#[test]
+fn the_example_host_configs_load() {
+    let text = fs::read_to_string(doc("formats.md")).unwrap();
+    let from = text.find("<!-- begin host-configs -->").unwrap();
+    let to = text.find("<!-- end host-configs -->").unwrap();
+    let examples: Vec<&str> = text[from..to]
+        .split("```json\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        HostConfig::parse(example.as_bytes())
+            .unwrap_or_else(|error| panic!("{example}: {error:?}"));
+    }
+}
+
+#[test]
+fn every_direct_dependency_of_the_loader_is_explained() {
+    let manifest = include_str!("../Cargo.toml");
+    let from = manifest.find("\n[dependencies]\n").unwrap() + 1;
+    let to = from + manifest[from..].find("\n[dev-dependencies]\n").unwrap();
+    let dependencies = manifest[from..to]
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let loader: Vec<&str> = dependencies
+        .filter(|line| !line.contains("optional = true"))
+        .map(|line| line.split([' ', '=']).next().unwrap())
+        .collect();
+    assert!(
+        loader.contains(&"rustls") && !loader.contains(&"clap"),
+        "{loader:?}"
+    );
+    let text = fs::read_to_string(doc("architecture.md")).unwrap();
+    let table = &text[text.find("trusted computing base").unwrap()..];
+    let explained: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let mut expected = loader.clone();
+    expected.sort_unstable();
+    let mut found = explained.clone();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md")];
+    documents.extend(
+        fs::read_dir(root.join("docs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
+    for document in documents
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    {
+        let text = fs::read_to_string(document).unwrap();
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                let path = document.parent().unwrap().join(file);
+                assert!(
+                    path.exists(),
+                    "{} links to {file}, which is not there",
+                    document.display()
+                );
+            }
+        }
+    }
+}
