@@ -7,3 +7,5 @@ pub mod child;
 pub mod kexec;
 pub mod packet;
 pub mod signal;
+#[cfg(feature = "operator")]
+pub mod socket;
