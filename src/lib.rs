@@ -25,6 +25,7 @@
 //! | [`failure`] | the stable codes of everything that can go wrong |
 //! | `assemble` | reproducible artifacts: image, initramfs (operator) |
 //! | `server` | the provisioning server (operator) |
+//! | `vm` | machines in QEMU (operator) |
 //! | `cli` | one file per command (operator) |
 #![cfg_attr(
     test,
@@ -47,3 +48,5 @@ pub mod net;
 pub mod server;
 pub mod sys;
 pub mod trust;
+#[cfg(feature = "operator")]
+pub mod vm;

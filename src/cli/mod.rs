@@ -15,6 +15,7 @@ mod man;
 mod output;
 mod policy;
 mod serve;
+mod signals;
 mod time;
 mod tls;
 mod vm;

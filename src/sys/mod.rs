@@ -2,6 +2,8 @@
 //!
 //! One call a block, each with what its arguments owe the kernel. Everything here is safe to call.
 
+#[cfg(feature = "operator")]
+pub mod child;
 pub mod kexec;
 pub mod packet;
 pub mod signal;

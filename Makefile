@@ -1,0 +1,50 @@
+# Every target installs the Debian packages that it lacks (.ci/need); Rust itself is rustup's.
+
+# The static target is the loader's alone: the operator's tool is dynamic, and a --target of its own
+# keeps the two sets of RUSTFLAGS from rebuilding each other's dependencies.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+LOADER_TARGET := x86_64-unknown-linux-gnu
+LOADER_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
+# The loader's clock never stands before this: when its sources last changed. Empty outside git.
+SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench clean cargo need-build need-demo need-test
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: cargo need-build ## both release binaries: target/release/sealboot and the static loader
+	cargo build --locked --release --bin sealboot
+	$(if $(SOURCES_CHANGED),SOURCE_DATE_EPOCH=$(SOURCES_CHANGED)) RUSTFLAGS='$(LOADER_FLAGS)' \
+	  cargo build --locked --release --no-default-features --bin sealboot-init --target $(LOADER_TARGET)
+
+demo: need-demo build ## everything from a key to a running OS, in QEMU
+	$(TARGET_DIR)/release/sealboot demo --loader $(TARGET_DIR)/$(LOADER_TARGET)/release/sealboot-init
+
+test: need-test build ## every test, with those that boot machines
+	if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --locked && cargo test --locked --doc; \
+	else \
+	  cargo test --locked; \
+	fi
+
+lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --lib --bin sealboot-init -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+
+bench: cargo need-build ## measure what a boot spends its time on
+	cargo bench --locked --bench '*'
+
+clean: ## remove what was built
+	cargo clean
+
+need-build need-demo need-test:
+	@.ci/need $(@:need-%=%)
+
+cargo:
+	@command -v cargo >/dev/null || { \
+	  echo 'error: this machine lacks Rust' >&2; \
+	  echo 'hint: install it by https://rustup.rs, then open a new shell' >&2; exit 1; }

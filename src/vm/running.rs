@@ -1,0 +1,170 @@
+//! A QEMU that runs: its console, and how it ended.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::{ExitStatus, Stdio};
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::task::JoinHandle;
+
+use super::process::Process;
+use super::{Error, Machine};
+use crate::sys::child;
+
+/// Bytes of a QMP line, and of QEMU's own messages, that are kept. QMP's greeting has 200.
+const LINE_LIMIT: u64 = 64 << 10;
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest powered itself off.
+    PoweredOff,
+    /// The guest reset itself. A kernel that panics under `panic=-1` does that.
+    Reset,
+    /// The guest told of its panic.
+    Panicked,
+    /// A signal to QEMU, or a command over its control connection.
+    Stopped,
+    /// QEMU itself failed; its status and its own words.
+    Failed(ExitStatus, String),
+}
+
+/// A machine that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    process: Process,
+    console: ChildStdout,
+    events: BufReader<UnixStream>,
+    messages: JoinHandle<String>,
+}
+
+impl Machine {
+    /// Starts the machine, within a tokio runtime of a single thread.
+    ///
+    /// `input` is what the guest's console reads: [`Stdio::null`], or [`Stdio::inherit`] at a terminal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub async fn start(&self, input: Stdio) -> Result<Running, Error> {
+        let (ours, theirs) = StdUnixStream::pair().map_err(Error::Connection)?;
+        let mut command = self.command(|command| child::inherit(command, OwnedFd::from(theirs)));
+        command
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Process::start(command).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Missing,
+            _ => Error::Spawn(error),
+        })?;
+        let (Some(console), Some(stderr)) = (process.take_stdout(), process.take_stderr()) else {
+            return Err(Error::Connection(io::ErrorKind::BrokenPipe.into()));
+        };
+        let messages = tokio::spawn(collect(stderr));
+        ours.set_nonblocking(true).map_err(Error::Connection)?;
+        let stream = UnixStream::from_std(ours).map_err(Error::Connection)?;
+        let mut running = Running {
+            process,
+            console,
+            events: BufReader::new(stream),
+            messages,
+        };
+        match running.negotiate().await {
+            Ok(()) => Ok(running),
+            // QEMU ends before it greets where an option, a file or the memory is wrong.
+            Err(_) => {
+                let Running {
+                    process, messages, ..
+                } = running;
+                drop(process);
+                Err(Error::Refused(messages.await.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl Running {
+    /// QEMU's process id; none once its end was seen.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// The next bytes of the console; none at its end. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`].
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.console.read(buffer).await.map_err(Error::Connection)
+    }
+
+    /// Waits for the end, which has come once [`Running::read`] gives nothing more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`].
+    pub async fn ending(mut self) -> Result<Ending, Error> {
+        let mut reason = None;
+        while let Ok(Some(line)) = self.next_line().await {
+            if let Ok(event) = serde_json::from_str::<Event>(&line)
+                && event.event == "SHUTDOWN"
+            {
+                reason = event.data.and_then(|data| data.reason);
+            }
+        }
+        let status = self.process.wait().await.map_err(Error::Connection)?;
+        Ok(match reason.as_deref() {
+            Some("guest-shutdown") => Ending::PoweredOff,
+            Some("guest-reset") => Ending::Reset,
+            Some("guest-panic") => Ending::Panicked,
+            Some("host-signal" | "host-qmp-quit" | "host-ui") => Ending::Stopped,
+            _ => Ending::Failed(status, self.messages.await.unwrap_or_default()),
+        })
+    }
+
+    /// QMP's handshake, after which events are sent.
+    async fn negotiate(&mut self) -> io::Result<()> {
+        let greeting = self.next_line().await?;
+        if !greeting.is_some_and(|line| line.contains("\"QMP\"")) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.events
+            .write_all(b"{\"execute\":\"qmp_capabilities\"}\n")
+            .await
+    }
+
+    async fn next_line(&mut self) -> io::Result<Option<String>> {
+        let mut line = String::new();
+        let read = (&mut self.events)
+            .take(LINE_LIMIT)
+            .read_line(&mut line)
+            .await?;
+        Ok((read > 0).then_some(line))
+    }
+}
+
+/// An event, of which only the end of the machine matters here.
+#[derive(Deserialize)]
+struct Event {
+    event: String,
+    data: Option<EventData>,
+}
+
+#[derive(Deserialize)]
+struct EventData {
+    reason: Option<String>,
+}
+
+/// Reads QEMU's own messages to their end, keeping the first of them.
+async fn collect(mut stderr: ChildStderr) -> String {
+    let mut kept = Vec::new();
+    // What cannot be read is not kept; the messages only explain.
+    let _ = (&mut stderr).take(LINE_LIMIT).read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&kept).trim_end().to_owned()
+}

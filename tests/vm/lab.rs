@@ -1,0 +1,241 @@
+//! What every machine test shares: keys, policy, certificates, a small OS as a published image, and
+//! the loader's initramfs, all made by the release binary.
+//!
+//! nextest runs each test in a process of its own, so the lab is a directory under the target
+//! directory: built by the first that comes, under a file lock, and named after everything that it was
+//! made of.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+use std::{env, io};
+
+use sealboot::format::digest::Sha256Digest;
+use sealboot::vm::debian::{self, Packages};
+use sealboot::vm::{HOST_ADDRESS, os};
+
+/// The image that the machines ask for.
+pub(crate) const IMAGE: &str = "lab";
+/// The version that is published.
+pub(crate) const VERSION: u32 = 10;
+/// The oldest version that the policy accepts.
+pub(crate) const MIN_VERSION: u32 = 5;
+
+/// Where cargo lets tests keep files.
+pub(crate) const TARGET_TMP: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// The shared directory and what lies in it.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    directory: PathBuf,
+    pub(crate) sealboot: PathBuf,
+    pub(crate) kernel: PathBuf,
+}
+
+impl Lab {
+    /// The lab, built if nobody has yet.
+    pub(crate) fn get() -> &'static Self {
+        static LAB: OnceLock<Lab> = OnceLock::new();
+        LAB.get_or_init(|| {
+            let sealboot = release_binary("SEALBOOT_BIN", "release/sealboot");
+            let loader = release_binary(
+                "SEALBOOT_LOADER",
+                "x86_64-unknown-linux-gnu/release/sealboot-init",
+            );
+            let lock = File::create(Path::new(TARGET_TMP).join("vm-lab.lock")).unwrap();
+            lock.lock().unwrap();
+            let packages = packages();
+            let name = format!("vm-lab-{}", key(&[&sealboot, &loader, &packages.kernel]));
+            let lab = Self {
+                directory: Path::new(TARGET_TMP).join(&name),
+                sealboot,
+                kernel: packages.kernel.clone(),
+            };
+            if !lab.directory.is_dir() {
+                remove_old_labs();
+                lab.build(&loader, &packages);
+            }
+            lab
+        })
+    }
+
+    /// A file or directory of the lab.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The loader's initramfs.
+    pub(crate) fn initramfs(&self) -> PathBuf {
+        self.path("loader.initramfs")
+    }
+
+    /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
+    pub(crate) fn run<const N: usize>(&self, directory: &Path, words: [&str; N]) -> String {
+        let output = Command::new(&self.sealboot)
+            .args(words)
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "sealboot {} ({}):\n{}",
+            words.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes everything in a scratch directory, which becomes the lab when all of it is there.
+    fn build(&self, loader: &Path, packages: &Packages) {
+        let scratch = tempfile::Builder::new()
+            .prefix("vm-lab-building-")
+            .tempdir_in(TARGET_TMP)
+            .unwrap();
+        let at = scratch.path();
+        for signer in ["keys/alice", "keys/bob", "keys/mallory"] {
+            self.run(at, ["key", "generate", "--out", signer]);
+        }
+        let accepted = format!("{IMAGE}={MIN_VERSION}");
+        #[rustfmt::skip]
+        self.run(at, [
+            "policy", "create", "--threshold", "2",
+            "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--name", &accepted,
+            "--first-wait", "1s", "--longest-wait", "2s", "--out", "trust.json",
+        ]);
+        for tls in ["tls", "other-tls"] {
+            self.run(
+                at,
+                ["tls", "generate", "--out", tls, "--host", HOST_ADDRESS],
+            );
+        }
+
+        fs::create_dir(at.join("os")).unwrap();
+        fs::copy(&packages.kernel, at.join("os/vmlinuz")).unwrap();
+        let busybox = fs::read(&packages.busybox).unwrap();
+        fs::write(
+            at.join("os/initrd"),
+            os::initrd(&busybox, "small OS of the lab").unwrap(),
+        )
+        .unwrap();
+        let envelope = self.pack(at, at, IMAGE, VERSION);
+        self.sign(at, &envelope, "alice", at);
+        self.sign(at, &envelope, "bob", at);
+        let envelope = envelope.to_str().unwrap();
+        #[rustfmt::skip]
+        self.run(at, ["image", "publish", "--policy", "trust.json", "--store", "store", envelope]);
+
+        // The mirror here is never asked: each test names its own on the kernel command line.
+        fs::write(
+            at.join("host.json"),
+            format!(
+                r#"{{"image":"{IMAGE}","mirrors":["https://{HOST_ADDRESS}:1/"],"network":{{"mode":"dhcp"}}}}"#
+            ),
+        )
+        .unwrap();
+        let (loader, modules) = (loader.to_str().unwrap(), packages.modules.to_str().unwrap());
+        #[rustfmt::skip]
+        self.run(at, [
+            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
+            "--modules", modules, "--out", "loader.initramfs",
+        ]);
+        fs::rename(scratch.keep(), &self.directory).unwrap();
+    }
+
+    /// Packs the lab's OS, made under `lab`, into `directory/store`. Gives the unsigned envelope.
+    pub(crate) fn pack(&self, lab: &Path, directory: &Path, name: &str, version: u32) -> PathBuf {
+        let (kernel, initrd) = (lab.join("os/vmlinuz"), lab.join("os/initrd"));
+        #[rustfmt::skip]
+        let envelope = self.run(directory, [
+            "image", "pack", "--name", name, "--version", &version.to_string(),
+            "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
+            "--cmdline", "console=ttyS0 panic=-1", "--expires", "30d", "--store", "store",
+        ]);
+        directory.join(envelope.trim_end())
+    }
+
+    /// Signs an envelope with a key made under `lab`.
+    pub(crate) fn sign(&self, lab: &Path, envelope: &Path, signer: &str, directory: &Path) {
+        let key = lab.join(format!("keys/{signer}.key"));
+        let (key, envelope) = (key.to_str().unwrap(), envelope.to_str().unwrap());
+        self.run(directory, ["image", "sign", "--key", key, envelope]);
+    }
+
+    /// The lab's own directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// A binary that `make build` made, no older than its sources.
+fn release_binary(variable: &str, place: &str) -> PathBuf {
+    if let Some(given) = env::var_os(variable) {
+        return PathBuf::from(given).canonicalize().expect(variable);
+    }
+    let target = Path::new(TARGET_TMP).parent().unwrap();
+    let binary = target.join(place);
+    let built = modified(&binary)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make build`", binary.display()));
+    // cargo's own list of what the binary was made of, beside it: `BINARY: SOURCE SOURCE …`.
+    let sources = fs::read_to_string(binary.with_extension("d")).unwrap();
+    for source in sources.split_whitespace().skip(1) {
+        assert!(
+            modified(Path::new(source)).is_ok_and(|changed| changed <= built),
+            "{} is older than {source}; run `make build`",
+            binary.display()
+        );
+    }
+    binary
+}
+
+fn modified(file: &Path) -> io::Result<SystemTime> {
+    fs::metadata(file)?.modified()
+}
+
+/// The Debian packages; fetched once for every test run on this machine, as for the demo.
+fn packages() -> Packages {
+    let cache = debian::cache_directory().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // A test's own runtime does not let another one block in its thread.
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                runtime
+                    .block_on(Packages::fetch(&cache, &mut |_| {}))
+                    .unwrap()
+            })
+            .join()
+            .unwrap()
+    })
+}
+
+/// Names what the lab is made of. The day is part of it, for the images in it expire.
+fn key(files: &[&Path]) -> String {
+    let day = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 86_400;
+    let mut all = format!("{day} {}", include_str!("lab.rs")).into_bytes();
+    for file in files {
+        all.extend_from_slice(Sha256Digest::of(&fs::read(file).unwrap()).as_bytes());
+    }
+    Sha256Digest::of(&all).to_string()[..16].to_owned()
+}
+
+/// Removes labs that were made of something else.
+fn remove_old_labs() {
+    for entry in fs::read_dir(TARGET_TMP).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap_or_default();
+        if path.is_dir() && name.starts_with("vm-lab-") {
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
+}

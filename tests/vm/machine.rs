@@ -1,0 +1,194 @@
+//! A machine under test: its console is kept whole, and every wait has an end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+use std::time::Duration;
+
+use sealboot::vm::{self, Ending, HOST_ADDRESS, Running, StageLine, os};
+use tokio::time::{Instant, timeout_at};
+
+use crate::lab::{Lab, TARGET_TMP};
+
+/// How long a machine may take, whatever it does. Under TCG on a busy host a boot takes half a minute.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Machines that run at once on this host, over all test processes: nextest's group `vm` keeps to it
+/// by itself, `cargo test` does not.
+const SLOTS: u32 = 2;
+
+/// The stages in their order.
+const STAGES: [&str; 8] = [
+    "prepare",
+    "configure",
+    "connect",
+    "manifest",
+    "image",
+    "measure",
+    "load",
+    "handover",
+];
+
+/// What a test asks of its machine beyond the lab's ways.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// More kernel parameters.
+    pub(crate) append: String,
+    /// Another initramfs than the lab's.
+    pub(crate) initramfs: Option<PathBuf>,
+    pub(crate) disks: Vec<PathBuf>,
+    pub(crate) clock: Option<jiff::Timestamp>,
+}
+
+/// A machine that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    running: Running,
+    console: Vec<u8>,
+    deadline: Instant,
+    started: Instant,
+    _slot: File,
+}
+
+impl Machine {
+    /// Boots the lab's initramfs with the mirror at `port` of this host's loopback.
+    pub(crate) async fn boot(port: u16) -> Self {
+        Self::boot_with(port, Options::default()).await
+    }
+
+    /// Boots with these options.
+    pub(crate) async fn boot_with(port: u16, options: Options) -> Self {
+        let lab = Lab::get();
+        let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
+        let mut machine = vm::Machine::new(&lab.kernel, initramfs);
+        machine.append = format!(
+            "{} sealboot.mirror=https://{HOST_ADDRESS}:{port}/ {}",
+            vm::DEFAULT_APPEND,
+            options.append
+        );
+        machine.disks = options.disks;
+        machine.clock = options.clock;
+        let slot = take_slot();
+        let started = Instant::now();
+        Self {
+            running: machine.start(Stdio::null()).await.unwrap(),
+            console: Vec::new(),
+            deadline: started + LIMIT,
+            started,
+            _slot: slot,
+        }
+    }
+
+    /// Since when the machine runs.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Everything that the console has shown.
+    pub(crate) fn console(&self) -> String {
+        String::from_utf8_lossy(&self.console).into_owned()
+    }
+
+    /// What the loader has said about its stages.
+    pub(crate) fn stages(&self) -> Vec<StageLine> {
+        // The last line may still be coming.
+        let console = self.console();
+        let whole = console.rfind('\n').map_or("", |end| &console[..end]);
+        whole.lines().filter_map(StageLine::find).collect()
+    }
+
+    /// Follows the console until `done` says so. The machine may not end before.
+    pub(crate) async fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let mut buffer = vec![0; 16 << 10];
+        while !done(self) {
+            match timeout_at(self.deadline, self.running.read(&mut buffer)).await {
+                Err(_) => self.fail(&format!("no {what} in time")),
+                Ok(Ok(0)) => self.fail(&format!("the machine ended before {what}")),
+                Ok(Ok(read)) => self.console.extend_from_slice(&buffer[..read]),
+                Ok(Err(error)) => self.fail(&format!("{error}")),
+            }
+        }
+    }
+
+    /// Follows the console to the OS's last words and the power-off.
+    pub(crate) async fn runs_the_os(mut self) -> String {
+        self.until("the OS's last words", |machine| {
+            machine
+                .console()
+                .lines()
+                .any(|line| line.trim_end() == os::LAST_WORDS)
+        })
+        .await;
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(Ok(read @ 1..)) =
+            timeout_at(self.deadline, self.running.read(&mut buffer)).await
+        {
+            self.console.extend_from_slice(&buffer[..read]);
+        }
+        let console = self.console();
+        let ending = timeout_at(self.deadline, self.running.ending()).await;
+        match ending {
+            Ok(Ok(Ending::PoweredOff)) => console,
+            other => panic!("the machine did not power off: {other:?}\n{console}"),
+        }
+    }
+
+    /// Follows the console until the loader has refused twice, which it does after it has waited once.
+    /// Both times it must be with `code` in `stage`, and no later stage may ever begin.
+    pub(crate) async fn refuses(mut self, stage: &str, code: &str) -> String {
+        self.until(&format!("two refusals with {code}"), |machine| {
+            machine.failures().len() >= 2
+        })
+        .await;
+        for failure in self.failures() {
+            if (failure.stage(), failure.code()) != (stage, Some(code)) {
+                self.fail(&format!("expected {code} in {stage}, found {failure:?}"));
+            }
+        }
+        let place = STAGES.iter().position(|name| *name == stage).unwrap();
+        let later = &STAGES[place + 1..];
+        if let Some(line) = self
+            .stages()
+            .into_iter()
+            .find(|line| later.contains(&line.stage()))
+        {
+            self.fail(&format!("a stage after the refusal: {line:?}"));
+        }
+        if self.console().contains(os::LAST_WORDS) {
+            self.fail("the OS ran after a refusal");
+        }
+        self.console()
+    }
+
+    /// The stages that failed.
+    pub(crate) fn failures(&self) -> Vec<StageLine> {
+        let mut stages = self.stages();
+        stages.retain(|line| line.status() == "failed");
+        stages
+    }
+
+    /// Fails the test, with the whole console.
+    pub(crate) fn fail(&self, why: &str) -> ! {
+        panic!(
+            "{why} ({:.1} s after power-on); the whole console:\n{}",
+            self.started.elapsed().as_secs_f64(),
+            self.console()
+        )
+    }
+}
+
+/// Waits for one of the host's slots, each a locked file.
+fn take_slot() -> File {
+    let open = |slot: u32| {
+        File::create(Path::new(TARGET_TMP).join(format!("vm-slot-{slot}.lock"))).unwrap()
+    };
+    for slot in 0..SLOTS {
+        let file = open(slot);
+        if file.try_lock().is_ok() {
+            return file;
+        }
+    }
+    let file = open(process::id() % SLOTS);
+    file.lock().unwrap();
+    file
+}

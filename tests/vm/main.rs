@@ -1,0 +1,18 @@
+//! Machines in QEMU that boot what ships: the release binaries, and the initramfs that they build.
+//!
+//! `make test` builds those first. Each test has a store, a server and a machine of its own; keys,
+//! policy, certificates and the initramfs come from one [`lab`](lab::Lab), built once.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
+mod boots;
+mod comes_back;
+mod gate;
+mod lab;
+mod machine;
+mod no_disk;
+mod refusals;
+mod server;
+mod store;
