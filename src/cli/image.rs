@@ -2,12 +2,16 @@
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, image_pack};
 
-/// Stub.
+/// Pack, sign, check and publish images
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {}
+pub(super) enum Command {
+    Pack(image_pack::PackArgs),
+}
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    match command {}
+    match command {
+        Command::Pack(args) => image_pack::run(args),
+    }
 }

@@ -9,6 +9,7 @@ mod failure;
 mod files;
 mod host_config;
 mod image;
+mod image_pack;
 mod initramfs;
 mod key;
 mod man;
