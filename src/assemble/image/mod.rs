@@ -31,7 +31,7 @@ use crate::format::cmdline::Cmdline;
 use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{
-    Arch, Archive, Encoding, ImageName, ImageVersion, Label, Manifest, ManifestError,
+    Arch, Archive, ImageName, ImageVersion, Label, Manifest, ManifestError,
 };
 use crate::trust::Envelope;
 
