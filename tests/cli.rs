@@ -43,7 +43,7 @@ fn every_page_of_the_manual_is_true() {
         fs::create_dir(pages.join(format!("{name}.out"))).expect("the page has no directory yet");
         count += 1;
     }
-    assert!(count >= 8, "only {count} pages were found");
+    assert!(count >= 9, "only {count} pages were found");
     trycmd::TestCases::new()
         .case(pages.join("*.trycmd"))
         .register_bin("sealboot", Path::new(env!("CARGO_BIN_EXE_sealboot")))
@@ -113,7 +113,29 @@ fn modes_of_new_files_do_not_depend_on_the_umask() {
             "dora.key",
             "store/images/relay/42.json",
         ]);
+        fs::create_dir(world.path().join("fresh")).expect("ours");
+        let newer = "staging/images/relay/43.json";
+        run(&[
+            "image",
+            "publish",
+            "--policy",
+            "trust.json",
+            "--store",
+            "fresh",
+            newer,
+        ]);
+        let blob = fs::read_dir(world.path().join("fresh/blobs"))
+            .expect("published")
+            .next();
+        let blob = blob.expect("one").expect("readable").file_name();
+        let blob = format!("fresh/blobs/{}", blob.to_str().expect("a text"));
         for (file, mode) in [
+            ("fresh/images", 0o755),
+            ("fresh/images/relay", 0o755),
+            ("fresh/blobs", 0o755),
+            ("fresh/images/relay.json", 0o644),
+            ("fresh/images/relay/43.json", 0o644),
+            (blob.as_str(), 0o644),
             ("dora.key", 0o600),
             ("dora.pub", 0o644),
             ("new.json", 0o644),
