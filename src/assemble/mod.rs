@@ -1,1 +1,3 @@
 //! Reproducible artifacts.
+
+pub mod tls;
