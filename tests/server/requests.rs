@@ -260,6 +260,21 @@ fn a_client_that_has_the_bytes_gets_304_and_no_body() {
             assert_eq!(lab.fetch(&server, path, &["--header", &header]).status, 200);
         }
     }
+    // Nothing follows the header of a 304: the connection goes on.
+    let url = format!("{}images/relay.json", server.url);
+    let header = format!("If-None-Match: {tag}");
+    let twice = lab
+        .curl()
+        .args([
+            "--header",
+            &header,
+            "--write-out",
+            "%{http_code}:%{num_connects} ",
+        ])
+        .args([&url, &url])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&twice.stdout), "304:1 304:0 ");
     // The newest envelope changes, and with it its tag.
     lab.put("images/relay.json", b"{ }");
     let header = format!("If-None-Match: {tag}");

