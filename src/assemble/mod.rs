@@ -20,6 +20,7 @@ pub mod initrd;
 mod kernel;
 pub mod modules;
 pub mod output;
+pub mod tls;
 
 pub use elf::ElfError;
 pub use initrd::InitrdError;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::members::Member;
 use super::{PackError, Progress};
 use crate::assemble::FileError;
-use crate::format::archive::{BLOCK, END_OF_ARCHIVE};
+use crate::format::archive::{BLOCK, END_OF_ARCHIVE, header};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{Encoding, ImageFile};
 
@@ -101,7 +101,8 @@ fn write_tar<W: Write>(
 ) -> Result<(W, Vec<ImageFile>), PackError> {
     let mut files = Vec::with_capacity(members.len());
     for member in members {
-        out.write_all(header(member).as_bytes()).map_err(failed)?;
+        out.write_all(header(&member.path, member.size).as_bytes())
+            .map_err(failed)?;
         let mut hasher = Sha256::new();
         member.read(&mut |bytes| {
             hasher.update(bytes);
@@ -119,21 +120,6 @@ fn write_tar<W: Write>(
     }
     write_zeros(&mut out, END_OF_ARCHIVE).map_err(failed)?;
     Ok((out, files))
-}
-
-fn header(member: &Member) -> tar::Header {
-    let mut header = tar::Header::new_ustar();
-    header
-        .set_path(member.path.as_str())
-        .unwrap_or_else(|error| unreachable!("a member's path has at most 100 bytes: {error}"));
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_size(member.size);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_cksum();
-    header
 }
 
 fn write_zeros(out: &mut impl Write, count: u64) -> io::Result<()> {
