@@ -103,8 +103,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 async fn serve(server: Server, args: &Args, identity: &Identity) -> Result<(), Failure> {
     let install = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new("cannot watch for signals").because(&error))
+        signal(kind).map_err(|error| Failure::new("cannot watch for signals").because(&error))
     };
     let (mut interrupt, mut terminate, mut hangup) = (
         install(SignalKind::interrupt())?,

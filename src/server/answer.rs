@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request,
+};
 use axum::response::Response;
 use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
@@ -148,7 +150,10 @@ impl Answer {
     fn fault(path: &StorePath, error: &io::Error) -> Self {
         tracing::warn!("cannot send {path}: {error}");
         let passes = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| errno as i32);
-        if error.raw_os_error().is_some_and(|errno| passes.contains(&errno)) {
+        if error
+            .raw_os_error()
+            .is_some_and(|errno| passes.contains(&errno))
+        {
             Self::error(StatusCode::SERVICE_UNAVAILABLE)
                 .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
         } else {

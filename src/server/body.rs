@@ -142,9 +142,8 @@ impl HttpBody for AnswerBody {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let next = match &mut self.content {
             Content::Empty => None,
-            Content::Text(text) => Some(Ok(std::mem::take(text))).filter(|text| {
-                text.as_ref().is_ok_and(|text| !text.is_empty())
-            }),
+            Content::Text(text) => Some(Ok(std::mem::take(text)))
+                .filter(|text| text.as_ref().is_ok_and(|text| !text.is_empty())),
             Content::File(part) => ready!(part.poll_window(cx)),
         };
         if let (Some(Ok(bytes)), Some(entry)) = (&next, &mut self.entry) {
@@ -196,7 +195,9 @@ mod tests {
         let (_, bytes) = file(len);
         for part in [0..len, 0..1, 5..WINDOW + 6, len - 1..len, 3..3] {
             let (file, _) = file(len);
-            let (read, largest) = collect(FilePart::new(path(), file, part.clone())).await.unwrap();
+            let (read, largest) = collect(FilePart::new(path(), file, part.clone()))
+                .await
+                .unwrap();
             let at = |at| usize::try_from(at).unwrap();
             assert!(read == bytes[at(part.start)..at(part.end)], "{part:?}");
             assert!(largest <= WINDOW);
@@ -206,7 +207,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_became_shorter_is_an_error_and_not_a_short_answer() {
         let (file, _) = file(100);
-        let error = collect(FilePart::new(path(), file, 0..101)).await.unwrap_err();
+        let error = collect(FilePart::new(path(), file, 0..101))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

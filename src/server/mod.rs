@@ -234,10 +234,8 @@ impl Server {
                 },
             }
         })?;
-        let (listener, address) = bind(address).map_err(|source| ServeError::Listen {
-            address,
-            source,
-        })?;
+        let (listener, address) =
+            bind(address).map_err(|source| ServeError::Listen { address, source })?;
         Ok(Self {
             listener,
             address,

@@ -119,9 +119,8 @@ fn provider() -> CryptoProvider {
 }
 
 fn validity(leaf: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), IdentityError> {
-    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
-        IdentityError::Certificate(Some(error))
-    };
+    let unusable =
+        |error: Box<dyn std::error::Error + Send + Sync>| IdentityError::Certificate(Some(error));
     let (_, certificate) =
         x509_parser::parse_x509_certificate(leaf).map_err(|error| unusable(error.into()))?;
     let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp());
@@ -171,9 +170,19 @@ mod tests {
         let (chain, key) = pair();
         let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let broken = "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n";
-        for bad in ["", "hello", &key, garbage, broken, &chain[..chain.len() / 2]] {
+        for bad in [
+            "",
+            "hello",
+            &key,
+            garbage,
+            broken,
+            &chain[..chain.len() / 2],
+        ] {
             let error = identity(bad, &key).unwrap_err();
-            assert!(matches!(error, IdentityError::Certificate(_)), "{bad}: {error:?}");
+            assert!(
+                matches!(error, IdentityError::Certificate(_)),
+                "{bad}: {error:?}"
+            );
         }
     }
 
@@ -182,7 +191,14 @@ mod tests {
         let (chain, key) = pair();
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        for bad in ["", "hello", &chain, &encrypted, garbage, &key[..key.len() / 2]] {
+        for bad in [
+            "",
+            "hello",
+            &chain,
+            &encrypted,
+            garbage,
+            &key[..key.len() / 2],
+        ] {
             let error = identity(&chain, bad).unwrap_err();
             assert!(matches!(error, IdentityError::Key(_)), "{bad}: {error:?}");
         }

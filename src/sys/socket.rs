@@ -17,8 +17,7 @@ pub fn unacknowledged(socket: impl AsFd) -> nix::Result<u32> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open while it is borrowed; TIOCOUTQ, which SIOCOUTQ is another name
     // of, writes one int to the address that it is given, and `bytes` is one.
-    let result =
-        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result)?;
     Ok(u32::try_from(bytes).unwrap_or(0))
 }
