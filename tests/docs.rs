@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them anew; read the difference before you commit it.
 
-mod support;
+mod lab;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -123,9 +123,9 @@ fn example_manifest() -> Manifest {
     ];
     let entries = files
         .iter()
-        .map(|(path, bytes)| support::entry(path, bytes))
+        .map(|(path, bytes)| lab::archives::entry(path, bytes))
         .collect();
-    support::manifest(&support::tar_of(&files), Encoding::None, entries)
+    lab::archives::claim(&lab::tar(&files), Encoding::None, entries)
 }
 
 fn fenced(kind: &str, text: &str) -> String {
@@ -165,7 +165,7 @@ fn the_worked_example_is_what_the_code_makes() {
     let expected = Expected {
         name: Some(&manifest.name),
         arch: Some(manifest.arch),
-        now: support::noon(),
+        now: lab::archives::noon(),
     };
     let verified = loaded
         .verify_manifest(envelope.as_bytes(), &expected)

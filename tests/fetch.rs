@@ -1,12 +1,13 @@
 //! Fetching over real TLS sockets, from servers that misbehave in one way each.
 
-mod support;
+mod lab;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lab::archives::{CHUNK, image, verified};
 use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -18,7 +19,6 @@ use sealboot::fetch::archive::{Fetched, Patience};
 use sealboot::fetch::client::tls_provider;
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::format::manifest::{Encoding, Manifest};
-use support::{CHUNK, Trust, image};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -259,7 +259,7 @@ impl Boot {
     async fn from(authority: &Authority, mirrors: &[MirrorUrl], manifest: &Manifest) -> Self {
         let client = Client::new(authority.roots.clone(), NoNames).unwrap();
         let accepted = Accepted {
-            manifest: Trust::new().verified(manifest),
+            manifest: verified(manifest),
             mirror: mirrors[0].clone(),
         };
         let directory = tempfile::tempdir().unwrap();

@@ -2,6 +2,11 @@
 //!
 //! Every refusal asserts the exact variant and the code that a loader would print.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
 mod lab;
 
 use jiff::Timestamp;

@@ -1,20 +1,21 @@
 //! Archives that are validly signed and still not what their manifest describes: each is refused with
 //! its exact code. What a signer was tricked into signing must not be unpacked either.
 
-mod support;
+mod lab;
 
 use std::io::Read as _;
 
+use lab::archives::{CHUNK, claim, entry, image, noise, verified};
+use lab::{gzip, tar};
 use sealboot::boot::unpack::{StoredArchiveError, UnpackError, verify_archive};
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::format::archive;
 use sealboot::format::manifest::{Encoding, Manifest};
-use support::{Trust, entry, gzip, image, manifest, noise, tar_of};
 
 type Files = Vec<(&'static str, Vec<u8>)>;
 
 fn check(manifest: &Manifest, stored: &[u8]) -> Result<(), StoredArchiveError> {
-    verify_archive(&Trust::new().verified(manifest), stored, &mut |_| {})
+    verify_archive(&verified(manifest), stored, &mut |_| {})
 }
 
 /// Signs exactly `stored`, whatever it is, as an archive of these files, and checks it.
@@ -27,7 +28,7 @@ fn check_signed(
         .iter()
         .map(|(path, bytes)| entry(path, bytes))
         .collect();
-    check(&manifest(stored, encoding, entries), stored)
+    check(&claim(stored, encoding, entries), stored)
 }
 
 fn small() -> Files {
@@ -47,8 +48,8 @@ fn a_good_archive_passes_plain_and_gzipped() {
     for encoding in [Encoding::None, Encoding::Gzip] {
         let (_, stored, manifest) = image(encoding);
         let mut read = 0;
-        let verified = Trust::new().verified(&manifest);
-        verify_archive(&verified, stored.as_slice(), &mut |bytes| read += bytes).unwrap();
+        let manifest = verified(&manifest);
+        verify_archive(&manifest, stored.as_slice(), &mut |bytes| read += bytes).unwrap();
         assert_eq!(read, stored.len() as u64);
     }
 }
@@ -104,7 +105,7 @@ fn a_blob_whose_own_hash_was_signed_wrongly_is_refused() {
 fn a_file_that_is_not_the_signed_one_is_refused() {
     let mut other = small();
     other[1].1[700] ^= 1;
-    let stored = tar_of(&other);
+    let stored = tar(&other);
     match check_signed(&stored, Encoding::None, &small()) {
         Err(StoredArchiveError::Unpack(UnpackError::File { path, .. })) => {
             assert_eq!(path.as_str(), "boot/initrd")
@@ -119,7 +120,7 @@ fn with_header(
     change: impl FnOnce(&mut tar::Header),
 ) -> Result<(), StoredArchiveError> {
     let files = small();
-    let mut stored = tar_of(&files);
+    let mut stored = tar(&files);
     let at: usize = files[..index]
         .iter()
         .map(|(_, bytes)| 512 + bytes.len().next_multiple_of(512))
@@ -199,7 +200,7 @@ fn a_header_that_differs_in_anything_is_refused() {
             "{what}"
         );
     }
-    let mut stored = tar_of(&small());
+    let mut stored = tar(&small());
     stored[148] ^= 1;
     assert_eq!(
         code(check_signed(&stored, Encoding::None, &small())),
@@ -234,7 +235,7 @@ fn members_that_are_missing_extra_twice_or_out_of_order_are_refused() {
     ];
     for (what, archived) in variants {
         // Compressed, a signed size says nothing about what is inside.
-        let stored = gzip(&tar_of(&archived));
+        let stored = gzip(&tar(&archived));
         assert_eq!(
             code(check_signed(&stored, Encoding::Gzip, &files)),
             Err(FailureCode::ImageArchive),
@@ -245,7 +246,7 @@ fn members_that_are_missing_extra_twice_or_out_of_order_are_refused() {
 
 #[test]
 fn data_in_padding_or_after_the_end_is_refused() {
-    let tar = tar_of(&small());
+    let tar = lab::tar(&small());
     for at in [512 + 1000, 1024 + 511, tar.len() - 1024, tar.len() - 1] {
         let mut stored = tar.clone();
         assert_eq!(stored[at], 0);
@@ -282,10 +283,10 @@ fn data_in_padding_or_after_the_end_is_refused() {
 
 #[test]
 fn broken_compression_is_refused() {
-    let good = gzip(&tar_of(&small()));
+    let good = gzip(&tar(&small()));
     let mut variants = vec![
         ("not gzip", noise(3000, 9)),
-        ("plain tar", tar_of(&small())),
+        ("plain tar", tar(&small())),
         ("cut in the trailer", good[..good.len() - 4].to_vec()),
         ("cut in the data", good[..good.len() / 2].to_vec()),
     ];
@@ -309,20 +310,18 @@ fn broken_compression_is_refused() {
 fn a_gzip_bomb_is_read_no_further_than_the_signed_sizes() {
     // A gigabyte of zeros behind the members; stored, a megabyte.
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::copy(&mut tar_of(&small()).as_slice(), &mut encoder).unwrap();
+    std::io::copy(&mut tar(&small()).as_slice(), &mut encoder).unwrap();
     std::io::copy(&mut std::io::repeat(0).take(1 << 30), &mut encoder).unwrap();
     let stored = encoder.finish().unwrap();
     let entries = small()
         .iter()
         .map(|(path, bytes)| entry(path, bytes))
         .collect();
-    let manifest = manifest(&stored, Encoding::Gzip, entries);
+    let manifest = claim(&stored, Encoding::Gzip, entries);
     let mut read = 0;
-    let result = verify_archive(
-        &Trust::new().verified(&manifest),
-        stored.as_slice(),
-        &mut |bytes| read += bytes,
-    );
+    let result = verify_archive(&verified(&manifest), stored.as_slice(), &mut |bytes| {
+        read += bytes
+    });
     assert!(
         matches!(
             result,
@@ -331,7 +330,7 @@ fn a_gzip_bomb_is_read_no_further_than_the_signed_sizes() {
         "{result:?}"
     );
     assert!(
-        read <= 2 * support::CHUNK,
+        read <= 2 * CHUNK,
         "read {read} of {} stored bytes",
         stored.len()
     );
@@ -344,10 +343,10 @@ fn an_encoding_that_contradicts_the_size_never_verifies() {
         .iter()
         .map(|(path, bytes)| entry(path, bytes))
         .collect();
-    let stored = tar_of(&files);
+    let stored = tar(&files);
     let longer = [stored.as_slice(), &[0; 512]].concat();
-    assert!(Manifest::parse(&manifest(&longer, Encoding::None, entries.clone()).encode()).is_err());
-    assert!(Manifest::parse(&manifest(&stored, Encoding::None, entries).encode()).is_ok());
+    assert!(Manifest::parse(&claim(&longer, Encoding::None, entries.clone()).encode()).is_err());
+    assert!(Manifest::parse(&claim(&stored, Encoding::None, entries).encode()).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reading and writing files as every command does it: bounded reads, whole writes, errors with the path.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -126,11 +126,25 @@ pub(super) fn directory(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Creates a directory and those above it.
+/// Creates a directory and those above it, open to readers whatever the umask: a web server that
+/// runs as somebody else serves what is published.
 pub(super) fn create_directory(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path).map_err(|error| {
-        Failure::new(format!("cannot create the directory {}", path.display())).because(&error)
-    })
+    if path.is_dir() {
+        return Ok(());
+    }
+    if directory(path) != path {
+        create_directory(directory(path))?;
+    }
+    let created = match fs::create_dir(path) {
+        // Another process was faster, and cares for its mode.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        created => created,
+    };
+    created
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
+        .map_err(|error| {
+            Failure::new(format!("cannot create the directory {}", path.display())).because(&error)
+        })
 }
 
 /// `path` with `suffix` after its last name: with a dot in that name, `with_extension` would cut it.

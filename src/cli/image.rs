@@ -1,6 +1,7 @@
 //! `sealboot image`: packed, signed, checked, published. Here is what its commands share.
 
 mod inspect;
+mod pack;
 mod publish;
 mod sign;
 mod verify;
@@ -27,6 +28,7 @@ use crate::trust::envelope::EnvelopeSignature;
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(super) enum Command {
+    Pack(pack::PackArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
     Inspect(inspect::InspectArgs),
@@ -35,6 +37,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Pack(args) => pack::run(args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,13 +1,319 @@
 //! `sealboot initramfs`.
 
-use clap::Subcommand;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
-use super::Failure;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
-/// Stub.
+use super::{Failure, time};
+use crate::assemble::initramfs::{self, BuildError, Built, Request};
+use crate::assemble::initrd::{self, Archive, Compression};
+use crate::assemble::modules;
+use crate::format::cpio::{Entry, Kind};
+
+/// Build the initramfs that machines boot first, and look into one
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {}
+pub(super) enum Command {
+    Build(BuildArgs),
+    Inspect(InspectArgs),
+}
+
+/// Bake the loader and all that it is to trust into an initramfs
+///
+/// The initramfs and a kernel are all that a machine needs to boot. Baked in are the loader, the trust
+/// policy, the host config, the certificate authorities of the mirrors, and kernel modules with
+/// everything that they need, in the order in which they are loaded.
+///
+/// What the loader would refuse is refused here: a policy that does not load, a mirror that the policy
+/// does not allow, a loader that is not static, a module of another kernel's architecture. Modules of
+/// disks and file systems are never baked in.
+///
+/// The same inputs give the same bytes. With SOURCE_DATE_EPOCH set, that time is baked in, and the
+/// loader never lets its clock be earlier.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  sealboot initramfs build --loader sealboot-init --policy trust.json --host-config host.json \\
+    --tls-roots ca.pem --modules /lib/modules/$(uname -r) --module virtio --module e1000e --out loader.img")]
+pub(super) struct BuildArgs {
+    /// The loader: sealboot-init, linked statically
+    #[arg(long, value_name = "BIN")]
+    loader: PathBuf,
+
+    /// The trust policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+
+    /// The host config; without it, machines must be told by sealboot.mirror=, sealboot.image= and ip=
+    #[arg(long, value_name = "FILE")]
+    host_config: Option<PathBuf>,
+
+    /// The certificate authorities of the mirrors, as PEM; nothing else is trusted for TLS
+    #[arg(long, value_name = "PEM")]
+    tls_roots: PathBuf,
+
+    /// The modules directory of the kernel that boots the initramfs, /lib/modules/VERSION
+    #[arg(long, value_name = "DIR")]
+    modules: PathBuf,
+
+    /// A kernel module, or a set of them; can be given several times. Sets: virtio (QEMU and clouds)
+    #[arg(long = "module", value_name = "NAME|SET", default_value = modules::DEFAULT_SET)]
+    wanted: Vec<String>,
+
+    /// How the initramfs is compressed
+    #[arg(long, value_enum, default_value_t = CompressArg::Zstd)]
+    compress: CompressArg,
+
+    /// Where the initramfs goes; one that is there is replaced in one step
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CompressArg {
+    /// With zstd; the kernel needs CONFIG_RD_ZSTD, since Linux 5.9
+    Zstd,
+    /// Not at all
+    None,
+}
+
+/// List what an initramfs holds
+///
+/// Shows every archive that the kernel would unpack, in its order; a later one overwrites what an
+/// earlier one unpacked. Reads plain and zstd-compressed archives, also of other tools. Nothing is
+/// verified: the list tells what is there, not who put it there.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Print JSON: {"archives": [{"compression", "entries": [{"name", "type", "mode", "size", …}]}]}
+    #[arg(long)]
+    json: bool,
+
+    /// The initramfs
+    file: PathBuf,
+}
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    match command {}
+    match command {
+        Command::Build(args) => build(args),
+        Command::Inspect(args) => inspect(&args),
+    }
+}
+
+fn build(args: BuildArgs) -> Result<(), Failure> {
+    let request = Request {
+        loader: args.loader,
+        policy: args.policy,
+        host_config: args.host_config,
+        tls_roots: args.tls_roots,
+        modules: args.modules,
+        wanted: args
+            .wanted
+            .iter()
+            .flat_map(|name| modules::wanted(name))
+            .collect(),
+        compression: match args.compress {
+            CompressArg::Zstd => Compression::Zstd,
+            CompressArg::None => Compression::None,
+        },
+        build_time: time::source_date_epoch()?,
+        out: args.out,
+    };
+    let built = initramfs::build(&request)?;
+    tell(&built);
+    #[expect(clippy::print_stdout, reason = "the path is this command's data")]
+    {
+        println!("{}", request.out.display());
+    }
+    Ok(())
+}
+
+/// Says on stderr what was baked in, and what was not.
+fn tell(built: &Built) {
+    let order = &built.modules;
+    for (name, reason) in &order.left_out {
+        anstream::eprintln!("module {name}: left out, {reason}");
+    }
+    for name in &order.absent {
+        anstream::eprintln!("module {name}: left out, this kernel does not have it");
+    }
+    for name in &order.builtin {
+        anstream::eprintln!("module {name}: built into the kernel");
+    }
+    let names: Vec<&str> = order.modules.iter().map(modules::Module::name).collect();
+    anstream::eprintln!(
+        "{} modules of kernel {}: {}",
+        names.len(),
+        built.kernel_version,
+        names.join(" ")
+    );
+    anstream::eprintln!("{} bytes, sha256 {}", built.size, built.sha256);
+}
+
+fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    let archives = read_archives(&args.file)?;
+    let text = if args.json {
+        let mut json = serde_json::to_string_pretty(&Listing::of(&archives))
+            .map_err(|error| Failure::new("the list cannot be written as JSON").because(&error))?;
+        json.push('\n');
+        json
+    } else {
+        list(&archives)
+    };
+    #[expect(clippy::print_stdout, reason = "the list is this command's data")]
+    {
+        print!("{text}");
+    }
+    Ok(())
+}
+
+fn read_archives(path: &Path) -> Result<Vec<Archive>, Failure> {
+    let file = File::open(path)
+        .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(&error))?;
+    initrd::archives(BufReader::new(file)).map_err(|error| {
+        Failure::new(format!(
+            "{} is no initramfs that can be listed",
+            path.display()
+        ))
+        .because(&error)
+        .hint("give a newc cpio archive, plain or compressed with zstd")
+    })
+}
+
+/// Writes the list as `ls -l` would.
+fn list(archives: &[Archive]) -> String {
+    let mut text = String::new();
+    for (number, archive) in (1..).zip(archives) {
+        if archives.len() > 1 {
+            let compression = compression(archive.compression);
+            text.push_str(&format!("# archive {number}, compression {compression}\n"));
+        }
+        for entry in &archive.entries {
+            let size = match entry.kind {
+                Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+                    format!("{major}, {minor}")
+                }
+                _ => entry.size.to_string(),
+            };
+            let name = entry.name.escape_ascii();
+            text.push_str(&format!("{} {size:>10} {name}", mode(entry)));
+            if let Kind::Symlink { target } = &entry.kind {
+                text.push_str(&format!(" -> {}", target.escape_ascii()));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The ten characters of `ls -l`.
+fn mode(entry: &Entry) -> String {
+    let mut mode = String::from(match entry.kind {
+        Kind::Directory => 'd',
+        Kind::File => '-',
+        Kind::Symlink { .. } => 'l',
+        Kind::CharDevice { .. } => 'c',
+        Kind::BlockDevice { .. } => 'b',
+        Kind::Other(_) => '?',
+    });
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = entry.permissions >> shift;
+        mode.push(if bits & 4 != 0 { 'r' } else { '-' });
+        mode.push(if bits & 2 != 0 { 'w' } else { '-' });
+        mode.push(match (entry.permissions & special != 0, bits & 1 != 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    mode
+}
+
+const fn compression(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "none",
+        Compression::Zstd => "zstd",
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    archives: Vec<ListedArchive>,
+}
+
+#[derive(Serialize)]
+struct ListedArchive {
+    compression: &'static str,
+    entries: Vec<ListedEntry>,
+}
+
+#[derive(Serialize)]
+struct ListedEntry {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Permissions as four octal digits.
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime: u32,
+    size: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<[u32; 2]>,
+}
+
+impl Listing {
+    fn of(archives: &[Archive]) -> Self {
+        let archives = archives.iter().map(|archive| ListedArchive {
+            compression: compression(archive.compression),
+            entries: archive.entries.iter().map(ListedEntry::of).collect(),
+        });
+        Self {
+            archives: archives.collect(),
+        }
+    }
+}
+
+impl ListedEntry {
+    fn of(entry: &Entry) -> Self {
+        let (kind, target, device) = match &entry.kind {
+            Kind::Directory => ("directory", None, None),
+            Kind::File => ("file", None, None),
+            Kind::Symlink { target } => {
+                let target = String::from_utf8_lossy(target).into_owned();
+                ("symlink", Some(target), None)
+            }
+            Kind::CharDevice { major, minor } => ("char-device", None, Some([*major, *minor])),
+            Kind::BlockDevice { major, minor } => ("block-device", None, Some([*major, *minor])),
+            Kind::Other(_) => ("other", None, None),
+        };
+        Self {
+            name: String::from_utf8_lossy(&entry.name).into_owned(),
+            kind,
+            mode: format!("{:04o}", entry.permissions),
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            size: entry.size,
+            target,
+            device,
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let failure = Failure::new(error.to_string());
+        let failure = match std::error::Error::source(&error) {
+            Some(source) => failure.because(source),
+            None => failure,
+        };
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
 }

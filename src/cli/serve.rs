@@ -14,10 +14,11 @@ use crate::server::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, S
 
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///
-/// Speaks HTTP/1.1 over TLS 1.3, with post-quantum key exchange (X25519MLKEM768) where the client has
-/// it. Answers GET and HEAD, with Range, ETag and their conditions, for images/ and blobs/ of the store;
-/// every other path is 404, and no symbolic link leads out of the store. What is published while it
-/// runs is served at once. Any static web server can do the same job: loaders check every byte.
+/// Speaks HTTP/1.1 over TLS 1.3, with post-quantum key exchange (X25519MLKEM768) for clients that ask
+/// for it, as loaders do. Answers GET and HEAD, with Range, ETag and their conditions, for images/ and
+/// blobs/ of the store; every other path is 404, and no symbolic link leads out of the store. What is
+/// published while it runs is served at once. Any static web server can do the same job: loaders check
+/// every byte.
 ///
 /// Prints its URL on stdout once it listens. SIGTERM or Ctrl-C stops it: it takes no new connections,
 /// lets transfers go on for up to 30 seconds, and exits with 0; a second signal stops it at once.

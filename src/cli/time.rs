@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Failure;
 use crate::format::Invalid;
 
 /// When something ends: after a while, or at a moment.
@@ -64,6 +65,28 @@ impl FromStr for Expiry {
 pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Reads the time that reproducible builds pretend it is.
+///
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+pub(super) fn source_date_epoch() -> Result<Option<Timestamp>, Failure> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    value
+        .to_str()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .map(Some)
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "SOURCE_DATE_EPOCH is \"{}\", which is no number of seconds since 1970",
+                value.display()
+            ))
+            .hint("unset it, or set it to what `date +%s` prints")
+        })
 }
 
 /// A whole number of days, `90d`.

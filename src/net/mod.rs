@@ -7,8 +7,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`link`] | links, addresses and routes, over rtnetlink |
-//! | [`dhcp`] | the DHCPv4 client |
+//! | `link` | links, addresses and routes, over rtnetlink |
+//! | `dhcp` | the DHCPv4 client |
 //! | [`resolver`] | names to addresses |
 
 pub mod clock;
@@ -17,8 +17,9 @@ mod failure;
 mod link;
 pub mod resolver;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,7 @@ pub async fn connect_within(
         .map_err(NetError::kernel(
             "the loopback link could not be brought up",
         ))?;
-    candidates.wait_for_carrier(timeouts).await?;
+    let link = candidates.wait_for_carrier(timeouts).await?;
     let connection = match network {
         Network::Dhcp { nameservers, .. } => {
             let (link, lease) = candidates.first_lease(timeouts.dhcp).await?;
@@ -131,7 +132,6 @@ pub async fn connect_within(
             nameservers,
             ..
         } => {
-            let link = candidates.first_carrier()?;
             let route = gateway.map(Route::default_by);
             candidates
                 .configure(&link, *address, route.as_slice())
@@ -155,6 +155,8 @@ struct Candidates<'a> {
     wanted: Option<&'a InterfaceName>,
     /// The links that were cleared and brought up, by index.
     prepared: BTreeSet<u32>,
+    /// Why the kernel did not bring one up, by index.
+    refused: BTreeMap<u32, io::Error>,
     /// Those that fit, by the last look.
     fitting: Vec<Link>,
     /// All Ethernet links, by the last look.
@@ -167,6 +169,7 @@ impl<'a> Candidates<'a> {
             links: Links::open().map_err(NetError::kernel("no netlink socket could be opened"))?,
             wanted,
             prepared: BTreeSet::new(),
+            refused: BTreeMap::new(),
             fitting: Vec::new(),
             seen: Vec::new(),
         })
@@ -207,15 +210,15 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
-    /// Waits until a link that fits has a carrier.
-    async fn wait_for_carrier(&mut self, timeouts: &Timeouts) -> Result<(), NetError> {
+    /// Waits until a link that fits has a carrier, and returns the first such.
+    async fn wait_for_carrier(&mut self, timeouts: &Timeouts) -> Result<Link, NetError> {
         let begun = Instant::now();
         let mut appeared = None;
         loop {
             self.look().await?;
-            if let Ok(link) = self.first_carrier() {
+            if let Some(link) = self.with_carrier().next() {
                 tracing::info!(interface = %link.name, ms = begun.elapsed().as_millis(), "link is up");
-                return Ok(());
+                return Ok(link.clone());
             }
             let (deadline, waited) = if self.fitting.is_empty() {
                 (begun + timeouts.link, timeouts.link)
@@ -232,14 +235,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first link that fits and has a carrier, by the last look.
-    fn first_carrier(&self) -> Result<Link, NetError> {
-        self.with_carrier()
-            .next()
-            .cloned()
-            .ok_or_else(|| self.none(Duration::ZERO))
-    }
-
+    /// The links that fit and have a carrier, by the last look.
     fn with_carrier(&self) -> impl Iterator<Item = &Link> {
         self.fitting
             .iter()
@@ -307,7 +303,12 @@ impl<'a> Candidates<'a> {
     }
 
     /// The error of having no link to use.
-    fn none(&self, waited: Duration) -> NetError {
+    fn none(&mut self, waited: Duration) -> NetError {
+        if let [link] = &self.fitting[..]
+            && let Some(error) = self.refused.remove(&link.index)
+        {
+            return NetError::kernel(format!("{} could not be brought up", link.name))(error);
+        }
         let seen = self.seen.iter().map(Link::to_string).collect();
         let wanted = self.wanted.cloned();
         if self.fitting.is_empty() {

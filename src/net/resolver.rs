@@ -225,7 +225,7 @@ mod tests {
                 match query.name().to_ascii().as_str() {
                     "silent." => continue,
                     "boot.example." => {
-                        let address = RData::A([192, 0, 2, 7].into());
+                        let address = RData::A(std::net::Ipv4Addr::new(192, 0, 2, 7).into());
                         answer.add_answer(Record::from_rdata(query.name().clone(), 60, address));
                     }
                     "broken." => answer.metadata.response_code = ResponseCode::ServFail,

@@ -105,7 +105,8 @@ impl fmt::Debug for Identity {
 }
 
 /// aws-lc-rs, with the post-quantum hybrid first: an image that crosses a network today may be worth
-/// reading in twenty years. The classical groups are for clients that lack it.
+/// reading in twenty years. The classical groups are for clients that lack it. rustls takes the first
+/// group of the *client's* list that stands here, and clients that have the hybrid put it first.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: vec![
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_post_quantum_group_is_preferred() {
+    fn the_post_quantum_group_is_there_and_first() {
         assert_eq!(
             provider().kx_groups[0].name(),
             rustls::NamedGroup::X25519MLKEM768

@@ -99,7 +99,7 @@ fn broadcast_address(link_index: u32) -> io::Result<LinkAddr> {
     const ETHERTYPE_IPV4: u16 = 0x0800;
     const MAC_BYTES: u8 = 6;
     let raw = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(|_| Errno::EAFNOSUPPORT)?,
         sll_protocol: ETHERTYPE_IPV4.to_be(),
         sll_ifindex: i32::try_from(link_index).map_err(|_| Errno::ENODEV)?,
         sll_hatype: 0,

@@ -8,6 +8,7 @@
     reason = "each test binary uses its part of the world, and a test that unwraps fails where it should"
 )]
 
+pub(crate) mod archives;
 pub(crate) mod attacks;
 
 use std::fs;

@@ -1,0 +1,620 @@
+//! Packing an image: from a kernel, initrds and a command line to an archive and an unsigned envelope.
+//!
+//! On entry there are files that nobody has looked at. On success the store holds the archive as
+//! `blobs/sha256-<hex>.tar[.gz]` and its manifest as `images/<name>/<version>.json`, both whole, both
+//! readable by all. On any error the store is as it was before.
+//!
+//! No image is ever held in memory: what is compressed goes through a nameless file in the store, and
+//! the archive is hashed while it is written, member by member, chunk by chunk and whole.
+
+mod archive;
+mod encoding;
+mod members;
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use self::archive::ChunkHasher;
+pub use self::members::Treatment;
+use self::members::{MEMBER_MAX, Member};
+use super::output::{Existing, PendingFile};
+use super::{FileError, InitrdError, KernelError};
+use crate::format::Invalid;
+use crate::format::archive::{MemberPath, tar_size};
+use crate::format::cmdline::Cmdline;
+use crate::format::digest::Sha256Digest;
+use crate::format::limits::LIMITS;
+use crate::format::manifest::{
+    Arch, Archive, ImageName, ImageVersion, Label, Manifest, ManifestError,
+};
+use crate::trust::Envelope;
+
+/// What is to be packed.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The image's name.
+    pub name: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+    /// What people call this version.
+    pub label: Label,
+    /// The architecture that the kernel must be for; without it, whatever the kernel is for.
+    pub arch: Option<Arch>,
+    /// When the image counts as packed.
+    pub created: Timestamp,
+    /// When it stops being bootable, if ever.
+    pub expires: Option<Timestamp>,
+    /// The kernel's command line.
+    pub cmdline: Cmdline,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initrds, in the order in which the kernel unpacks them.
+    pub initrds: Vec<PathBuf>,
+    /// Files that travel with the image.
+    pub meta: Vec<(MemberPath, PathBuf)>,
+    /// What to do with an initrd that nobody has compressed.
+    pub raw_initrd: RawInitrd,
+    /// How the archive is stored.
+    pub compress: Compress,
+    /// Bytes of a chunk.
+    pub chunk_size: ChunkSize,
+    /// The store's root.
+    pub store: PathBuf,
+}
+
+/// What to do with an initrd that nobody has compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawInitrd {
+    /// Compress it with zstd, inside of the archive: the machine then holds the smaller one.
+    Compress,
+    /// Pack any initrd byte for byte, unexamined.
+    Keep,
+}
+
+/// How an archive is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// With gzip where that saves more than 5 %.
+    Auto,
+    /// As a plain tar.
+    None,
+    /// With gzip.
+    Gzip,
+}
+
+/// Bytes of a chunk: a power of two from 64 KiB to 16 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkSize(u64);
+
+/// What was packed.
+#[derive(Debug)]
+pub struct Packed {
+    /// The new envelope.
+    pub envelope: PathBuf,
+    /// What it says.
+    pub manifest: Manifest,
+    /// Where each member came from, and what was done to it, in the manifest's order.
+    pub sources: Vec<(PathBuf, Treatment)>,
+    /// Why the archive is encoded as it is.
+    pub encoding_reason: String,
+    /// What became of the archive.
+    pub blob: Blob,
+}
+
+/// What became of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blob {
+    /// It is new in the store.
+    New,
+    /// The store held it already.
+    Present,
+    /// The store held something damaged under its name, which it replaced.
+    Repaired,
+}
+
+/// How far packing is.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// A step begins that will pass over this many bytes.
+    Begin {
+        /// What is being done.
+        what: &'a str,
+        /// The bytes.
+        bytes: u64,
+    },
+    /// So many more bytes are done.
+    Advance(u64),
+}
+
+/// The image cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file has no bytes.
+    #[error("{} is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file's length changed while it was read.
+    #[error("{} changed while it was packed", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is too large for a ustar header.
+    #[error("{} has {size} bytes; a member of an archive has at most {MEMBER_MAX}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in the archive.
+        size: u64,
+    },
+    /// Not a kernel that can be booted.
+    #[error("{} cannot be the kernel of an image", path.display())]
+    Kernel {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KernelError,
+    },
+    /// The kernel is for another architecture than the one asked for.
+    #[error("{} is a kernel for {found}, not for {expected}", path.display())]
+    Arch {
+        /// The kernel.
+        path: PathBuf,
+        /// What it is for.
+        found: Arch,
+        /// What was asked for.
+        expected: Arch,
+    },
+    /// The kernel says that it takes only a shorter command line.
+    #[error("the command line has {len} bytes; this kernel takes at most {max}")]
+    CmdlineTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// What the kernel's header says.
+        max: u32,
+    },
+    /// Not an initrd that a kernel unpacks.
+    #[error("{} cannot be an initrd of an image", path.display())]
+    Initrd {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: InitrdError,
+    },
+    /// Two files for the same place under `meta/`.
+    #[error("{path} was given twice")]
+    MetaTwice {
+        /// The place.
+        path: MemberPath,
+    },
+    /// The values do not make a manifest.
+    #[error("{0}")]
+    Manifest(Invalid),
+    /// The envelope would be larger than a loader reads.
+    #[error(
+        "the envelope would have about {size} bytes; a loader reads at most {}",
+        LIMITS.envelope_bytes
+    )]
+    TooManyChunks {
+        /// Its size.
+        size: u64,
+        /// The smallest chunk size that fits, if one does.
+        fitting: Option<u64>,
+    },
+    /// The version was packed before.
+    #[error("{} exists already", path.display())]
+    VersionExists {
+        /// Its envelope.
+        path: PathBuf,
+        /// The version.
+        version: ImageVersion,
+    },
+}
+
+impl PackError {
+    /// What to do about it, where that is not plain from the fact.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::File(_) | Self::MetaTwice { .. } | Self::Manifest(_) => return None,
+            Self::Empty { .. } => "an empty file is usually a failed build; look at what made it".to_owned(),
+            Self::Changed { .. } => "pack again when whatever writes it is done".to_owned(),
+            Self::TooLarge { .. } => {
+                "give the initrd in several files (--initrd A --initrd B): the kernel unpacks them one after the other".to_owned()
+            }
+            Self::Kernel { source: KernelError::Wrapped("gzip"), path } => {
+                format!("decompress it first: zcat {} > Image", path.display())
+            }
+            Self::Kernel { source: KernelError::Truncated { .. }, .. } => {
+                "copy the kernel again, whole".to_owned()
+            }
+            Self::Kernel { .. } => {
+                "give the kernel's vmlinuz (x86: a bzImage; arm64: an uncompressed Image), not a UKI, a vmlinux or an initrd".to_owned()
+            }
+            Self::Arch { found, .. } => format!("leave out --arch, or give --arch {found}"),
+            Self::CmdlineTooLong { .. } => {
+                "shorten it, or move settings into the image's initrd".to_owned()
+            }
+            Self::Initrd { .. } => {
+                "give a cpio archive (newc), plain or compressed; --keep-initrd packs any file unexamined".to_owned()
+            }
+            Self::TooManyChunks { fitting: Some(size), .. } => {
+                format!("use larger chunks: --chunk-size {}", ChunkSize(*size))
+            }
+            Self::TooManyChunks { fitting: None, .. } => "make the image smaller".to_owned(),
+            Self::VersionExists { version, .. } => format!(
+                "a version is packed once; use --version {}, or remove the file if it was never published",
+                version.as_u64().saturating_add(1)
+            ),
+        };
+        Some(hint)
+    }
+}
+
+/// Packs an image into its store.
+///
+/// # Errors
+///
+/// The store is then as it was before.
+pub fn pack(
+    request: &Request,
+    on_progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Packed, PackError> {
+    let envelope_path = envelope_path(request);
+    let version_exists = || PackError::VersionExists {
+        path: envelope_path.clone(),
+        version: request.version,
+    };
+    // Asked again, atomically, when the envelope is written.
+    if fs::symlink_metadata(&envelope_path).is_ok() {
+        return Err(version_exists());
+    }
+    if request
+        .expires
+        .is_some_and(|expires| expires <= request.created)
+    {
+        return Err(PackError::Manifest(Invalid::new(
+            "expires",
+            request.expires.unwrap_or_default(),
+            "after `created`",
+        )));
+    }
+    let (mut members, kernel) = members::open(request)?;
+    if let Some(expected) = request.arch.filter(|arch| *arch != kernel.arch) {
+        return Err(PackError::Arch {
+            path: request.kernel.clone(),
+            found: kernel.arch,
+            expected,
+        });
+    }
+    let len = request.cmdline.as_str().len();
+    if let Some(max) = kernel.cmdline_max.filter(|max| len > *max as usize) {
+        return Err(PackError::CmdlineTooLong { len, max });
+    }
+
+    let mut directories = NewDirectories::default();
+    let blobs = request.store.join("blobs");
+    directories.create(&blobs)?;
+    directories.create(super::output::directory_of(&envelope_path))?;
+
+    members::compress(&mut members, &blobs, on_progress)?;
+    let tar_size = check_sizes(&members, request.chunk_size)?;
+    let (encoding, encoding_reason) = encoding::choose(request.compress, &mut members, tar_size)?;
+    on_progress(Progress::Begin {
+        what: "writing the archive",
+        bytes: members.iter().map(|member| member.size).sum(),
+    });
+    let failed = |error| FileError::new("write an archive in", &blobs)(error);
+    let pending = PendingFile::create_in(&blobs).map_err(failed)?;
+    let hasher = ChunkHasher::new(pending, request.chunk_size.0);
+    let (hasher, files) = archive::write(hasher, encoding, &mut members, &failed, on_progress)?;
+    let (pending, chunks) = hasher.finish();
+    let (sha256, size) = (pending.sha256(), pending.size());
+
+    let manifest = Manifest {
+        name: request.name.clone(),
+        version: request.version,
+        label: request.label.clone(),
+        arch: kernel.arch,
+        created: request.created,
+        expires: request.expires,
+        cmdline: request.cmdline.clone(),
+        archive: Archive {
+            path: Archive::blob_path(&sha256, encoding),
+            encoding,
+            size,
+            sha256,
+            chunk_size: request.chunk_size.0,
+            chunks,
+        },
+        files,
+    };
+    let envelope = encode(&manifest, size)?;
+
+    let blob_path = request.store.join(&manifest.archive.path);
+    let blob = commit_blob(pending, &blob_path, &sha256)?;
+    if let Err(error) = write_envelope(&envelope_path, &envelope) {
+        if blob == Blob::New {
+            // Nothing names it: an archive that was there before stays.
+            let _ = fs::remove_file(&blob_path);
+        }
+        return Err(match error.kind() {
+            io::ErrorKind::AlreadyExists => version_exists(),
+            _ => FileError::new("write", envelope_path)(error).into(),
+        });
+    }
+    directories.keep();
+    Ok(Packed {
+        envelope: envelope_path,
+        manifest,
+        sources: members
+            .into_iter()
+            .map(|member| (member.source, member.treatment))
+            .collect(),
+        encoding_reason,
+        blob,
+    })
+}
+
+fn envelope_path(request: &Request) -> PathBuf {
+    request
+        .store
+        .join("images")
+        .join(request.name.as_str())
+        .join(format!("{}.json", request.version))
+}
+
+/// Checks what can be known before gigabytes are written, and tells the tar's length.
+fn check_sizes(members: &[Member], chunk_size: ChunkSize) -> Result<u64, PackError> {
+    if let Some(member) = members.iter().find(|member| member.size > MEMBER_MAX) {
+        return Err(PackError::TooLarge {
+            path: member.source.clone(),
+            size: member.size,
+        });
+    }
+    if members.len() > LIMITS.archive_members {
+        return Err(PackError::Manifest(Invalid::new(
+            "files",
+            members.len(),
+            "a list of at most 128 files",
+        )));
+    }
+    let size = tar_size(members.iter().map(|member| member.size))
+        .filter(|size| *size <= LIMITS.archive_bytes)
+        .ok_or_else(|| {
+            PackError::Manifest(Invalid::new("files.size", "their sum", "at most 64 GiB"))
+        })?;
+    let announced = envelope_size(size, chunk_size.0);
+    if announced > LIMITS.envelope_bytes {
+        return Err(too_many_chunks(announced, size));
+    }
+    Ok(size)
+}
+
+/// About how large the envelope of an archive becomes, its signatures included.
+fn envelope_size(archive_size: u64, chunk_size: u64) -> u64 {
+    // A hash with its quotes and comma, in base64; then, generously, the rest of the manifest and as
+    // many signatures as an envelope may have.
+    const HASH: u64 = 67;
+    const REST: u64 = 32 << 10;
+    archive_size.div_ceil(chunk_size) * HASH * 4 / 3 + REST
+}
+
+fn too_many_chunks(size: u64, archive_size: u64) -> PackError {
+    let mut fitting = LIMITS.chunk_size_min;
+    while fitting <= LIMITS.chunk_size_max
+        && envelope_size(archive_size, fitting) > LIMITS.envelope_bytes
+    {
+        fitting *= 2;
+    }
+    PackError::TooManyChunks {
+        size,
+        fitting: (fitting <= LIMITS.chunk_size_max).then_some(fitting),
+    }
+}
+
+/// The envelope's bytes, after the same check that everybody's reader makes.
+fn encode(manifest: &Manifest, archive_size: u64) -> Result<Vec<u8>, PackError> {
+    let payload = manifest.encode();
+    Manifest::parse(&payload).map_err(|error| match error {
+        ManifestError::Contradiction(invalid) => PackError::Manifest(invalid),
+        ManifestError::Json(error) => unreachable!("it was just written: {error}"),
+    })?;
+    let envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, payload).encode();
+    let size = envelope.len() as u64;
+    // Room for the signatures: each has 88 digits of base64, a key id, and JSON around them.
+    if size + 256 * LIMITS.signatures as u64 > LIMITS.envelope_bytes {
+        return Err(too_many_chunks(size, archive_size));
+    }
+    Ok(envelope)
+}
+
+/// Gives the archive its name, unless the store holds it already.
+fn commit_blob(
+    pending: PendingFile,
+    path: &Path,
+    sha256: &Sha256Digest,
+) -> Result<Blob, PackError> {
+    let (existing, blob) = match hash_of(path) {
+        Ok(present) if present == *sha256 => return Ok(Blob::Present),
+        // Its name says what it should hold: a copy was cut off, or a disk has failed.
+        Ok(_) => (Existing::Replace, Blob::Repaired),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Existing::Keep, Blob::New),
+        Err(error) => return Err(FileError::new("read", path)(error).into()),
+    };
+    match pending.commit(path, existing) {
+        // Somebody else has packed the same bytes in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Blob::Present),
+        result => {
+            result.map_err(FileError::new("write", path))?;
+            Ok(blob)
+        }
+    }
+}
+
+fn hash_of(path: &Path) -> io::Result<Sha256Digest> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(Sha256Digest::finish(hasher))
+}
+
+fn write_envelope(path: &Path, envelope: &[u8]) -> io::Result<()> {
+    let mut pending = PendingFile::create_in(super::output::directory_of(path))?;
+    io::Write::write_all(&mut pending, envelope)?;
+    pending.commit(path, Existing::Keep)
+}
+
+/// Directories that were made on the way, and go again unless they are kept.
+#[derive(Default)]
+struct NewDirectories(Vec<PathBuf>);
+
+impl NewDirectories {
+    fn create(&mut self, path: &Path) -> Result<(), PackError> {
+        let missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+            .collect();
+        for directory in missing.into_iter().rev() {
+            match DirBuilder::new().mode(0o755).create(directory) {
+                Ok(()) => self.0.push(directory.to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(FileError::new("create directory", directory)(error).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for NewDirectories {
+    fn drop(&mut self) {
+        for directory in self.0.iter().rev() {
+            // Fails where somebody else has put something into it, and is then right to fail.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+impl FromStr for ChunkSize {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = || {
+            Invalid::new(
+                "chunk size",
+                text,
+                "a power of two from 64KiB to 16MiB, such as 1MiB",
+            )
+        };
+        let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let unit = match unit {
+            "" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            _ => return Err(invalid()),
+        };
+        digits
+            .parse()
+            .ok()
+            .and_then(|number: u64| number.checked_mul(unit))
+            .filter(|size| size.is_power_of_two())
+            .filter(|size| (LIMITS.chunk_size_min..=LIMITS.chunk_size_max).contains(size))
+            .map(Self)
+            .ok_or_else(invalid)
+    }
+}
+
+impl std::fmt::Display for ChunkSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            size if size % (1 << 20) == 0 => write!(f, "{}MiB", size >> 20),
+            size => write!(f, "{}KiB", size >> 10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_size_is_a_power_of_two_within_the_limits() {
+        for (text, shown) in [
+            ("64KiB", "64KiB"),
+            ("65536", "64KiB"),
+            ("1MiB", "1MiB"),
+            ("1024KiB", "1MiB"),
+            ("16MiB", "16MiB"),
+        ] {
+            let size: ChunkSize = text.parse().expect(text);
+            assert_eq!(size.to_string(), shown);
+        }
+        for bad in [
+            "",
+            "0",
+            "1",
+            "32KiB",
+            "32MiB",
+            "3MiB",
+            "1 MiB",
+            "1MB",
+            "1mib",
+            "-1MiB",
+            "1.5MiB",
+            "MiB",
+            "99999999999999999999MiB",
+        ] {
+            assert!(bad.parse::<ChunkSize>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_chunk_size_that_is_proposed_fits() {
+        for size in [3 << 30, 30 << 30, LIMITS.archive_bytes] {
+            let PackError::TooManyChunks {
+                fitting: Some(fitting),
+                ..
+            } = too_many_chunks(0, size)
+            else {
+                panic!("no chunk size for {size}");
+            };
+            assert!(envelope_size(size, fitting) <= LIMITS.envelope_bytes);
+            assert!(envelope_size(size, fitting / 2) > LIMITS.envelope_bytes);
+        }
+    }
+
+    #[test]
+    fn directories_that_are_not_kept_go_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        let mut directories = NewDirectories::default();
+        directories.create(&path).unwrap();
+        assert!(path.is_dir());
+        drop(directories);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        let mut directories = NewDirectories::default();
+        directories.create(&path).unwrap();
+        directories.keep();
+        assert!(path.is_dir());
+    }
+}

@@ -1,0 +1,407 @@
+//! Building the initramfs that a machine boots first: the loader, and all that it is to trust.
+//!
+//! What is baked in is the contract with the loader:
+//!
+//! | path | holds |
+//! |---|---|
+//! | `/init` | the loader |
+//! | `/etc/sealboot/trust.json` | the trust policy |
+//! | `/etc/sealboot/host.json` | the host config, where one is given |
+//! | `/etc/sealboot/tls-roots.pem` | the certificate authorities of the mirrors |
+//! | `/etc/sealboot/modules` | the paths of kernel modules, one a line, in the order of loading |
+//! | `/etc/sealboot/build-time` | Unix seconds, where `SOURCE_DATE_EPOCH` is set: the clock is never earlier |
+//! | `/lib/modules/VERSION/…` | those modules |
+//! | `/dev/console`, `/dev/null` | what exists before devtmpfs is mounted |
+//!
+//! A mistake here is found by a machine with nobody in front of it. So all that the loader would refuse
+//! is refused now, and so is what fits each on its own but not together.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::elf::{Elf, ElfError};
+use super::initrd::Compression;
+use super::modules::{LoadOrder, ModulesDir, ModulesError, Wanted};
+use super::output::{Existing, PendingFile, directory_of};
+use super::{FileError, read_bounded, zstd_encoder};
+use crate::format::cpio::{Tree, WriteError};
+use crate::format::digest::Sha256Digest;
+use crate::format::host_config::{HostConfig, HostConfigError, MirrorUrl};
+use crate::format::limits::LIMITS;
+use crate::format::manifest::{Arch, ImageName};
+use crate::trust::{PolicyError, TrustPolicy};
+
+/// Bytes of a loader; ten times what one has.
+const LOADER_BYTES: u64 = 64 << 20;
+
+/// zstd's best level below "ultra": a few seconds for the few megabytes of an initramfs.
+const LEVEL: i32 = 19;
+
+/// What is to be baked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The static loader program.
+    pub loader: PathBuf,
+    /// The trust policy.
+    pub policy: PathBuf,
+    /// The host config; without it, the machine must be told on its kernel command line.
+    pub host_config: Option<PathBuf>,
+    /// The certificate authorities of the mirrors, as PEM.
+    pub tls_roots: PathBuf,
+    /// The modules directory of the kernel that will boot the initramfs.
+    pub modules: PathBuf,
+    /// The modules to load.
+    pub wanted: Vec<Wanted>,
+    /// How the initramfs is compressed.
+    pub compression: Compression,
+    /// The build time that the loader is told, and the time of every file.
+    pub build_time: Option<Timestamp>,
+    /// Where the initramfs goes.
+    pub out: PathBuf,
+}
+
+/// What was baked.
+#[derive(Debug)]
+pub struct Built {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its hash.
+    pub sha256: Sha256Digest,
+    /// The version of the kernel that the modules are for.
+    pub kernel_version: String,
+    /// The modules.
+    pub modules: LoadOrder,
+}
+
+/// The initramfs cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not a program for machines that images exist for.
+    #[error("{} cannot be the loader", path.display())]
+    Loader {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ElfError,
+    },
+    /// An object file, a library without an entry.
+    #[error("{} cannot be the loader: it is no program", .0.display())]
+    NotProgram(PathBuf),
+    /// The loader asks for a dynamic linker.
+    #[error("{} cannot be the loader: it is dynamically linked", .0.display())]
+    Dynamic(PathBuf),
+    /// The loader and a module are for different machines.
+    #[error("the loader is for {loader}, module \"{module}\" is for {found}")]
+    Arch {
+        /// The loader's architecture.
+        loader: Arch,
+        /// The module.
+        module: String,
+        /// The module's architecture.
+        found: Arch,
+    },
+    /// The trust policy does not load.
+    #[error("{} cannot be baked in", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PolicyError,
+    },
+    /// The host config does not load.
+    #[error("{} cannot be baked in", path.display())]
+    HostConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: HostConfigError,
+    },
+    /// A mirror is plain http and the policy does not allow that.
+    #[error("mirror {mirror} is plain http, which the trust policy does not allow")]
+    PlainHttp {
+        /// The mirror.
+        mirror: MirrorUrl,
+    },
+    /// The host config asks for an image that the policy does not accept.
+    #[error("the host config asks for image \"{image}\", which the trust policy does not accept")]
+    ImageNotAccepted {
+        /// The image.
+        image: ImageName,
+        /// What the policy accepts.
+        accepted: Vec<ImageName>,
+    },
+    /// The TLS roots hold a secret.
+    #[error("{} holds a private key", .0.display())]
+    PrivateKey(PathBuf),
+    /// The TLS roots hold nothing that a certificate can be checked against.
+    #[error("{} holds no certificate", .0.display())]
+    NoRoots(PathBuf),
+    /// The TLS roots hold a certificate that is none.
+    #[error("certificate {number} in {} cannot be used", path.display())]
+    Root {
+        /// The file.
+        path: PathBuf,
+        /// Which certificate, from 1.
+        number: usize,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The build time does not fit where the kernel reads it.
+    #[error("{0} is no time that a cpio archive can hold")]
+    BuildTime(Timestamp),
+    /// The modules cannot be resolved.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// The archive cannot be written.
+    #[error("cannot write the archive for {}", path.display())]
+    Archive {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        source: WriteError,
+    },
+}
+
+impl BuildError {
+    /// What to do about it, where that is not plain from the fact.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::File(_) | Self::Archive { .. } => return None,
+            Self::Modules(error) => error.hint(),
+            Self::Loader { .. } | Self::NotProgram(_) => {
+                "give the sealboot-init that was built for the machines".to_owned()
+            }
+            Self::Dynamic(_) => {
+                "an initramfs has no dynamic linker: build the loader with -C target-feature=+crt-static (`make build` does)".to_owned()
+            }
+            Self::Arch { loader, .. } => {
+                format!("give a --modules directory of a kernel for {loader}, or the loader for the kernel's architecture")
+            }
+            Self::Policy { path, .. } => format!("check it with `sealboot policy check {}`", path.display()),
+            Self::HostConfig { path, .. } => {
+                format!("check it with `sealboot host-config check {}`", path.display())
+            }
+            Self::PlainHttp { .. } => {
+                "use an https mirror, or create the policy with --allow-http".to_owned()
+            }
+            Self::ImageNotAccepted { accepted, .. } => {
+                let accepted: Vec<&str> = accepted.iter().map(ImageName::as_str).collect();
+                format!("the policy accepts {}; correct `image` in the host config or `images` in the policy", accepted.join(", "))
+            }
+            Self::PrivateKey(_) => {
+                "everybody can read an initramfs: give a PEM file of certificates alone, and replace the key if the file has been anywhere public".to_owned()
+            }
+            Self::NoRoots(_) => {
+                "give the PEM file of the certificate authority that issued the mirrors' certificates".to_owned()
+            }
+            Self::Root { .. } => "export the certificate again, as PEM".to_owned(),
+            Self::BuildTime(_) => {
+                "set SOURCE_DATE_EPOCH to a time between 1970 and 2106, or unset it".to_owned()
+            }
+        };
+        Some(hint)
+    }
+}
+
+/// Builds an initramfs.
+///
+/// # Errors
+///
+/// The output is then as it was before.
+pub fn build(request: &Request) -> Result<Built, BuildError> {
+    let (loader, arch) = read_loader(&request.loader)?;
+    let (policy_json, policy) = read_policy(&request.policy)?;
+    let host_json = match &request.host_config {
+        Some(path) => Some(read_host_config(path, &policy)?),
+        None => None,
+    };
+    let tls_roots = read_tls_roots(&request.tls_roots)?;
+    let mtime = match request.build_time {
+        Some(time) => u32::try_from(time.as_second()).map_err(|_| BuildError::BuildTime(time))?,
+        None => 0,
+    };
+    let directory = ModulesDir::open(&request.modules)?;
+    let modules = directory.resolve(&request.wanted)?;
+
+    let archive_error = |source| BuildError::Archive {
+        path: request.out.clone(),
+        source,
+    };
+    let mut tree = Tree::new();
+    let mut add = |path: &str, mode, bytes: Vec<u8>| {
+        let size = bytes.len() as u64;
+        tree.file(path, mode, size, io::Cursor::new(bytes))
+            .map_err(archive_error)
+    };
+    add("init", 0o755, loader)?;
+    add("etc/sealboot/trust.json", 0o644, policy_json)?;
+    if let Some(host_json) = host_json {
+        add("etc/sealboot/host.json", 0o644, host_json)?;
+    }
+    add("etc/sealboot/tls-roots.pem", 0o644, tls_roots)?;
+    if let Some(time) = request.build_time {
+        let seconds = format!("{}\n", time.as_second());
+        add("etc/sealboot/build-time", 0o644, seconds.into_bytes())?;
+    }
+    let mut list = String::new();
+    for module in &modules.modules {
+        let (object, found) = module.read()?;
+        if found != arch {
+            return Err(BuildError::Arch {
+                loader: arch,
+                module: module.name().to_owned(),
+                found,
+            });
+        }
+        let path = format!("lib/modules/{}/{}", directory.version(), module.path());
+        list.push('/');
+        list.push_str(&path);
+        list.push('\n');
+        add(&path, 0o644, object)?;
+    }
+    add("etc/sealboot/modules", 0o644, list.into_bytes())?;
+    add_skeleton(&mut tree).map_err(archive_error)?;
+
+    let (size, sha256) = write(tree, mtime, request)?;
+    Ok(Built {
+        size,
+        sha256,
+        kernel_version: directory.version().to_owned(),
+        modules,
+    })
+}
+
+/// Adds where the loader mounts what it needs, and the two devices that are there before that: the
+/// kernel opens `/dev/console` for the loader before the loader can mount anything.
+fn add_skeleton(tree: &mut Tree<'_>) -> Result<(), WriteError> {
+    for (path, permissions) in [
+        ("dev", 0o755),
+        ("proc", 0o555),
+        ("run", 0o755),
+        ("sys", 0o555),
+    ] {
+        tree.directory(path, permissions)?;
+    }
+    tree.directory("tmp", 0o1777)?;
+    tree.char_device("dev/console", 0o600, 5, 1)?;
+    tree.char_device("dev/null", 0o666, 1, 3)
+}
+
+fn write(tree: Tree<'_>, mtime: u32, request: &Request) -> Result<(u64, Sha256Digest), BuildError> {
+    let failed = |error| FileError::new("write", &request.out)(error);
+    let archive_error = |source| match source {
+        WriteError::Output(error) => failed(error).into(),
+        source => BuildError::Archive {
+            path: request.out.clone(),
+            source,
+        },
+    };
+    let pending = PendingFile::create_in(directory_of(&request.out)).map_err(failed)?;
+    let buffered = BufWriter::new(pending);
+    let buffered = match request.compression {
+        Compression::None => tree.write(buffered, mtime).map_err(archive_error)?,
+        Compression::Zstd => {
+            let encoder = zstd_encoder(buffered, LEVEL).map_err(failed)?;
+            let encoder = tree.write(encoder, mtime).map_err(archive_error)?;
+            encoder.finish().map_err(failed)?
+        }
+    };
+    let mut pending = buffered
+        .into_inner()
+        .map_err(|error| failed(error.into_error()))?;
+    pending.flush().map_err(failed)?;
+    let written = (pending.size(), pending.sha256());
+    pending
+        .commit(&request.out, Existing::Replace)
+        .map_err(failed)?;
+    Ok(written)
+}
+
+fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
+    let bytes = read_bounded(path, LOADER_BYTES)?;
+    let not_loader = |source| BuildError::Loader {
+        path: path.to_owned(),
+        source,
+    };
+    let elf = Elf::parse(&bytes).map_err(not_loader)?;
+    if !elf.is_program() {
+        return Err(BuildError::NotProgram(path.to_owned()));
+    }
+    if elf.has_interpreter().map_err(not_loader)? {
+        return Err(BuildError::Dynamic(path.to_owned()));
+    }
+    let arch = elf.arch;
+    Ok((bytes, arch))
+}
+
+fn read_policy(path: &Path) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
+    // One byte past the limit, so that the policy's own error tells about a large one.
+    let json = read_bounded(path, LIMITS.policy_bytes + 1)?;
+    let policy = TrustPolicy::parse(&json).map_err(|source| BuildError::Policy {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((json, policy))
+}
+
+fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildError> {
+    let json = read_bounded(path, LIMITS.host_config_bytes + 1)?;
+    let config = HostConfig::parse(&json).map_err(|source| BuildError::HostConfig {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !policy.allows_http()
+        && let Some(mirror) = config.mirrors.iter().find(|mirror| !mirror.is_https())
+    {
+        return Err(BuildError::PlainHttp {
+            mirror: mirror.clone(),
+        });
+    }
+    let mut accepted = policy.images().iter().map(|image| &image.name);
+    if !accepted.any(|name| *name == config.image) {
+        return Err(BuildError::ImageNotAccepted {
+            image: config.image,
+            accepted: policy
+                .images()
+                .iter()
+                .map(|image| image.name.clone())
+                .collect(),
+        });
+    }
+    Ok(json)
+}
+
+/// Reads the TLS roots as the loader will, and looks for what must never be in them.
+fn read_tls_roots(path: &Path) -> Result<Vec<u8>, BuildError> {
+    let pem = read_bounded(path, LIMITS.tls_roots_bytes)?;
+    // Not by parsing: a key in a form that no parser here knows is a secret all the same.
+    const SECRET: &[u8] = b"PRIVATE KEY";
+    if pem.windows(SECRET.len()).any(|window| window == SECRET) {
+        return Err(BuildError::PrivateKey(path.to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&pem)) {
+        let unusable = |source| BuildError::Root {
+            path: path.to_owned(),
+            number,
+            source,
+        };
+        let certificate = certificate.map_err(|error| unusable(Box::new(error)))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(Box::new(error)))?;
+    }
+    if roots.is_empty() {
+        return Err(BuildError::NoRoots(path.to_owned()));
+    }
+    Ok(pem)
+}

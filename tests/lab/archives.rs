@@ -1,0 +1,81 @@
+//! Archives of any shape and manifests that claim anything of them, validly signed.
+
+use jiff::{SignedDuration, Timestamp};
+use sealboot::format::digest::Sha256Digest;
+use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
+use sealboot::trust::Verified;
+use sealboot::trust::verified::Expected;
+
+use super::{alice, bob, gzip, manifest, policy, seal_manifest, stored, tar};
+
+/// The smallest chunk there is, so that small archives have several.
+pub(crate) const CHUNK: u64 = 64 << 10;
+
+/// A noon in 2026.
+pub(crate) fn noon() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+/// Bytes that no compressor can shorten, the same at every run.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[4]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// The manifest's entry for a file of these bytes.
+pub(crate) fn entry(path: &str, bytes: &[u8]) -> ImageFile {
+    ImageFile {
+        path: path.parse().unwrap(),
+        size: bytes.len() as u64,
+        sha256: Sha256Digest::of(bytes),
+    }
+}
+
+/// A manifest that claims `files` of an archive whose stored bytes are `archive`.
+pub(crate) fn claim(archive: &[u8], encoding: Encoding, files: Vec<ImageFile>) -> Manifest {
+    Manifest {
+        created: noon(),
+        expires: Some(noon() + SignedDuration::from_hours(24 * 30)),
+        archive: stored(archive, encoding),
+        files,
+        ..manifest(42)
+    }
+}
+
+/// `manifest` as a boot would have it.
+pub(crate) fn verified(manifest: &Manifest) -> Verified<Manifest> {
+    let expected = Expected {
+        name: None,
+        arch: None,
+        now: noon(),
+    };
+    policy()
+        .verify_manifest(&seal_manifest(manifest, &[alice(), bob()]), &expected)
+        .unwrap()
+}
+
+/// A good image of ten chunks: its files, two initrds among them, its stored archive and its manifest.
+pub(crate) fn image(encoding: Encoding) -> (Vec<(&'static str, Vec<u8>)>, Vec<u8>, Manifest) {
+    let files = vec![
+        ("boot/vmlinuz", noise(200_001, 1)),
+        ("boot/initrd.0", noise(300_001, 2)),
+        ("boot/initrd.1", noise(100_002, 3)),
+        ("meta/os-release", b"ID=test\n".to_vec()),
+    ];
+    let archive = match encoding {
+        Encoding::None => tar(&files),
+        Encoding::Gzip => gzip(&tar(&files)),
+    };
+    let entries = files
+        .iter()
+        .map(|(path, bytes)| entry(path, bytes))
+        .collect();
+    let manifest = claim(&archive, encoding, entries);
+    (files, archive, manifest)
+}
