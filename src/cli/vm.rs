@@ -34,7 +34,7 @@ pub(super) struct Boot {
     #[arg(long, value_name = "FILE")]
     initramfs: PathBuf,
     /// Memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     memory: u32,
     /// Processors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
@@ -91,7 +91,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         }
         Ending::Stopped => Err(Failure::new("the machine was stopped")),
         Ending::Failed(status, words) => {
-            Err(Failure::new(format!("QEMU failed ({status}): {words}")))
+            Err(Failure::new(format!("QEMU failed ({status}): {words}"))
+                .hint("the words are QEMU's own; check the files, and the memory of this host"))
         }
     }
 }

@@ -141,9 +141,6 @@ pub enum Error {
     /// QEMU is there and could not be started.
     #[error("cannot start {QEMU}")]
     Spawn(#[source] io::Error),
-    /// QEMU ended before the machine ran: a file that is missing, too little memory on this host.
-    #[error("QEMU did not start the machine: {0}")]
-    Refused(String),
     /// The console or the control connection broke.
     #[error("the connection to QEMU broke")]
     Connection(#[source] io::Error),
@@ -157,9 +154,6 @@ impl Error {
             Self::Missing => Some(
                 "install it; the Debian package is qemu-system-x86 (apt-get install qemu-system-x86)",
             ),
-            Self::Refused(_) => {
-                Some("the lines are QEMU's own; check the files and the memory given")
-            }
             Self::Spawn(_) | Self::Connection(_) => None,
         }
     }

@@ -73,17 +73,9 @@ impl Machine {
             events: BufReader::new(stream),
             messages,
         };
-        match running.negotiate().await {
-            Ok(()) => Ok(running),
-            // QEMU ends before it greets where an option, a file or the memory is wrong.
-            Err(_) => {
-                let Running {
-                    process, messages, ..
-                } = running;
-                drop(process);
-                Err(Error::Refused(messages.await.unwrap_or_default()))
-            }
-        }
+        // QEMU ends instead of greeting where an option, a file or the memory is wrong; its end tells.
+        let _ = running.negotiate().await;
+        Ok(running)
     }
 }
 

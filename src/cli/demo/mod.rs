@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Memory of the machine in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..))]
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
     memory: u32,
     /// The static loader [default: the one that `make build` made, or the one beside this program]
     #[arg(long, value_name = "BIN")]
