@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
@@ -219,9 +219,12 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         return None;
     }
     let (mut name, mut mac, mut hardware) = (None, None, Hardware::Ethernet);
+    let (mut queue, mut state) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = text.parse().ok(),
+            LinkAttribute::Qdisc(name) => queue = Some(name.as_str()),
+            LinkAttribute::OperState(found) => state = Some(*found),
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
@@ -235,9 +238,12 @@ fn describe(message: &LinkMessage) -> Option<Link> {
             _ => {}
         }
     }
-    // RUNNING comes up to a second after LOWER_UP: when the kernel has started the link's queue, and
-    // 802.1X does not hold it. What is sent earlier is lost.
-    let carrier = if flags.contains(LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running) {
+    // RUNNING comes up to a second after LOWER_UP, whenever the kernel's link watch comes round
+    // (net/core/link_watch.c). What counts is that the link's queue was started, before which what is
+    // sent is lost, and that 802.1X does not hold the port.
+    let started = queue.is_some_and(|queue| queue != "noop") && state != Some(State::Dormant);
+    let up = flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    let carrier = if up && (started || flags.contains(LinkFlags::Running)) {
         Carrier::Up
     } else {
         Carrier::Down

@@ -145,7 +145,7 @@ pub async fn connect_within(
             }
         }
     };
-    tracing::info!("connected: {connection}");
+    tracing::debug!("connected: {connection}");
     Ok(connection)
 }
 
@@ -177,6 +177,14 @@ impl<'a> Candidates<'a> {
 
     /// Looks at all links, and clears and brings up those that fit and are new.
     async fn look(&mut self) -> Result<(), NetError> {
+        // Links that were brought up may have their carrier at once.
+        while self.look_once().await? {}
+        Ok(())
+    }
+
+    /// One look; gives whether a link was brought up.
+    async fn look_once(&mut self) -> Result<bool, NetError> {
+        let mut brought_up = false;
         self.seen = self
             .links
             .list()
@@ -200,14 +208,16 @@ impl<'a> Candidates<'a> {
                     .map_err(NetError::kernel(format!(
                         "the addresses of {name} could not be removed"
                     )))?;
-                self.links
-                    .set_up(link.index)
-                    .await
-                    .map_err(NetError::kernel(format!("{name} could not be brought up")))?;
+                if let Err(error) = self.links.set_up(link.index).await {
+                    tracing::warn!("{name} cannot be brought up: {error}");
+                    self.refused.insert(link.index, error);
+                    continue;
+                }
+                brought_up = true;
                 tracing::debug!("{link} is brought up");
             }
         }
-        Ok(())
+        Ok(brought_up)
     }
 
     /// Waits until a link that fits has a carrier, and returns the first such.

@@ -429,7 +429,9 @@ fn encode(manifest: &Manifest, archive_size: u64) -> Result<Vec<u8>, PackError> 
     let payload = manifest.encode();
     Manifest::parse(&payload).map_err(|error| match error {
         ManifestError::Contradiction(invalid) => PackError::Manifest(invalid),
-        ManifestError::Json(error) => unreachable!("it was just written: {error}"),
+        ManifestError::Json(_) | ManifestError::Spelling => {
+            unreachable!("it was just written: {error}")
+        }
     })?;
     let envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, payload).encode();
     let size = envelope.len() as u64;
