@@ -43,6 +43,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
+    about = "Make a certificate authority, and a server certificate from it",
     after_long_help = "\
 Examples:
   An authority, and a certificate for a server with a name and an address:

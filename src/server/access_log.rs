@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) sent: u64,
 }
 
-/// Characters of a method or path that are printed; the longest path of a store has 91.
+/// Characters of a method or path that are printed; the longest path of a store has 94.
 const SHOWN: usize = 128;
 
 impl Entry {

@@ -91,13 +91,13 @@ impl Bounds {
         handshake: Duration::from_secs(10),
         // A loader sends its next request at once; a person's curl sends one.
         header: Duration::from_secs(15),
-        // A receiver with a window of 6 MiB, the most that Linux takes by itself, acknowledges again
-        // once a sixteenth is free: at 10 kB/s that is 40 s.
+        // A receiver whose buffer is full acknowledges again once a sixteenth of it is free: of 6 MiB,
+        // which is tcp_rmem's usual limit, that takes 40 s at 10 kB/s.
         stall: Duration::from_secs(60),
         // Below the 90 s after which systemd kills.
         grace: Duration::from_secs(30),
-        // Two descriptors each (socket, file) fit into the usual limit of 1,024, and at a window, a
-        // header buffer and TLS records each they hold about 150 MB at worst.
+        // Two descriptors each (socket, file) fit into the usual limit of 1,024. The sum of a window
+        // (128 KiB), what rustls buffers (64 KiB) and two header buffers is 110 MB for all of them.
         connections: 480,
         // The longest request that a loader sends has less than 1 KiB; 16 KiB is what web servers allow.
         header_bytes: 16 << 10,
