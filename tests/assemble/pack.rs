@@ -172,6 +172,71 @@ fn gzip_is_chosen_where_it_saves_much_and_not_where_it_saves_little() {
 }
 
 #[test]
+fn an_uncompressed_kernel_is_worth_gzip() {
+    let bench = Bench::new();
+    let mut kernel = vec![0x1f; 300_000];
+    kernel[24] = 0;
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    bench.put("Image", &kernel);
+    let (_, stderr) = assert_done(&bench.pack(&[("--kernel", Some("Image"))]));
+    assert!(
+        stderr.ends_with("encoding gzip (gzip saves 99 %)\n"),
+        "{stderr}"
+    );
+    let manifest = bench.manifest("store");
+    assert_eq!(manifest.arch.to_string(), "aarch64");
+    assert_eq!(bench.checked_members("store")[0].1, kernel);
+}
+
+#[test]
+fn a_narrow_umask_hides_nothing_of_what_is_to_be_published() {
+    let bench = Bench::new();
+    let sealboot = env!("CARGO_BIN_EXE_sealboot");
+    let script = format!(
+        "umask 077; '{sealboot}' image pack --name relay --version 42 --kernel vmlinuz \
+         --initrd initrd.zst --cmdline '' --store store"
+    );
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(bench.temporary.path())
+        .args(["-c", &script]);
+    assert_done(&shell.output().unwrap());
+    assert_eq!(mode(&bench.path("store")), 0o755);
+    for (path, content) in bench.tree("store") {
+        let expected = if content.is_some() { 0o644 } else { 0o755 };
+        let path = bench.path("store").join(path);
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn packers_at_the_same_time_lose_nothing_to_each_other() {
+    let bench = Bench::new();
+    // The same archive under four versions, each asked for twice: one of the two must fail.
+    let children: Vec<_> = (0..8)
+        .map(|index| {
+            let version = (42 + index % 4).to_string();
+            let mut command = bench.command();
+            command.args(["image", "pack", "--name", "relay", "--version", &version]);
+            command.args(["--kernel", "vmlinuz", "--initrd", "initrd.zst"]);
+            command.args(["--cmdline", "", "--store", "store"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let outputs: Vec<_> = children
+        .into_iter()
+        .map(|child| child.wait_with_output().unwrap())
+        .collect();
+    let done = outputs.iter().filter(|output| output.status.success());
+    assert_eq!(done.count(), 4, "{outputs:#?}");
+    bench.checked_members("store");
+    let tree = bench.tree("store");
+    let files = tree.values().filter(|content| content.is_some());
+    assert_eq!(files.count(), 5, "{:?}", tree.keys());
+}
+
+#[test]
 fn a_version_is_packed_once() {
     let bench = Bench::new();
     assert_done(&bench.pack(&[]));

@@ -12,9 +12,9 @@ mod encoding;
 mod error;
 mod members;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -214,6 +214,9 @@ pub fn pack(
     };
     let envelope = encode(&manifest, size)?;
 
+    // Whoever packs the same archive at the same time must not find it there and then lose it to the
+    // removal below. Where a directory cannot be locked (NFS), packing goes on without.
+    let _lock = File::open(&blobs).and_then(|directory| directory.lock().map(|()| directory));
     let blob_path = request.store.join(&manifest.archive.path);
     let blob = commit_blob(pending, &blob_path, &sha256)?;
     if let Err(error) = write_envelope(&envelope_path, &envelope) {
@@ -358,12 +361,16 @@ impl NewDirectories {
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
             .collect();
         for directory in missing.into_iter().rev() {
-            match DirBuilder::new().mode(0o755).create(directory) {
-                Ok(()) => self.0.push(directory.to_owned()),
+            let created = fs::create_dir(directory).and_then(|()| {
+                self.0.push(directory.to_owned());
+                // What is published must be found by whoever serves it, whatever the umask says, and
+                // a name is only as durable as the directory that holds it.
+                fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+                File::open(super::output::directory_of(directory))?.sync_all()
+            });
+            match created {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(FileError::new("create directory", directory)(error).into());
-                }
+                result => result.map_err(FileError::new("create directory", directory))?,
             }
         }
         Ok(())
