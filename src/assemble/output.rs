@@ -46,9 +46,9 @@ impl PendingFile {
     ///
     /// When no file can be made there.
     pub fn create_in(directory: &Path) -> io::Result<Self> {
-        let (file, name) = match unnamed_in(directory) {
-            Ok(file) => (file, None),
-            Err(_) => {
+        let (file, name) = match unnamed_in(directory)? {
+            Some(file) => (file, None),
+            None => {
                 let (file, name) = tempfile::Builder::new()
                     .prefix(".sealboot-")
                     .tempfile_in(directory)?
@@ -124,16 +124,22 @@ pub fn directory_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn unnamed_in(directory: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
+/// A file without a name, or `None` where it could not be had, or could not be given one later.
+fn unnamed_in(directory: &Path) -> io::Result<Option<File>> {
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .mode(MODE)
         .custom_flags(libc::O_TMPFILE)
-        .open(directory)?;
-    // Without /proc it could never get a name.
-    std::fs::metadata(descriptor_path(&file))?;
-    Ok(file)
+        .open(directory);
+    match opened {
+        Ok(file) => Ok(descriptor_path(&file).exists().then_some(file)),
+        // What a file system says that cannot do it, and what one says that does not know the flag.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives an unnamed file a name, by the way that open(2) shows for `O_TMPFILE`.

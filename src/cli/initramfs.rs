@@ -1,7 +1,7 @@
 //! `sealboot initramfs`.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -160,11 +160,11 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     } else {
         list(&archives)
     };
-    #[expect(clippy::print_stdout, reason = "the list is this command's data")]
-    {
-        print!("{text}");
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Failure::new("cannot write the list").because(&error)),
     }
-    Ok(())
 }
 
 fn read_archives(path: &Path) -> Result<Vec<Archive>, Failure> {

@@ -9,11 +9,12 @@
 
 mod archive;
 mod encoding;
+mod error;
 mod members;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -21,10 +22,11 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::archive::ChunkHasher;
+pub use self::error::PackError;
 pub use self::members::Treatment;
 use self::members::{MEMBER_MAX, Member};
+use super::FileError;
 use super::output::{Existing, PendingFile};
-use super::{FileError, InitrdError, KernelError};
 use crate::format::Invalid;
 use crate::format::archive::{MemberPath, tar_size};
 use crate::format::cmdline::Cmdline;
@@ -132,136 +134,6 @@ pub enum Progress<'a> {
     Advance(u64),
 }
 
-/// The image cannot be packed.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// A file could not be used.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file has no bytes.
-    #[error("{} is empty", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file's length changed while it was read.
-    #[error("{} changed while it was packed", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file is too large for a ustar header.
-    #[error("{} has {size} bytes; a member of an archive has at most {MEMBER_MAX}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size in the archive.
-        size: u64,
-    },
-    /// Not a kernel that can be booted.
-    #[error("{} cannot be the kernel of an image", path.display())]
-    Kernel {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: KernelError,
-    },
-    /// The kernel is for another architecture than the one asked for.
-    #[error("{} is a kernel for {found}, not for {expected}", path.display())]
-    Arch {
-        /// The kernel.
-        path: PathBuf,
-        /// What it is for.
-        found: Arch,
-        /// What was asked for.
-        expected: Arch,
-    },
-    /// The kernel says that it takes only a shorter command line.
-    #[error("the command line has {len} bytes; this kernel takes at most {max}")]
-    CmdlineTooLong {
-        /// Its length in bytes.
-        len: usize,
-        /// What the kernel's header says.
-        max: u32,
-    },
-    /// Not an initrd that a kernel unpacks.
-    #[error("{} cannot be an initrd of an image", path.display())]
-    Initrd {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: InitrdError,
-    },
-    /// Two files for the same place under `meta/`.
-    #[error("{path} was given twice")]
-    MetaTwice {
-        /// The place.
-        path: MemberPath,
-    },
-    /// The values do not make a manifest.
-    #[error("{0}")]
-    Manifest(Invalid),
-    /// The envelope would be larger than a loader reads.
-    #[error(
-        "the envelope would have about {size} bytes; a loader reads at most {}",
-        LIMITS.envelope_bytes
-    )]
-    TooManyChunks {
-        /// Its size.
-        size: u64,
-        /// The smallest chunk size that fits, if one does.
-        fitting: Option<u64>,
-    },
-    /// The version was packed before.
-    #[error("{} exists already", path.display())]
-    VersionExists {
-        /// Its envelope.
-        path: PathBuf,
-        /// The version.
-        version: ImageVersion,
-    },
-}
-
-impl PackError {
-    /// What to do about it, where that is not plain from the fact.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::File(_) | Self::MetaTwice { .. } | Self::Manifest(_) => return None,
-            Self::Empty { .. } => "an empty file is usually a failed build; look at what made it".to_owned(),
-            Self::Changed { .. } => "pack again when whatever writes it is done".to_owned(),
-            Self::TooLarge { .. } => {
-                "give the initrd in several files (--initrd A --initrd B): the kernel unpacks them one after the other".to_owned()
-            }
-            Self::Kernel { source: KernelError::Wrapped("gzip"), path } => {
-                format!("decompress it first: zcat {} > Image", path.display())
-            }
-            Self::Kernel { source: KernelError::Truncated { .. }, .. } => {
-                "copy the kernel again, whole".to_owned()
-            }
-            Self::Kernel { .. } => {
-                "give the kernel's vmlinuz (x86: a bzImage; arm64: an uncompressed Image), not a UKI, a vmlinux or an initrd".to_owned()
-            }
-            Self::Arch { found, .. } => format!("leave out --arch, or give --arch {found}"),
-            Self::CmdlineTooLong { .. } => {
-                "shorten it, or move settings into the image's initrd".to_owned()
-            }
-            Self::Initrd { .. } => {
-                "give a cpio archive (newc), plain or compressed; --keep-initrd packs any file unexamined".to_owned()
-            }
-            Self::TooManyChunks { fitting: Some(size), .. } => {
-                format!("use larger chunks: --chunk-size {}", ChunkSize(*size))
-            }
-            Self::TooManyChunks { fitting: None, .. } => "make the image smaller".to_owned(),
-            Self::VersionExists { version, .. } => format!(
-                "a version is packed once; use --version {}, or remove the file if it was never published",
-                version.as_u64().saturating_add(1)
-            ),
-        };
-        Some(hint)
-    }
-}
-
 /// Packs an image into its store.
 ///
 /// # Errors
@@ -342,6 +214,9 @@ pub fn pack(
     };
     let envelope = encode(&manifest, size)?;
 
+    // Whoever packs the same archive at the same time must not find it there and then lose it to the
+    // removal below. Where a directory cannot be locked (NFS), packing goes on without.
+    let _lock = File::open(&blobs).and_then(|directory| directory.lock().map(|()| directory));
     let blob_path = request.store.join(&manifest.archive.path);
     let blob = commit_blob(pending, &blob_path, &sha256)?;
     if let Err(error) = write_envelope(&envelope_path, &envelope) {
@@ -488,12 +363,16 @@ impl NewDirectories {
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
             .collect();
         for directory in missing.into_iter().rev() {
-            match DirBuilder::new().mode(0o755).create(directory) {
-                Ok(()) => self.0.push(directory.to_owned()),
+            let created = fs::create_dir(directory).and_then(|()| {
+                self.0.push(directory.to_owned());
+                // What is published must be found by whoever serves it, whatever the umask says, and
+                // a name is only as durable as the directory that holds it.
+                fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+                File::open(super::output::directory_of(directory))?.sync_all()
+            });
+            match created {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(FileError::new("create directory", directory)(error).into());
-                }
+                result => result.map_err(FileError::new("create directory", directory))?,
             }
         }
         Ok(())

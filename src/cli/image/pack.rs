@@ -183,10 +183,11 @@ fn tell(packed: &Packed) {
         Blob::Repaired => "; the store held a damaged file under its name, which was replaced",
     };
     anstream::eprintln!(
-        "{}: {} bytes in {} chunks, encoding {} ({}){fate}",
+        "{}: {} bytes in {} chunk{}, encoding {} ({}){fate}",
         archive.path,
         archive.size,
         archive.chunks.len(),
+        if archive.chunks.len() == 1 { "" } else { "s" },
         archive.encoding,
         packed.encoding_reason
     );

@@ -1,0 +1,329 @@
+//! `initramfs build` and `initramfs inspect`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+
+use sealboot::format::cpio::Reader;
+use sealboot::format::digest::Sha256Digest;
+
+use crate::bench::{Bench, HOST, MODULES, POLICY, assert_done, assert_failed, cpio, elf, mode};
+
+#[test]
+fn an_initramfs_holds_what_the_loader_expects_and_nothing_else() {
+    let bench = Bench::new();
+    let (stdout, stderr) = assert_done(&bench.build(&[]));
+    assert_eq!(stdout, "loader.img\n");
+    let image = fs::read(bench.path("loader.img")).unwrap();
+    assert_eq!(
+        stderr,
+        format!(
+            "module virtio_mmio: left out, this kernel does not have it\n\
+             module virtio-rng: left out, this kernel does not have it\n\
+             module af_packet: built into the kernel\n\
+             3 modules of kernel 6.1.0-test: virtio virtio_pci virtio_net\n\
+             {} bytes, sha256 {}\n",
+            image.len(),
+            Sha256Digest::of(&image)
+        )
+    );
+    assert_eq!(mode(&bench.path("loader.img")), 0o644);
+
+    let inspected = bench
+        .command()
+        .args(["initramfs", "inspect", "loader.img"])
+        .output()
+        .unwrap();
+    let (list, _) = assert_done(&inspected);
+    let ca = fs::read(bench.path("ca.pem")).unwrap();
+    let modules = "\
+        /lib/modules/6.1.0-test/kernel/drivers/virtio/virtio.ko\n\
+        /lib/modules/6.1.0-test/kernel/drivers/virtio/virtio_pci.ko\n\
+        /lib/modules/6.1.0-test/kernel/drivers/net/virtio_net.ko\n";
+    assert_eq!(
+        list,
+        format!(
+            "\
+drwxr-xr-x          0 dev
+crw-------       5, 1 dev/console
+crw-rw-rw-       1, 3 dev/null
+drwxr-xr-x          0 etc
+drwxr-xr-x          0 etc/sealboot
+-rw-r--r--         11 etc/sealboot/build-time
+-rw-r--r-- {:>10} etc/sealboot/host.json
+-rw-r--r-- {:>10} etc/sealboot/modules
+-rw-r--r-- {:>10} etc/sealboot/tls-roots.pem
+-rw-r--r-- {:>10} etc/sealboot/trust.json
+-rwxr-xr-x        120 init
+drwxr-xr-x          0 lib
+drwxr-xr-x          0 lib/modules
+drwxr-xr-x          0 lib/modules/6.1.0-test
+drwxr-xr-x          0 lib/modules/6.1.0-test/kernel
+drwxr-xr-x          0 lib/modules/6.1.0-test/kernel/drivers
+drwxr-xr-x          0 lib/modules/6.1.0-test/kernel/drivers/net
+-rw-r--r--        120 lib/modules/6.1.0-test/kernel/drivers/net/virtio_net.ko
+drwxr-xr-x          0 lib/modules/6.1.0-test/kernel/drivers/virtio
+-rw-r--r--        120 lib/modules/6.1.0-test/kernel/drivers/virtio/virtio.ko
+-rw-r--r--        120 lib/modules/6.1.0-test/kernel/drivers/virtio/virtio_pci.ko
+dr-xr-xr-x          0 proc
+drwxr-xr-x          0 run
+dr-xr-xr-x          0 sys
+drwxrwxrwt          0 tmp
+",
+            HOST.len(),
+            modules.len(),
+            ca.len(),
+            POLICY.len(),
+        )
+    );
+
+    let archive = zstd::decode_all(image.as_slice()).unwrap();
+    let mut reader = Reader::new(archive.as_slice());
+    let mut files = BTreeMap::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        assert_eq!((entry.uid, entry.gid, entry.mtime), (0, 0, 1_700_000_000));
+        files.insert(
+            String::from_utf8(entry.name).unwrap(),
+            reader.content(1 << 20).unwrap().unwrap(),
+        );
+    }
+    assert_eq!(files["init"], elf(3, 1));
+    assert_eq!(files["etc/sealboot/trust.json"], POLICY.as_bytes());
+    assert_eq!(files["etc/sealboot/host.json"], HOST.as_bytes());
+    assert_eq!(files["etc/sealboot/tls-roots.pem"], ca);
+    assert_eq!(files["etc/sealboot/build-time"], b"1700000000\n");
+    assert_eq!(files["etc/sealboot/modules"], modules.as_bytes());
+}
+
+#[test]
+fn the_same_inputs_give_the_same_initramfs() {
+    let bench = Bench::new();
+    for compress in ["zstd", "none"] {
+        let [one, two] = ["one", "two"].map(|out| {
+            assert_done(&bench.build(&[("--out", Some(out)), ("--compress", Some(compress))]));
+            fs::read(bench.path(out)).unwrap()
+        });
+        assert_eq!(one, two);
+    }
+    // Without SOURCE_DATE_EPOCH nothing of the clock is baked in, and still the bytes are the same.
+    let [one, two] = ["one", "two"].map(|out| {
+        let mut command = bench.command();
+        command
+            .env_remove("SOURCE_DATE_EPOCH")
+            .args(["initramfs", "build"]);
+        command.args([
+            "--loader",
+            "loader",
+            "--policy",
+            "policy.json",
+            "--tls-roots",
+            "ca.pem",
+        ]);
+        command.args(["--modules", MODULES, "--compress", "none", "--out", out]);
+        assert_done(&command.output().unwrap());
+        fs::read(bench.path(out)).unwrap()
+    });
+    assert_eq!(one, two);
+    let text = String::from_utf8_lossy(&one);
+    assert!(!text.contains("build-time") && !text.contains("host.json"));
+}
+
+#[test]
+fn the_kernels_own_window_holds_what_is_compressed() {
+    let bench = Bench::new();
+    // More than the window, so that the frame has to state one.
+    let noise: Vec<u8> = (0..5_000_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes())
+        .collect();
+    let mut loader = elf(3, 1);
+    loader.extend_from_slice(&noise);
+    bench.put("loader", &loader);
+    assert_done(&bench.build(&[]));
+    let image = fs::read(bench.path("loader.img")).unwrap();
+    let mut decoder = zstd::Decoder::new(image.as_slice()).unwrap();
+    decoder.window_log_max(23).unwrap();
+    let mut archive = Vec::new();
+    decoder.read_to_end(&mut archive).unwrap();
+    assert!(archive.len() > noise.len());
+}
+
+#[test]
+fn what_the_loader_would_refuse_is_not_baked_in() {
+    let bench = Bench::new();
+    bench.put("script", b"#!/bin/sh\n");
+    bench.put("dynamic", &elf(3, 3));
+    bench.put("object", &elf(1, 0));
+    bench.put(
+        "bad-policy.json",
+        POLICY
+            .replace("\"threshold\": 1", "\"threshold\": 2")
+            .as_bytes(),
+    );
+    bench.put("http.json", HOST.replace("https", "http").as_bytes());
+    bench.put("other.json", HOST.replace("relay", "other").as_bytes());
+    bench.put("bad-host.json", HOST.replace("dhcp", "magic").as_bytes());
+    bench.put("no-roots.pem", b"nothing\n");
+    bench.put(
+        "bad-root.pem",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    bench.put(
+        "encrypted.pem",
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n",
+    );
+    bench.put("no-index/lib/modules/6.1.0-test/modules.builtin", b"");
+    bench.put("loader.img", b"the one before");
+
+    let loader_hint = "hint: give the sealboot-init that was built for the machines\n";
+    let key_hint = "hint: everybody can read an initramfs: give a PEM file of certificates alone, and replace the key if the file has been anywhere public\n";
+    let disk_hint = "hint: the loader runs from memory and touches no disk; an image that needs disks loads their drivers itself\n";
+    let base = bench.temporary.path().canonicalize().unwrap();
+    let base = base.display();
+    for (changes, expected) in [
+        (
+            ("--loader", "script"),
+            format!("error: script cannot be the loader\n  caused by: it is no ELF file\n{loader_hint}"),
+        ),
+        (("--loader", "object"), format!("error: object cannot be the loader: it is no program\n{loader_hint}")),
+        (
+            ("--loader", "dynamic"),
+            "error: dynamic cannot be the loader: it is dynamically linked\nhint: an initramfs has no dynamic linker: build the loader with -C target-feature=+crt-static (`make build` does)\n".to_owned(),
+        ),
+        (
+            ("--policy", "bad-policy.json"),
+            "error: bad-policy.json cannot be baked in\n  caused by: the trust policy contradicts itself: threshold: \"2\" is not between 1 and the number of keys\nhint: check it with `sealboot policy check bad-policy.json`\n".to_owned(),
+        ),
+        (
+            ("--host-config", "bad-host.json"),
+            "error: bad-host.json cannot be baked in\n  caused by: the host config is not the JSON it should be\n  caused by: unknown variant `magic`, expected `dhcp` or `static` at line 1 column 84\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
+        ),
+        (
+            ("--host-config", "http.json"),
+            "error: mirror http://boot.example/ is plain http, which the trust policy does not allow\nhint: use an https mirror, or create the policy with --allow-http\n".to_owned(),
+        ),
+        (
+            ("--host-config", "other.json"),
+            "error: the host config asks for image \"other\", which the trust policy does not accept\nhint: the policy accepts relay, exit; correct `image` in the host config or `images` in the policy\n".to_owned(),
+        ),
+        (("--tls-roots", "ca-and-key.pem"), format!("error: ca-and-key.pem holds a private key\n{key_hint}")),
+        (("--tls-roots", "encrypted.pem"), format!("error: encrypted.pem holds a private key\n{key_hint}")),
+        (
+            ("--tls-roots", "no-roots.pem"),
+            "error: no-roots.pem holds no certificate\nhint: give the PEM file of the certificate authority that issued the mirrors' certificates\n".to_owned(),
+        ),
+        (
+            ("--tls-roots", "bad-root.pem"),
+            "error: certificate 1 in bad-root.pem cannot be used\n  caused by: invalid peer certificate: BadEncoding\nhint: export the certificate again, as PEM\n".to_owned(),
+        ),
+        (
+            ("--modules", "no-index/lib/modules/6.1.0-test"),
+            format!("error: {base}/no-index/lib/modules/6.1.0-test has no modules.dep\nhint: run `depmod -b {base}/no-index 6.1.0-test` (Debian package kmod)\n"),
+        ),
+        (
+            ("--module", "virtio_nte"),
+            "error: kernel 6.1.0-test has no module \"virtio_nte\"\nhint: did you mean virtio_net?\n".to_owned(),
+        ),
+        (
+            ("--module", "virtio_blk"),
+            format!("error: module \"virtio_blk\" is refused: it is a driver of disks\n{disk_hint}"),
+        ),
+        (
+            ("--module", "arm"),
+            "error: the loader is for x86_64, module \"arm\" is for aarch64\nhint: give a --modules directory of a kernel for x86_64, or the loader for the kernel's architecture\n".to_owned(),
+        ),
+        (
+            ("--out", "absent/loader.img"),
+            "error: cannot write absent/loader.img\n  caused by: No such file or directory (os error 2)\n".to_owned(),
+        ),
+    ] {
+        let (name, value) = changes;
+        assert_failed(&bench.build(&[(name, Some(value))]), &expected);
+        assert_eq!(fs::read(bench.path("loader.img")).unwrap(), b"the one before");
+        let leftovers: Vec<_> = fs::read_dir(bench.temporary.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with('.'))
+            .collect();
+        assert_eq!(leftovers, [""; 0]);
+    }
+}
+
+#[test]
+fn an_appended_archive_shows_when_an_initramfs_is_inspected() {
+    let bench = Bench::new();
+    assert_done(&bench.build(&[]));
+    let mut image = fs::read(bench.path("loader.img")).unwrap();
+    image.resize(image.len().next_multiple_of(4), 0);
+    image.extend_from_slice(&cpio(&["init"]));
+    bench.put("loader.img", &image);
+    let output = bench
+        .command()
+        .args(["initramfs", "inspect", "--json", "loader.img"])
+        .output()
+        .unwrap();
+    let (json, _) = assert_done(&output);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["archives"][0]["compression"], "zstd");
+    assert_eq!(
+        json["archives"][0]["entries"][1],
+        serde_json::json!({"name": "dev/console", "type": "char-device", "mode": "0600", "uid": 0, "gid": 0, "mtime": 1_700_000_000, "size": 0, "device": [5, 1]})
+    );
+    assert_eq!(
+        json["archives"][1],
+        serde_json::json!({"compression": "none", "entries": [
+            {"name": "init", "type": "file", "mode": "0755", "uid": 0, "gid": 0, "mtime": 0, "size": 2000}
+        ]})
+    );
+    let output = bench
+        .command()
+        .args(["initramfs", "inspect", "loader.img"])
+        .output()
+        .unwrap();
+    let (list, _) = assert_done(&output);
+    assert!(
+        list.starts_with("# archive 1, compression zstd\n"),
+        "{list}"
+    );
+    assert!(
+        list.ends_with("# archive 2, compression none\n-rwxr-xr-x       2000 init\n"),
+        "{list}"
+    );
+}
+
+#[test]
+fn what_is_no_initramfs_is_not_listed() {
+    let bench = Bench::new();
+    bench.put("gzip", b"\x1f\x8b\x08\0\0\0\0\0");
+    let whole = fs::read(bench.path("initrd.zst")).unwrap();
+    bench.put("cut", &whole[..whole.len() - 10]);
+    let hint = "hint: give a newc cpio archive, plain or compressed with zstd\n";
+    for (file, cause) in [
+        (
+            "vmlinuz",
+            "what starts at byte 4 is nothing that the kernel unpacks",
+        ),
+        (
+            "gzip",
+            "what starts at byte 0 is compressed with gzip, which is not read here",
+        ),
+    ] {
+        let output = bench
+            .command()
+            .args(["initramfs", "inspect", file])
+            .output()
+            .unwrap();
+        assert_failed(
+            &output,
+            &format!(
+                "error: {file} is no initramfs that can be listed\n  caused by: {cause}\n{hint}"
+            ),
+        );
+    }
+    let output = bench
+        .command()
+        .args(["initramfs", "inspect", "cut"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"");
+}
