@@ -21,6 +21,14 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Reads a text file of at most `limit` bytes.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
+    String::from_utf8(read(path, limit)?).map_err(|_| {
+        Failure::new(format!("{} is not a text file", path.display()))
+            .hint("is this the file that you meant?")
+    })
+}
+
 /// The failure of a read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let failure = Failure::new(format!("cannot read {}", path.display())).because(error);

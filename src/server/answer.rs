@@ -114,7 +114,7 @@ impl Answer {
             .with(header::ETAG, ascii(file.tag.to_string()))
             .with(header::CACHE_CONTROL, caching(&path));
         let Some(part) = part else {
-            // Else axum says 0, where section 8.6 wants what a 200 would have, or none: hyper sends none.
+            // Else axum says 0, where section 8.6 wants what a 200 would say, or nothing.
             return answer.with(header::CONTENT_LENGTH, HeaderValue::from(len));
         };
         let answer = answer
