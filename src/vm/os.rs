@@ -1,18 +1,12 @@
 //! The small OS that the demo and the VM tests put into an image: BusyBox, and an `/init` that says who
 //! it is and what it sees, and powers the machine off.
 
-use std::io;
-
-use cpio::newc::{Builder, trailer};
+use crate::format::cpio::{Tree, WriteError};
 
 /// The last line that the OS writes before it powers off.
 pub const LAST_WORDS: &str = "the OS in your image runs";
 
 const INIT: &[u8] = include_bytes!("os/init");
-
-/// File types of `st_mode`.
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
 
 /// The initrd of the OS: an uncompressed newc cpio, the same bytes for the same arguments.
 ///
@@ -21,31 +15,21 @@ const REGULAR: u32 = 0o100_000;
 /// # Errors
 ///
 /// Where `busybox` is larger than a cpio member can be, 4 GiB.
-pub fn initrd(busybox: &[u8], name: &str) -> io::Result<Vec<u8>> {
+pub fn initrd(busybox: &[u8], name: &str) -> Result<Vec<u8>, WriteError> {
     let os_release = os_release(name);
-    let members: [(&str, u32, &[u8]); 8] = [
-        ("bin", DIRECTORY | 0o755, b""),
-        ("bin/busybox", REGULAR | 0o755, busybox),
-        ("dev", DIRECTORY | 0o755, b""),
-        ("etc", DIRECTORY | 0o755, b""),
-        ("etc/os-release", REGULAR | 0o644, os_release.as_bytes()),
-        ("init", REGULAR | 0o755, INIT),
-        ("proc", DIRECTORY | 0o555, b""),
-        ("sys", DIRECTORY | 0o555, b""),
-    ];
-    let mut archive = Vec::new();
-    for (inode, (path, mode, bytes)) in (1..).zip(members) {
-        let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        let mut member = Builder::new(path)
-            .ino(inode)
-            .mode(mode)
-            .nlink(1)
-            .write(&mut archive, size);
-        io::Write::write_all(&mut member, bytes)?;
-        member.finish()?;
+    let mut tree = Tree::new();
+    for empty in ["dev", "proc", "sys"] {
+        tree.directory(empty, 0o755)?;
     }
-    trailer(&mut archive)?;
-    Ok(archive)
+    let files = [
+        ("bin/busybox", 0o755, busybox),
+        ("etc/os-release", 0o644, os_release.as_bytes()),
+        ("init", 0o755, INIT),
+    ];
+    for (path, permissions, bytes) in files {
+        tree.file(path, permissions, bytes.len() as u64, bytes)?;
+    }
+    tree.write(Vec::new(), 0)
 }
 
 /// An os-release(5) file, which a shell reads as well.

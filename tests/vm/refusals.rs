@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use sealboot::format::cpio::Tree;
 use sealboot::format::digest::Sha256Digest;
 use serde_json::{Value, json};
 
@@ -136,20 +137,11 @@ async fn a_policy_that_does_not_parse() {
     machine.refuses("configure", "CONFIGURE-POLICY").await;
 }
 
-/// A newc archive of one file.
+/// An archive of one file.
 fn overlay(path: &str, bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-
-    let mut archive = Vec::new();
-    let size = u32::try_from(bytes.len()).unwrap();
-    let mut member = cpio::newc::Builder::new(path)
-        .ino(1)
-        .mode(0o100_644)
-        .nlink(1)
-        .write(&mut archive, size);
-    member.write_all(bytes).unwrap();
-    member.finish().unwrap();
-    cpio::newc::trailer(archive).unwrap()
+    let mut tree = Tree::new();
+    tree.file(path, 0o644, bytes.len() as u64, bytes).unwrap();
+    tree.write(Vec::new(), 0).unwrap()
 }
 
 #[tokio::test]
