@@ -10,7 +10,7 @@ use std::env;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ use super::{Failure, signals};
 use crate::format::host_config::{HostConfig, Network};
 use crate::vm::debian::{self, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
-use steps::{Steps, say};
+use steps::{Ground, Steps, say};
 use timings::Timings;
 
 /// How long the machine may take, in seconds. Under TCG on a busy host it needs half a minute.
@@ -104,8 +104,9 @@ async fn demo(args: Args) -> Result<(), Failure> {
     sign_and_publish(&steps).await?;
     let server = Server::start(&steps).await?;
     build_initramfs(&steps, place.path(), &loader, &packages, server.port).await?;
-    boot(&steps, args.memory).await?;
+    let booted = boot(&steps, args.memory).await?;
     drop(server);
+    booted.report(&steps)?;
     if let Place::Kept(directory) = &place {
         say(format_args!(
             "\nkept in {}; host.json has the port on which to start the server again",
@@ -196,7 +197,7 @@ async fn fetch(steps: &Steps) -> Result<Packages, Failure> {
     };
     steps.title("A kernel and a userland: Debian packages, unpacked and not installed");
     let cache = debian::cache_directory().map_err(failed)?;
-    let mut show = |command: &Command| steps.show(command);
+    let mut show = |command: &Command| steps.show(command, Ground::Fore);
     let packages = Packages::fetch(&cache, &mut show).await.map_err(failed)?;
     say(format_args!(
         "{}\n{}\n{}",
@@ -240,7 +241,8 @@ async fn sign_and_publish(steps: &Steps) -> Result<(), Failure> {
     steps.title("The trust policy: both must sign");
     let mut command = steps.sealboot(["policy", "create", "--threshold", "2"]);
     command.args(["--key", "keys/alice.pub", "--key", "keys/bob.pub"]);
-    command.args(["--name", "demo", "--out", "trust.json"]);
+    command.args(["--name", "demo", "--require-expiry", "--max-life", "30d"]);
+    command.args(["--out", "trust.json"]);
     steps.run(command).await?;
 
     steps.title("The image: packed, signed twice, verified as the loader will, and published");
@@ -283,7 +285,7 @@ impl Server {
             "tls/server.key",
         ]);
         command.stdout(Stdio::piped());
-        let mut process = steps.start(command)?;
+        let mut process = steps.start(command, Ground::Back)?;
         let silent = || Failure::new("`sealboot serve` did not say where it listens");
         let mut stdout = BufReader::new(process.take_stdout().ok_or_else(silent)?);
         let mut url = String::new();
@@ -341,8 +343,14 @@ async fn build_initramfs(
     Ok(())
 }
 
-/// Boots the machine with its console on stdout, and shows what each stage took.
-async fn boot(steps: &Steps, memory: u32) -> Result<(), Failure> {
+/// How the boot went.
+struct Booted {
+    timings: Timings,
+    status: ExitStatus,
+}
+
+/// Boots the machine with its console on stdout.
+async fn boot(steps: &Steps, memory: u32) -> Result<Booted, Failure> {
     steps.title("The machine: power on");
     let mut command = steps.sealboot(["vm", "boot", "--kernel", "os/vmlinuz"]);
     command.args(["--initramfs", "loader.initramfs"]);
@@ -350,7 +358,7 @@ async fn boot(steps: &Steps, memory: u32) -> Result<(), Failure> {
     command.args(["--memory", &memory.to_string(), "--timeout", BOOT_LIMIT]);
     command.stdout(Stdio::piped());
     let power_on = Instant::now();
-    let mut process = steps.start(command)?;
+    let mut process = steps.start(command, Ground::Fore)?;
     let mut timings = Timings::new(power_on);
     let broken = |error: std::io::Error| {
         Failure::new("the console of the machine broke off").because(&error)
@@ -371,17 +379,25 @@ async fn boot(steps: &Steps, memory: u32) -> Result<(), Failure> {
         }
     }
     let status = process.wait().await.map_err(broken)?;
-    steps.title("What each stage took");
-    say(format_args!("{}", timings.table()));
-    if !timings.os_ran() {
-        return Err(Failure::new("the OS in the image did not run")
-            .hint("the console above says how far the machine came; --keep DIR keeps everything to look at"));
+    Ok(Booted { timings, status })
+}
+
+impl Booted {
+    /// Shows what each stage took, and says whether all went well.
+    fn report(&self, steps: &Steps) -> Result<(), Failure> {
+        steps.title("What each stage took");
+        say(format_args!("{}", self.timings.table()));
+        if !self.timings.os_ran() {
+            return Err(Failure::new("the OS in the image did not run").hint(
+                "the console above says how far the machine came; --keep DIR keeps everything to look at",
+            ));
+        }
+        if !self.status.success() {
+            return Err(
+                Failure::new(format!("the machine did not end well ({})", self.status))
+                    .hint("the console above says how far it came"),
+            );
+        }
+        Ok(())
     }
-    if !status.success() {
-        return Err(
-            Failure::new(format!("the machine did not end well ({status})"))
-                .hint("the console above says how far it came"),
-        );
-    }
-    Ok(())
 }

@@ -15,6 +15,13 @@ use crate::vm::Process;
 /// Columns after which a command line is broken before its options.
 const WIDTH: usize = 96;
 
+/// Where a command runs while the next ones are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    Fore,
+    Back,
+}
+
 /// The steps of a demo, all taken in one directory.
 pub(super) struct Steps {
     directory: PathBuf,
@@ -44,13 +51,16 @@ impl Steps {
     }
 
     /// Shows a command as it is typed.
-    pub(super) fn show(&self, command: &Command) {
+    pub(super) fn show(&self, command: &Command, ground: Ground) {
         let mut words = vec![if Path::new(command.get_program()) == self.program {
             "sealboot".to_owned()
         } else {
             quoted(command.get_program())
         }];
         words.extend(command.get_args().map(quoted));
+        if ground == Ground::Back {
+            words.push("&".to_owned());
+        }
         self.show_line(format_args!("{}", wrapped(&words)));
     }
 
@@ -96,7 +106,7 @@ impl Steps {
         command.stdout(Stdio::piped());
         let shown = command_name(&command);
         let broken = |error| Failure::new(format!("cannot follow `{shown}`")).because(&error);
-        let mut process = self.start(command)?;
+        let mut process = self.start(command, Ground::Fore)?;
         let mut output = String::new();
         if let Some(mut stdout) = process.take_stdout() {
             stdout.read_to_string(&mut output).await.map_err(broken)?;
@@ -113,8 +123,8 @@ impl Steps {
     }
 
     /// Shows a command and starts it.
-    pub(super) fn start(&self, command: Command) -> Result<Process, Failure> {
-        self.show(&command);
+    pub(super) fn start(&self, command: Command, ground: Ground) -> Result<Process, Failure> {
+        self.show(&command, ground);
         let shown = command_name(&command);
         Process::start(command)
             .map_err(|error| Failure::new(format!("cannot start `{shown}`")).because(&error))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
 use crate::vm::{StageLine, os};
@@ -26,6 +26,10 @@ struct Row {
 
 /// Bytes of a line that are kept: a console that never ends one must not fill memory.
 const LINE_LIMIT: usize = 16 << 10;
+
+/// Characters of a value that the table shows: URLs and names, not hashes and lists of modules, which
+/// stand on the console above it.
+const VALUE_LIMIT: usize = 40;
 
 impl Timings {
     pub(super) fn new(power_on: Instant) -> Self {
@@ -68,6 +72,7 @@ impl Timings {
             }
             let details = stage
                 .details()
+                .filter(|(_, value)| value.len() <= VALUE_LIMIT)
                 .map(|(name, value)| format!("{name}={value}"));
             self.rows.push(Row {
                 name: stage.stage().to_owned(),
@@ -95,7 +100,7 @@ impl Timings {
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table
-            .load_style(UTF8_HORIZONTAL_ONLY)
+            .load_style(UTF8_BORDERS_ONLY)
             .set_header(["stage", "ms", "what it said"]);
         for row in &self.rows {
             table.add_row([row.name.clone(), milliseconds(row.took), row.note.clone()]);
