@@ -198,22 +198,17 @@ fn modified(file: &Path) -> io::Result<SystemTime> {
 
 /// The Debian packages; fetched once for every test run on this machine, as for the demo.
 fn packages() -> Packages {
-    let cache = debian::cache_directory().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    // A test's own runtime does not let another one block in its thread.
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                runtime
-                    .block_on(Packages::fetch(&cache, &mut |_| {}))
-                    .unwrap()
-            })
-            .join()
+    let fetch = || {
+        let cache = debian::cache_directory().unwrap();
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
             .unwrap()
-    })
+            .block_on(Packages::fetch(&cache, &mut |_| {}))
+            .unwrap()
+    };
+    // A thread of its own: within a test's runtime, no other one can be waited for.
+    std::thread::spawn(fetch).join().unwrap()
 }
 
 /// Names what the lab is made of. The day is part of it, for the images in it expire.
