@@ -95,6 +95,7 @@ impl Lab {
             .tempdir_in(TARGET_TMP)
             .unwrap();
         let at = scratch.path();
+        fs::create_dir(at.join("keys")).unwrap();
         for signer in ["keys/alice", "keys/bob", "keys/mallory"] {
             self.run(at, ["key", "generate", "--out", signer]);
         }

@@ -231,6 +231,7 @@ fn make_os(steps: &Steps, place: &Path, packages: &Packages) -> Result<(), Failu
 /// From keys to a published image.
 async fn sign_and_publish(steps: &Steps) -> Result<(), Failure> {
     steps.title("Two signers, each with a key of their own");
+    steps.run(steps.command("mkdir", ["keys"])).await?;
     for signer in ["keys/alice", "keys/bob"] {
         let command = steps.sealboot(["key", "generate", "--out", signer]);
         steps.run(command).await?;

@@ -74,7 +74,16 @@ impl Steps {
 
     /// A command of this very program, to be completed and given to [`Steps::run`] or [`Steps::start`].
     pub(super) fn sealboot<const N: usize>(&self, words: [&str; N]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command(&self.program, words)
+    }
+
+    /// A command in the demo's directory.
+    pub(super) fn command<const N: usize>(
+        &self,
+        program: impl AsRef<OsStr>,
+        words: [&str; N],
+    ) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .current_dir(&self.directory)
