@@ -251,11 +251,12 @@ fn a_connection_that_is_kept_and_not_used_is_closed() {
     let mut client = server.connect(&lab);
     for _ in 0..2 {
         ask(&mut client, "images/relay.json");
-        assert!(
-            read_header(&mut client)
-                .0
-                .starts_with("HTTP/1.1 200 OK\r\n")
-        );
+        let (header, mut body) = read_header(&mut client);
+        assert!(header.starts_with("HTTP/1.1 200 OK\r\n"), "{header}");
+        let mut rest = vec![0; 2 - body.len()];
+        client.read_exact(&mut rest).unwrap();
+        body.append(&mut rest);
+        assert_eq!(body, b"{}");
     }
     assert!(ends(&mut client));
 }

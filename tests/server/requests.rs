@@ -1,6 +1,6 @@
 //! GET and HEAD as RFC 9110 has them.
 
-use crate::lab::{BLOB, BLOB_TAG, Lab, noise};
+use crate::lab::{BLOB, BLOB_TAG, Lab, noise, output};
 
 fn sha256(bytes: &[u8]) -> String {
     sealboot::format::digest::Sha256Digest::of(bytes).to_string()
@@ -324,9 +324,21 @@ fn every_method_but_get_and_head_is_405_whatever_the_path() {
 fn a_header_without_end_is_refused() {
     let lab = Lab::new();
     let server = lab.serve(&[]);
-    let header = format!("X-Long: {}", "x".repeat(32 << 10));
-    let got = lab.fetch(&server, "images/relay.json", &["--header", &header]);
-    assert_eq!(got.status, 431);
+    let header = format!("X-Long: {}", "x".repeat(256 << 10));
+    let file = lab.path("header");
+    std::fs::write(&file, header).unwrap();
+    let got = output(
+        lab.curl()
+            .args(["--write-out", "%{http_code}", "--output", "/dev/null"])
+            .args(["--header", &format!("@{}", file.display())])
+            .arg(format!("{}images/relay.json", server.url)),
+    );
+    // The server does not read what is over: the reset of the connection may overtake the answer.
+    let cut = matches!(got.status.code(), Some(55 | 56));
+    assert!(
+        got.stdout == "431" || (cut && got.stdout == "000"),
+        "{got:?}"
+    );
     let many: Vec<String> = (0..200).map(|at| format!("X-{at}: x")).collect();
     let more: Vec<&str> = many
         .iter()
