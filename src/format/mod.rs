@@ -8,6 +8,7 @@
 //! | [`archive`] | the names and order of an archive's members, and its exact size |
 //! | [`host_config`] | how this machine reaches its image |
 //! | [`cmdline`] | the kernel command line, read and written |
+//! | [`key`] | public keys and their ids |
 //! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
 //! | [`cpio`] | newc archives, reproducibly (operator) |
 
@@ -17,6 +18,7 @@ pub mod cmdline;
 pub mod cpio;
 pub mod digest;
 pub mod host_config;
+pub mod key;
 pub mod limits;
 pub mod manifest;
 #[cfg(feature = "operator")]

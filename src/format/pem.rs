@@ -15,7 +15,7 @@ use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
 use super::Invalid;
-use crate::trust::key::PublicKey;
+use super::key::PublicKey;
 
 /// An ed25519 private key. Wiped from memory when dropped; cannot be copied, compared or printed.
 pub struct PrivateKey(SigningKey);

@@ -12,7 +12,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::key::{KeyId, PublicKey};
+use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
 /// A statement with signatures that nobody has checked yet.

@@ -13,11 +13,10 @@
 //! ```
 
 pub mod envelope;
-pub mod key;
 pub mod policy;
 pub mod verified;
 
+pub use crate::format::key::{KeyId, PublicKey};
 pub use envelope::{Envelope, EnvelopeError};
-pub use key::{KeyId, PublicKey};
 pub use policy::{PolicyError, TrustPolicy};
 pub use verified::{Refusal, Tally, Verified};

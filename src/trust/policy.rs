@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::key::PublicKey;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::Invalid;
+use crate::format::key::PublicKey;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion};
 

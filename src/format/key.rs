@@ -6,8 +6,8 @@ use std::str::FromStr;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::format::Invalid;
-use crate::format::digest::{Sha256Digest, parse_hex32, write_hex};
+use super::Invalid;
+use super::digest::{Sha256Digest, parse_hex32, write_hex};
 
 /// An ed25519 public key that can be trusted to tell one signer from another.
 ///

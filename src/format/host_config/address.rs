@@ -1,0 +1,186 @@
+//! Names and addresses that a host config may hold.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use reqwest::Url;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::format::Invalid;
+
+/// The root of a store, as a URL that ends in `/`, without credentials, query or fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorUrl(Url);
+
+impl MirrorUrl {
+    /// The URL of a file in the store; `path` is relative, as the formats have it.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
+    }
+
+    /// The root itself.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Whether bytes from this mirror come over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+}
+
+impl FromStr for MirrorUrl {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = || {
+            Invalid::new(
+                "mirror",
+                text,
+                "an https://HOST/ or http://HOST/ URL without user, query or fragment",
+            )
+        };
+        let mut url: Url = text.parse().map_err(|_| invalid())?;
+        let plain = matches!(url.scheme(), "https" | "http")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !plain || text.len() > 1024 {
+            return Err(invalid());
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for MirrorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A network interface's name by the kernel's rule (`dev_valid_name`): 1 to 15 bytes, no `/`, `:` or white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let fits = (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "interface",
+                name,
+                "a network interface's name of 1 to 15 characters",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An IPv4 address of a host with the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Prefix {
+    address: Ipv4Addr,
+    len: u8,
+}
+
+impl Ipv4Prefix {
+    /// `None` for a length over 32 and for addresses that no host can have.
+    #[must_use]
+    pub fn new(address: Ipv4Addr, len: u8) -> Option<Self> {
+        let host = !address.is_unspecified()
+            && !address.is_multicast()
+            && !address.is_broadcast()
+            && !address.is_loopback();
+        (host && (1..=32).contains(&len)).then_some(Self { address, len })
+    }
+
+    /// The host's address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The length of the network's prefix in bits.
+    #[must_use]
+    pub const fn prefix_len(&self) -> u8 {
+        self.len
+    }
+
+    /// Whether `other` is on the same network.
+    #[must_use]
+    pub fn contains(&self, other: Ipv4Addr) -> bool {
+        (self.address.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(self.len)
+    }
+}
+
+impl FromStr for Ipv4Prefix {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        text.split_once('/')
+            .and_then(|(address, len)| Self::new(address.parse().ok()?, len.parse().ok()?))
+            .ok_or_else(|| {
+                Invalid::new(
+                    "address",
+                    text,
+                    "a host's IPv4 address with a prefix length, such as 192.0.2.10/24",
+                )
+            })
+    }
+}
+
+impl fmt::Display for Ipv4Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+macro_rules! json_by_display {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+json_by_display!(MirrorUrl, InterfaceName, Ipv4Prefix);
