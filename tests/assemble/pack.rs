@@ -379,7 +379,7 @@ fn what_cannot_be_packed_is_refused_in_full_and_leaves_no_store() {
         ),
         (
             &[("--expires", Some("2023-11-14T22:13:20Z"))],
-            "error: expires: \"2023-11-14T22:13:20Z\" is not after `created`\n".to_owned(),
+            "error: --expires cannot be used\n  caused by: expires: \"2023-11-14T22:13:20Z\" is not after the moment at which the image is created\nhint: give a later time, or a span from the image's creation such as 30d\n".to_owned(),
         ),
     ] {
         assert_failed(&bench.pack(changes), &expected);

@@ -114,7 +114,11 @@ pub(super) fn run(args: PackArgs) -> Result<(), Failure> {
         .expires
         .map(|expiry| expiry.of(created))
         .transpose()
-        .map_err(|error| Failure::new("--expires cannot be used").because(&error))?;
+        .map_err(|error| {
+            Failure::new("--expires cannot be used")
+                .because(&error)
+                .hint("give a later time, or a span from the image's creation such as 30d")
+        })?;
     let label = match args.label {
         Some(label) => label,
         None => format!("{} {}", args.name, args.version)
