@@ -31,6 +31,7 @@ pub(crate) const TARGET_TMP: &str = env!("CARGO_TARGET_TMPDIR");
 pub(crate) struct Lab {
     directory: PathBuf,
     pub(crate) sealboot: PathBuf,
+    pub(crate) loader: PathBuf,
     pub(crate) kernel: PathBuf,
 }
 
@@ -51,11 +52,12 @@ impl Lab {
             let lab = Self {
                 directory: Path::new(TARGET_TMP).join(&name),
                 sealboot,
+                loader,
                 kernel: packages.kernel.clone(),
             };
             if !lab.directory.is_dir() {
                 remove_old_labs();
-                lab.build(&loader, &packages);
+                lab.build(&packages);
             }
             lab
         })
@@ -89,7 +91,7 @@ impl Lab {
     }
 
     /// Makes everything in a scratch directory, which becomes the lab when all of it is there.
-    fn build(&self, loader: &Path, packages: &Packages) {
+    fn build(&self, packages: &Packages) {
         let scratch = tempfile::Builder::new()
             .prefix("vm-lab-building-")
             .tempdir_in(TARGET_TMP)
@@ -136,7 +138,10 @@ impl Lab {
             ),
         )
         .unwrap();
-        let (loader, modules) = (loader.to_str().unwrap(), packages.modules.to_str().unwrap());
+        let (loader, modules) = (
+            self.loader.to_str().unwrap(),
+            packages.modules.to_str().unwrap(),
+        );
         #[rustfmt::skip]
         self.run(at, [
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",

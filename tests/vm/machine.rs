@@ -178,7 +178,7 @@ impl Machine {
 }
 
 /// Waits for one of the host's slots, each a locked file.
-fn take_slot() -> File {
+pub(crate) fn take_slot() -> File {
     let open = |slot: u32| {
         File::create(Path::new(TARGET_TMP).join(format!("vm-slot-{slot}.lock"))).unwrap()
     };

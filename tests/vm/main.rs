@@ -9,6 +9,7 @@
 
 mod boots;
 mod comes_back;
+mod demo;
 mod gate;
 mod lab;
 mod machine;
