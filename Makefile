@@ -16,7 +16,7 @@ help: ## show this
 
 build: cargo need-build ## both release binaries: target/release/sealboot and the static loader
 	cargo build --locked --release --bin sealboot
-	$(if $(SOURCES_CHANGED),SOURCE_DATE_EPOCH=$(SOURCES_CHANGED)) RUSTFLAGS='$(LOADER_FLAGS)' \
+	$(if $(SOURCES_CHANGED),SEALBOOT_BUILD_TIME=$(SOURCES_CHANGED)) RUSTFLAGS='$(LOADER_FLAGS)' \
 	  cargo build --locked --release --no-default-features --bin sealboot-init --target $(LOADER_TARGET)
 
 demo: need-demo build ## everything from a key to a running OS, in QEMU

@@ -16,7 +16,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`format`] | bytes to types and back; pure |
+//! | [`mod@format`] | bytes to types and back; pure |
 //! | [`trust`] | envelope, policy, [`Verified`](trust::Verified): the only way to trust anything |
 //! | [`net`] | links, addresses, DHCP, name resolution, clock |
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |

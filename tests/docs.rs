@@ -1,6 +1,10 @@
 //! The documents say what the code does: tables and worked examples in `docs/` are compared with it.
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them anew; read the difference before you commit it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
 
 mod lab;
 

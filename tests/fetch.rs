@@ -1,4 +1,8 @@
 //! Fetching over real TLS sockets, from servers that misbehave in one way each.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
 
 mod lab;
 
@@ -7,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lab::archives::{CHUNK, image, verified};
+use lab::archives::{CHUNK, Files, image, verified};
 use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -297,7 +301,7 @@ impl Boot {
 }
 
 /// Boots from one server per fault, in this order; gives the servers too.
-async fn boot_from(faults: &[Fault]) -> (Vec<(&'static str, Vec<u8>)>, Boot, Vec<Server>) {
+async fn boot_from(faults: &[Fault]) -> (Files, Boot, Vec<Server>) {
     let (files, stored, manifest) = image(Encoding::None);
     let authority = Authority::new();
     let mut servers = Vec::new();

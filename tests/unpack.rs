@@ -1,18 +1,20 @@
 //! Archives that are validly signed and still not what their manifest describes: each is refused with
 //! its exact code. What a signer was tricked into signing must not be unpacked either.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
 
 mod lab;
 
 use std::io::Read as _;
 
-use lab::archives::{CHUNK, claim, entry, image, noise, verified};
+use lab::archives::{CHUNK, Files, claim, entry, image, noise, verified};
 use lab::{gzip, tar};
 use sealboot::boot::unpack::{StoredArchiveError, UnpackError, verify_archive};
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::format::archive;
 use sealboot::format::manifest::{Encoding, Manifest};
-
-type Files = Vec<(&'static str, Vec<u8>)>;
 
 fn check(manifest: &Manifest, stored: &[u8]) -> Result<(), StoredArchiveError> {
     verify_archive(&verified(manifest), stored, &mut |_| {})

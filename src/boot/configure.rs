@@ -148,7 +148,7 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
     }
     let tls_roots = read_tls_roots(root)?;
     let says = format!(
-        "image \"{}\" from {} mirror(s), {} of {} signatures required",
+        "image \"{}\", mirrors: {}, signatures required: {} of {}",
         host.image,
         host.mirrors.len(),
         policy.threshold(),
@@ -312,7 +312,8 @@ mod tests {
         let write = |name: &'static str, text: String| {
             move |etc: &Path| fs::write(etc.join(name), text).unwrap()
         };
-        let cases: Vec<(FailureCode, Box<dyn Fn(&Path)>)> = vec![
+        type Change = Box<dyn Fn(&Path)>;
+        let cases: Vec<(FailureCode, Change)> = vec![
             (
                 FailureCode::ConfigurePolicy,
                 Box::new(|etc| fs::remove_file(etc.join("trust.json")).unwrap()),

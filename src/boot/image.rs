@@ -6,7 +6,7 @@
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
 //! Two threads share the work: this one receives and checks chunks, the other decompresses, compares
-//! and writes; between them stand at most [`WINDOW`] checked chunks.
+//! and writes; between them stand a few checked chunks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -36,7 +36,7 @@ pub enum ManifestStageError {
         mirror: MirrorUrl,
         /// Why it was refused.
         #[source]
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// No mirror gave an envelope; this is how the last one failed.
     #[error("no mirror gave a manifest")]
@@ -98,7 +98,7 @@ pub async fn manifest(
                 warn!("{mirror}: {:#}", Report(&refusal));
                 failure = ManifestStageError::Refused {
                     mirror: mirror.clone(),
-                    refusal,
+                    refusal: Box::new(refusal),
                 };
             }
         }

@@ -2,13 +2,13 @@
 //!
 //! | stage | module | from | to |
 //! |---|---|---|---|
-//! | prepare | [`prepare`] | a bare kernel | [`Prepared`](prepare::Prepared) |
-//! | configure | [`configure`] | baked-in files, command line | [`Configured`](configure::Configured) |
-//! | connect | [`net`](crate::net) | the host config | [`Connection`](crate::net::Connection) |
-//! | manifest | [`manifest`] | an envelope | [`Accepted`](manifest::Accepted), with a `Verified<Manifest>` |
-//! | image | [`image`] | checked chunks | [`Image`](image::Image) |
-//! | measure | [`measure`] | an image | [`Measured`](measure::Measured) |
-//! | load | [`load`] | a measured image | [`Loaded`](load::Loaded) |
+//! | prepare | [`prepare`] | a bare kernel | [`prepare::Prepared`] |
+//! | configure | [`configure`] | baked-in files, command line | [`configure::Configured`] |
+//! | connect | [`crate::net`] | the host config | [`crate::net::Connection`] |
+//! | manifest | [`manifest`] | an envelope | [`manifest::Accepted`], with a `Verified<Manifest>` |
+//! | image | [`image`] | checked chunks | [`image::Image`] |
+//! | measure | [`measure`] | an image | [`measure::Measured`] |
+//! | load | [`load`] | a measured image | [`load::Loaded`] |
 //! | handover | [`handover`] | a loaded kernel | nobody is left |
 //!
 //! [`run`] is what PID 1 does. An attempt that fails has said why on the console; the failure policy

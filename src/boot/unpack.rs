@@ -225,9 +225,13 @@ fn read_zeros(
     tar: &mut dyn Read,
     place: impl FnOnce() -> String,
 ) -> Result<(), UnpackError> {
-    let mut bytes = [0; END_OF_ARCHIVE as usize];
-    let bytes = &mut bytes[..usize::try_from(count).unwrap_or(0)];
-    tar.read_exact(bytes).map_err(UnpackError::Broken)?;
+    let mut bytes = Vec::new();
+    tar.take(count)
+        .read_to_end(&mut bytes)
+        .map_err(UnpackError::Broken)?;
+    if bytes.len() as u64 != count {
+        return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into()));
+    }
     if bytes.iter().all(|byte| *byte == 0) {
         Ok(())
     } else {

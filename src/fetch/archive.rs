@@ -67,7 +67,7 @@ pub enum ArchiveError {
         chunks: usize,
         /// How the last attempt failed.
         #[source]
-        last: FetchError,
+        last: Box<FetchError>,
     },
     /// Every mirror sent a wrong chunk; this is the last one's.
     #[error("every mirror sent data that was not signed, the last one {mirror}")]
@@ -76,7 +76,7 @@ pub enum ArchiveError {
         mirror: MirrorUrl,
         /// The chunk.
         #[source]
-        chunk: ChunkMismatch,
+        chunk: Box<ChunkMismatch>,
     },
     /// Nobody takes the chunks any more: unpacking has failed, and says why.
     #[error("unpacking stopped")]
@@ -164,7 +164,7 @@ pub async fn fetch(
                     if usable.is_empty() {
                         return Err(ArchiveError::Lies {
                             mirror: mirror.clone(),
-                            chunk,
+                            chunk: Box::new(chunk),
                         });
                     }
                 }
@@ -179,7 +179,7 @@ pub async fn fetch(
             return Err(ArchiveError::Mirrors {
                 verified,
                 chunks,
-                last,
+                last: Box::new(last),
             });
         }
         info!("asking the mirrors again in {:.1} s", wait.as_secs_f64());

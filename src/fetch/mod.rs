@@ -2,8 +2,8 @@
 //!
 //! [`client`] speaks HTTPS with only the baked-in roots and reads a bounded envelope; [`archive`]
 //! streams a blob from whichever mirror still sends, resuming at the chunk it has reached. What leaves
-//! this module is an envelope for [`trust`](crate::trust) to judge, and
-//! [`VerifiedChunk`](chunk::VerifiedChunk)s.
+//! this module is an envelope for [`crate::trust`] to judge, and
+//! [`VerifiedChunk`]s.
 
 pub mod archive;
 pub mod chunk;

@@ -30,11 +30,11 @@ pub enum Clock {
     },
 }
 
-/// When this binary was built: `SOURCE_DATE_EPOCH` of its build, which `make build` sets to the time of
+/// When this binary was built: `SEALBOOT_BUILD_TIME` of its build, which `make build` sets to the time of
 /// the last commit that changed the source.
 #[must_use]
 pub fn binary_build_time() -> Timestamp {
-    let epoch = option_env!("SOURCE_DATE_EPOCH")
+    let epoch = option_env!("SEALBOOT_BUILD_TIME")
         .and_then(|seconds| seconds.parse().ok())
         .unwrap_or(FIRST_RELEASE);
     Timestamp::from_second(epoch.max(FIRST_RELEASE)).unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! Two walls stand between a URL and a file. [`StorePath`] is the only way to name a file, and is
 //! parsed from the raw, undecoded path of a URL by the store's own grammar: no `%`, no `..`, no name
-//! that begins with a dot can be spelt in it. And [`Store::open`] has the kernel resolve the name
+//! that begins with a dot can be spelt in it. And `Store::open` has the kernel resolve the name
 //! beneath the store's directory (openat2(2), `RESOLVE_BENEATH`), so that no symbolic link leads
 //! out, whoever put it there and whenever.
 

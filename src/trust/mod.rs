@@ -1,9 +1,9 @@
 //! The only way to trust anything.
 //!
-//! Bytes from a mirror come in as an [`Envelope`](envelope::Envelope), whose payload nothing in the
-//! loader can read. A [`TrustPolicy`](policy::TrustPolicy) counts who signed it, by distinct public
+//! Bytes from a mirror come in as an [`Envelope`], whose payload nothing in the
+//! loader can read. A [`TrustPolicy`] counts who signed it, by distinct public
 //! key; only then is the payload parsed, and only if it satisfies the policy's names, architecture,
-//! freshness and rollback floor does it become a [`Verified`](verified::Verified) value. Whatever
+//! freshness and rollback floor does it become a [`Verified`] value. Whatever
 //! acts on an image takes that type.
 //!
 //! ```text

@@ -49,7 +49,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// [`Error`].
+    /// [`enum@Error`].
     pub async fn start(&self, input: Stdio) -> Result<Running, Error> {
         let (ours, theirs) = StdUnixStream::pair().map_err(Error::Connection)?;
         let mut command = self.command(|command| child::inherit(command, OwnedFd::from(theirs)));

@@ -60,8 +60,11 @@ pub(crate) fn verified(manifest: &Manifest) -> Verified<Manifest> {
         .unwrap()
 }
 
+/// The members of an archive, by their paths.
+pub(crate) type Files = Vec<(&'static str, Vec<u8>)>;
+
 /// A good image of ten chunks: its files, two initrds among them, its stored archive and its manifest.
-pub(crate) fn image(encoding: Encoding) -> (Vec<(&'static str, Vec<u8>)>, Vec<u8>, Manifest) {
+pub(crate) fn image(encoding: Encoding) -> (Files, Vec<u8>, Manifest) {
     let files = vec![
         ("boot/vmlinuz", noise(200_001, 1)),
         ("boot/initrd.0", noise(300_001, 2)),
