@@ -22,6 +22,7 @@
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |
 //! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |
 //! | [`sys`] | the one home of `unsafe` |
+//! | [`jitter`] | waits that differ from machine to machine |
 //! | [`failure`] | the stable codes of everything that can go wrong |
 //! | `assemble` | reproducible artifacts: image, initramfs (operator) |
 //! | `server` | the provisioning server (operator) |
@@ -43,6 +44,7 @@ pub mod cli;
 pub mod failure;
 pub mod fetch;
 pub mod format;
+pub mod jitter;
 pub mod net;
 #[cfg(feature = "operator")]
 pub mod server;

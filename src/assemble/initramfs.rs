@@ -24,6 +24,8 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
+
 use super::elf::{Elf, ElfError};
 use super::initrd::Compression;
 use super::modules::{LoadOrder, ModulesDir, ModulesError, Wanted};
@@ -95,6 +97,9 @@ pub enum BuildError {
     /// An object file, a library without an entry.
     #[error("{} cannot be the loader: it is no program", .0.display())]
     NotProgram(PathBuf),
+    /// A program, and another one.
+    #[error("{} is not the loader of Sealboot", .0.display())]
+    OtherProgram(PathBuf),
     /// The loader asks for a dynamic linker.
     #[error("{} cannot be the loader: it is dynamically linked", .0.display())]
     Dynamic(PathBuf),
@@ -144,6 +149,14 @@ pub enum BuildError {
     /// The TLS roots hold nothing that a certificate can be checked against.
     #[error("{} holds no certificate", .0.display())]
     NoRoots(PathBuf),
+    /// The TLS roots hold a certificate that can have issued no other.
+    #[error("certificate {number} in {} is not an authority's", path.display())]
+    NotAuthority {
+        /// The file.
+        path: PathBuf,
+        /// Which certificate, from 1.
+        number: usize,
+    },
     /// The TLS roots hold a certificate that is none.
     #[error("certificate {number} in {} cannot be used", path.display())]
     Root {
@@ -177,7 +190,7 @@ impl BuildError {
         let hint = match self {
             Self::File(_) | Self::Archive { .. } => return None,
             Self::Modules(error) => error.hint(),
-            Self::Loader { .. } | Self::NotProgram(_) => {
+            Self::Loader { .. } | Self::NotProgram(_) | Self::OtherProgram(_) => {
                 "give the sealboot-init that was built for the machines".to_owned()
             }
             Self::Dynamic(_) => {
@@ -202,6 +215,9 @@ impl BuildError {
             }
             Self::NoRoots(_) => {
                 "give the PEM file of the certificate authority that issued the mirrors' certificates".to_owned()
+            }
+            Self::NotAuthority { .. } => {
+                "give the certificate of the authority that issued the mirrors' certificates (ca.pem, where `sealboot tls generate` made them)".to_owned()
             }
             Self::Root { .. } => "export the certificate again, as PEM".to_owned(),
             Self::BuildTime(_) => {
@@ -340,6 +356,10 @@ fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
         return Err(BuildError::Dynamic(path.to_owned()));
     }
     let arch = elf.arch;
+    let marker = crate::boot::LOADER_MARKER.as_bytes();
+    if !bytes.windows(marker.len()).any(|window| window == marker) {
+        return Err(BuildError::OtherProgram(path.to_owned()));
+    }
     Ok((bytes, arch))
 }
 
@@ -397,8 +417,17 @@ fn read_tls_roots(path: &Path) -> Result<Vec<u8>, BuildError> {
         };
         let certificate = certificate.map_err(|error| unusable(Box::new(error)))?;
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| unusable(Box::new(error)))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|error| unusable(Box::new(error)))?;
+        // Certificates of version 1 have no extensions, and some old authorities have such.
+        if parsed.version() == X509Version::V3 && !parsed.is_ca() {
+            return Err(BuildError::NotAuthority {
+                path: path.to_owned(),
+                number,
+            });
+        }
     }
     if roots.is_empty() {
         return Err(BuildError::NoRoots(path.to_owned()));

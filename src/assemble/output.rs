@@ -5,7 +5,7 @@
 //! temporary name, which is removed on every error.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -77,6 +77,16 @@ impl PendingFile {
     #[must_use]
     pub fn sha256(&self) -> Sha256Digest {
         Sha256Digest::finish(self.sha256.clone())
+    }
+
+    /// The file from its start, to read what was written.
+    ///
+    /// # Errors
+    ///
+    /// The errno of lseek(2).
+    pub fn written(&mut self) -> io::Result<&File> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(&self.file)
     }
 
     /// Gives the file its name, after its bytes have reached the disk.

@@ -8,10 +8,6 @@ fn main() -> ExitCode {
     }
     // Outside of an initramfs there is nothing to take over, and mounts to break.
     let mut console = sealboot::boot::stage::Console::new(std::io::stderr());
-    console.say(concat!(
-        "the loader ",
-        env!("CARGO_PKG_VERSION"),
-        " runs as PID 1 of an initramfs only"
-    ));
+    console.say(sealboot::boot::LOADER_MARKER);
     ExitCode::from(2)
 }

@@ -95,7 +95,7 @@ pub enum ConfigureError {
         mirror: String,
     },
     /// The policy does not accept the image that the host config asks for.
-    #[error("the host config asks for image \"{image}\", which the trust policy does not accept")]
+    #[error("this machine is to boot image \"{image}\", which the trust policy does not accept")]
     Image {
         /// The image's name.
         image: String,
@@ -120,6 +120,17 @@ impl Diagnose for ConfigureError {
             Self::ConfigPath { .. } | Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
             Self::TlsRoots { .. } => FailureCode::ConfigureTlsRoots,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Image { .. } => {
+                "correct `image` in the host config, or sealboot.image= on the kernel command line"
+                    .to_owned()
+            }
+            Self::Host { source, .. } | Self::Cmdline(source) => source.hint(),
+            _ => self.code().remedy().to_owned(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::jitter;
 use crate::trust::policy::FailurePolicy;
 
 /// What to do now.
@@ -37,24 +38,13 @@ impl Failures {
         let doublings = (self.0 - 1).min(31);
         let wait = u64::from(policy.first_wait_seconds) << doublings;
         let wait = Duration::from_secs(wait.min(u64::from(policy.longest_wait_seconds)));
-        let wait = wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        let wait = jitter::shortened(wait, jitter);
         if policy.reboot_after != 0 && self.0 >= policy.reboot_after {
             Next::Reboot(wait)
         } else {
             Next::Wait(wait)
         }
     }
-}
-
-/// A random number of at least 0 and below 1.
-#[must_use]
-pub fn jitter() -> f64 {
-    let mut bytes = [0; 4];
-    // Without random numbers TLS would not work either; until then, all machines wait the same.
-    let _ = crate::fetch::client::tls_provider()
-        .secure_random
-        .fill(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
@@ -108,12 +98,5 @@ mod tests {
                 .iter()
                 .all(|next| matches!(next, Next::Wait(_)))
         );
-    }
-
-    #[test]
-    fn random_numbers_differ_and_stay_in_range() {
-        let numbers: Vec<f64> = (0..100).map(|_| jitter()).collect();
-        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
-        assert!(numbers.iter().any(|number| *number != numbers[0]));
     }
 }

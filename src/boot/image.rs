@@ -17,6 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tokio::sync::mpsc;
 
 use super::manifest::Accepted;
+use super::memory::{self, Memory, mib};
 use super::stage::Done;
 use super::unpack::{Destination, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
@@ -85,6 +86,19 @@ const INITRD: &str = "initrd";
 /// The image did not come into memory.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
+    /// The machine has too little memory; nothing was fetched.
+    #[error(
+        "the image needs {} of free memory, this machine has {} of {}",
+        mib(*needed),
+        mib(memory.available),
+        mib(memory.total)
+    )]
+    Memory {
+        /// What it needs in bytes: in tmpfs, and twice more within kexec_file_load.
+        needed: u64,
+        /// What there is.
+        memory: Memory,
+    },
     /// A tmpfs could not be mounted.
     #[error("no tmpfs of {size} bytes can be mounted for the image")]
     Tmpfs {
@@ -105,7 +119,7 @@ pub enum ImageError {
 impl Diagnose for ImageError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Tmpfs { .. } => FailureCode::ImageMemory,
+            Self::Memory { .. } | Self::Tmpfs { .. } => FailureCode::ImageMemory,
             Self::Fetch(error) => error.code(),
             Self::Unpack(error) => error.code(),
         }
@@ -113,6 +127,10 @@ impl Diagnose for ImageError {
 
     fn hint(&self) -> String {
         match self {
+            Self::Memory { needed, memory } => format!(
+                "give the machine {} more, or make the image smaller: memory holds kernel and initrd three times for a moment",
+                mib(needed - memory.available)
+            ),
             Self::Tmpfs { .. } => self.code().remedy().to_owned(),
             Self::Fetch(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
@@ -130,6 +148,7 @@ pub async fn image(
     client: &Client,
     mirrors: &[MirrorUrl],
 ) -> Result<Done<Image>, ImageError> {
+    check_memory(accepted.manifest.as_ref())?;
     let size = tmpfs_size(accepted.manifest.as_ref());
     let directory = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
     let result =
@@ -147,6 +166,19 @@ pub async fn image(
             Err(error)
         }
     }
+}
+
+/// Refuses an image that the machine's memory cannot take, before a byte of it is fetched.
+fn check_memory(manifest: &Manifest) -> Result<(), ImageError> {
+    // A kernel that does not say is given the benefit of the doubt.
+    let Ok(memory) = Memory::now() else {
+        return Ok(());
+    };
+    let needed = memory::needed_to_fetch(manifest);
+    if memory.available < needed {
+        return Err(ImageError::Memory { needed, memory });
+    }
+    Ok(())
 }
 
 /// Fetches and unpacks at the same time, into files in `directory`.

@@ -3,12 +3,14 @@
 //! On entry kernel and initrd stand verified in tmpfs. On exit the kernel has its own copy of both, and
 //! the tmpfs has been given back.
 
+use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::measure::Measured;
+use super::memory::{self, Memory, mib};
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode};
 use crate::sys::kexec::kexec_file_load;
@@ -32,6 +34,19 @@ pub enum LoadError {
     /// The file is no kernel that can be entered from here.
     #[error("the image's kernel or command line cannot be used for kexec")]
     Kernel(#[source] io::Error),
+    /// There is too little memory; kexec was not tried.
+    #[error(
+        "to load the kernel and initrd needs {} of free memory, this machine has {} of {}",
+        mib(*needed),
+        mib(memory.available),
+        mib(memory.total)
+    )]
+    TooLittle {
+        /// What it needs in bytes.
+        needed: u64,
+        /// What there is.
+        memory: Memory,
+    },
     /// There is no room.
     #[error("there is not enough memory to load the image's kernel and initrd")]
     Memory(#[source] io::Error),
@@ -40,7 +55,7 @@ pub enum LoadError {
 impl Diagnose for LoadError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Open(_) | Self::Memory(_) => FailureCode::LoadMemory,
+            Self::Open(_) | Self::TooLittle { .. } | Self::Memory(_) => FailureCode::LoadMemory,
             Self::Unsupported(_) => FailureCode::LoadUnsupported,
             Self::Refused(_) => FailureCode::LoadRefused,
             Self::Kernel(_) => FailureCode::LoadKernel,
@@ -75,6 +90,7 @@ pub fn load(measured: &Measured) -> Result<Done<Loaded>, LoadError> {
     let image = measured.image();
     let kernel = image.kernel().map_err(LoadError::Open)?;
     let initrd = image.initrd().map_err(LoadError::Open)?;
+    check_memory(&kernel, &initrd)?;
     kexec_file_load(&kernel, &initrd, image.cmdline()).map_err(LoadError::from_kexec)?;
     drop((kernel, initrd));
     let _ = umount2(image.directory(), MntFlags::MNT_DETACH);
@@ -83,4 +99,24 @@ pub fn load(measured: &Measured) -> Result<Done<Loaded>, LoadError> {
         image.cmdline()
     );
     Ok(Done::new(Loaded(()), says))
+}
+
+/// Refuses what the kernel would run out of memory over, which as PID 1's only program means a panic.
+///
+/// It also refuses segments that take more than half of the memory (`sanity_check_segment_list`), with
+/// an errno that says no more than that something is invalid.
+fn check_memory(kernel: &File, initrd: &File) -> Result<(), LoadError> {
+    let Ok(memory) = Memory::now() else {
+        return Ok(());
+    };
+    let kernel_len = kernel.metadata().map_err(LoadError::Open)?.len();
+    let initrd_len = initrd.metadata().map_err(LoadError::Open)?.len();
+    let init_size = memory::init_size(kernel)
+        .map_err(LoadError::Open)?
+        .unwrap_or(kernel_len);
+    let needed = memory::needed_to_load(kernel_len, initrd_len, init_size);
+    if memory.available < needed || memory.total / 2 < initrd_len.saturating_add(init_size) {
+        return Err(LoadError::TooLittle { needed, memory });
+    }
+    Ok(())
 }

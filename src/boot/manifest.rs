@@ -75,12 +75,16 @@ pub async fn manifest(
     now: Timestamp,
 ) -> Result<Done<Accepted>, ManifestStageError> {
     let host = &configured.host;
+    // Of one mirror alone, the stage's own failure says it all.
+    let several = host.mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
     for mirror in &host.mirrors {
         let envelope = match client.manifest(mirror, &host.image).await {
             Ok(envelope) => envelope,
             Err(error) => {
-                warn!("{:#}", Report(&error));
+                if several {
+                    warn!("{:#}", Report(&error));
+                }
                 if !matches!(failure, ManifestStageError::Refused { .. }) {
                     failure = ManifestStageError::Mirrors(error);
                 }
@@ -95,7 +99,9 @@ pub async fn manifest(
         match configured.policy.verify_manifest(&envelope, &expected) {
             Ok(manifest) => return Ok(accepted(manifest, mirror, now)),
             Err(refusal) => {
-                warn!("{mirror}: {:#}", Report(&refusal));
+                if several {
+                    warn!("{mirror}: {:#}", Report(&refusal));
+                }
                 failure = ManifestStageError::Refused {
                     mirror: mirror.clone(),
                     refusal: Box::new(refusal),

@@ -21,6 +21,7 @@ pub mod image;
 pub mod load;
 pub mod manifest;
 pub mod measure;
+pub mod memory;
 pub mod prepare;
 pub mod stage;
 pub mod unpack;
@@ -37,13 +38,17 @@ use std::time::Duration;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use self::configure::{ConfigureError, Configured};
-use self::failure_policy::{Failures, Next, jitter};
+use self::failure_policy::{Failures, Next};
 use self::stage::{Console, Done, Stage, StageFailure};
 use crate::failure::FailureCode;
 use crate::fetch::Client;
 use crate::format::cmdline::Parameters;
+use crate::jitter;
 use crate::net::{self, clock};
 use crate::trust::policy::FailurePolicy;
+
+/// Stands in every loader's binary, so that the builder of an initramfs can tell one from another program.
+pub const LOADER_MARKER: &str = "the sealboot loader runs as PID 1 of an initramfs only";
 
 /// The policy in force once one was read, for the panic hook too.
 static FAILURE_POLICY: OnceLock<FailurePolicy> = OnceLock::new();
@@ -128,7 +133,7 @@ fn failure_policy() -> FailurePolicy {
 
 /// Waits, or reboots, as the policy has it.
 fn after_failure(console: &mut Console<Stdout>, failure: &StageFailure, failures: &mut Failures) {
-    let next = failures.add(&failure_policy(), jitter());
+    let next = failures.add(&failure_policy(), jitter::random());
     let (code, count) = (failure.code(), failures.count());
     match next {
         Next::Wait(wait) => {

@@ -2,7 +2,8 @@
 //!
 //! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
 //! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
-//! console, children are reaped by the kernel, the clock stands no earlier than the build, and the baked
+//! console, children are reaped by the kernel, a kernel
+//! panic ends in a reboot, the clock stands no earlier than the build, and the baked
 //! modules are loaded. Everything here may be run again after a failure.
 
 use std::ffi::CString;
@@ -119,6 +120,7 @@ pub fn take_over() -> Result<(), PrepareError> {
             .map_err(|source| PrepareError::Mount { target, source })?;
     }
     open_console().map_err(PrepareError::Console)?;
+    reboot_after_kernel_panic();
     signal::ignore_children().map_err(PrepareError::Children)
 }
 
@@ -155,6 +157,15 @@ fn mount_once(kind: &str, target: &str, flags: MsFlags, options: &str) -> nix::R
     match mount(Some(kind), target, Some(kind), flags, Some(options)) {
         Ok(()) | Err(Errno::EBUSY) => Ok(()),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Distribution kernels stop for good after a panic unless `panic=` says otherwise: on a machine that
+/// nobody watches, a power cycle by hand. Half a minute is enough to read it, or to see it in a log.
+fn reboot_after_kernel_panic() {
+    const FILE: &str = "/proc/sys/kernel/panic";
+    if fs::read_to_string(FILE).is_ok_and(|seconds| seconds.trim() == "0") {
+        let _ = fs::write(FILE, "30");
     }
 }
 

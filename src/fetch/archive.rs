@@ -2,7 +2,7 @@
 //!
 //! One mirror is read at a time. When it fails, the next one goes on at the chunk that was reached:
 //! chunks that passed stay. A mirror that sends a chunk with a wrong hash is not asked again in this
-//! boot; one that is gone or slow may be back later and is. Between rounds through all mirrors the
+//! attempt; one that is gone or slow may be back later and is. Between rounds through all mirrors the
 //! wait doubles. Once every mirror is wrong rather than away, or after [`Patience`]`::rounds` rounds
 //! without a single new chunk, the stage gives up, and the failure policy decides about the machine.
 
@@ -19,6 +19,7 @@ use super::client::{Client, FetchError, FetchProblem, expect_status};
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::Manifest;
+use crate::jitter;
 use crate::trust::Verified;
 
 /// How long mirrors are asked again when nothing comes from any of them.
@@ -42,6 +43,13 @@ impl Default for Patience {
         }
     }
 }
+
+/// What a mirror must send within [`SLOW_AFTER`] where another could be asked: 128 kbit/s, below which a
+/// small image takes a quarter of an hour.
+const SLOW_BYTES: u64 = 480 << 10;
+
+/// How long a mirror's speed is looked at before it is judged: longer than TCP takes to get over a loss.
+const SLOW_AFTER: Duration = Duration::from_secs(30);
 
 /// How often progress is said: a serial line at 9600 baud must not be what a boot waits for.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -110,6 +118,8 @@ struct Download<'a> {
     next: usize,
     received: u64,
     progress_at: Instant,
+    /// Mirrors that were left because they were slow. Each is left once: slow is better than nothing.
+    slow: Vec<&'a MirrorUrl>,
 }
 
 /// Fetches the archive and sends its chunks, checked and in order, into `chunks`.
@@ -119,11 +129,11 @@ struct Download<'a> {
 /// # Errors
 ///
 /// [`ArchiveError`], after every mirror was given its chances.
-pub async fn fetch(
-    client: &Client,
-    mirrors: &[MirrorUrl],
-    first: &MirrorUrl,
-    manifest: &Verified<Manifest>,
+pub async fn fetch<'a>(
+    client: &'a Client,
+    mirrors: &'a [MirrorUrl],
+    first: &'a MirrorUrl,
+    manifest: &'a Verified<Manifest>,
     patience: Patience,
     chunks: mpsc::Sender<VerifiedChunk>,
 ) -> Result<Fetched, ArchiveError> {
@@ -135,6 +145,7 @@ pub async fn fetch(
         next: 0,
         received: 0,
         progress_at: Instant::now() + PROGRESS_EVERY,
+        slow: Vec::new(),
     };
     let others = mirrors.iter().filter(|mirror| *mirror != first);
     let mut usable: Vec<&MirrorUrl> = std::iter::once(first).chain(others).collect();
@@ -145,7 +156,8 @@ pub async fn fetch(
         let mut last = None;
         let mut may_recover = false;
         for mirror in usable.clone() {
-            match download.read_from(mirror).await {
+            let alone = usable.len() == 1;
+            match download.read_from(mirror, alone).await {
                 Ok(()) => {
                     return Ok(Fetched {
                         received: download.received,
@@ -159,7 +171,7 @@ pub async fn fetch(
                     last = Some(error);
                 }
                 Err(Fault::Lie(chunk)) => {
-                    warn!("{mirror} is not asked again in this boot: {chunk}");
+                    warn!("{mirror} is not asked again in this attempt: {chunk}");
                     usable.retain(|other| *other != mirror);
                     if usable.is_empty() {
                         return Err(ArchiveError::Lies {
@@ -182,15 +194,45 @@ pub async fn fetch(
                 last: Box::new(last),
             });
         }
-        info!("asking the mirrors again in {:.1} s", wait.as_secs_f64());
-        sleep(wait).await;
+        let jittered = jitter::shortened(wait, jitter::random());
+        info!(
+            "asking the mirrors again in {:.1} s",
+            jittered.as_secs_f64()
+        );
+        sleep(jittered).await;
         wait = patience.longest_wait.min(wait * 2);
     }
 }
 
-impl Download<'_> {
-    /// Reads from one mirror until the archive is whole or the mirror fails.
-    async fn read_from(&mut self, mirror: &MirrorUrl) -> Result<(), Fault> {
+/// How much came within the last [`SLOW_AFTER`].
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    fn is_slow(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        if self.since.elapsed() < SLOW_AFTER {
+            return false;
+        }
+        let slow = self.bytes < SLOW_BYTES;
+        *self = Self::new();
+        slow
+    }
+}
+
+impl<'a> Download<'a> {
+    /// Reads from one mirror until the archive is whole or the mirror fails; being slow is a failure too,
+    /// unless the mirror is `alone`.
+    async fn read_from(&mut self, mirror: &'a MirrorUrl, alone: bool) -> Result<(), Fault> {
         let url = mirror.file(&self.manifest.as_ref().archive.path);
         let start = self.check.start(self.next);
         let mut response = self.client.get(&url, start).await.map_err(Fault::Fetch)?;
@@ -198,6 +240,7 @@ impl Download<'_> {
             .expect_from(&url, &response, start)
             .map_err(Fault::Fetch)?;
         let mut chunk = Vec::with_capacity(self.check.len(self.next));
+        let mut pace = Pace::new();
         loop {
             let bytes = response
                 .chunk()
@@ -210,6 +253,10 @@ impl Download<'_> {
                 };
             };
             self.received += bytes.len() as u64;
+            if !alone && !self.slow.contains(&mirror) && pace.is_slow(bytes.len() as u64) {
+                self.slow.push(mirror);
+                return Err(Fault::Fetch(FetchError::new(&url, FetchProblem::Slow)));
+            }
             let skipped = usize::try_from(skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
             skip -= skipped as u64;
             let mut bytes = &bytes[skipped..];
@@ -243,8 +290,10 @@ impl Download<'_> {
                 .get(CONTENT_RANGE)
                 .and_then(|range| range.to_str().ok());
             if range != Some(&format!("bytes {start}-{}/{size}", size - 1)) {
-                let problem =
-                    format!("bytes from {start} of {size} were due, Content-Range is {range:?}");
+                let problem = format!(
+                    "bytes from {start} of {size} were due, Content-Range says \"{}\"",
+                    range.unwrap_or_default().escape_default()
+                );
                 return Err(FetchError::new(url, FetchProblem::Answer(problem)));
             }
             (0, size - start)

@@ -12,6 +12,7 @@ use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::time::timeout;
 
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::host_config::MirrorUrl;
@@ -25,6 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a mirror may send nothing before it counts as stalled. Longer than TCP needs to get over a
 /// second of loss, short enough that a dead mirror costs less than the wait for a rack's switch.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the whole of a manifest may take: 4 MiB, the most it can be, at 1.1 Mbit/s. A mirror that
+/// sends a byte now and then is never stalled, and must not hold up a machine that has others.
+const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTPS client for mirrors.
 #[derive(Debug, Clone)]
@@ -59,12 +64,18 @@ pub enum FetchProblem {
     /// The certificate is out of its dates.
     #[error("the server's certificate is not valid at this machine's time")]
     TlsClock,
+    /// What answers does not speak TLS.
+    #[error("the server does not speak TLS")]
+    NoTls,
     /// The handshake failed otherwise.
     #[error("the TLS handshake failed")]
     Tls,
     /// Nothing came for a while.
     #[error("the server sent nothing for {} s", STALL_TIMEOUT.as_secs())]
     Stalled,
+    /// Something came, and too slowly.
+    #[error("the server sends too slowly")]
+    Slow,
     /// An HTTP status that is no success.
     #[error("the server answered {0}")]
     Status(StatusCode),
@@ -97,12 +108,29 @@ impl Diagnose for FetchError {
             FetchProblem::Connect => FailureCode::FetchConnect,
             FetchProblem::TlsRoots => FailureCode::FetchTlsRoots,
             FetchProblem::TlsClock => FailureCode::FetchTlsClock,
-            FetchProblem::Tls => FailureCode::FetchTls,
-            FetchProblem::Stalled => FailureCode::FetchStalled,
+            FetchProblem::Tls | FetchProblem::NoTls => FailureCode::FetchTls,
+            FetchProblem::Stalled | FetchProblem::Slow => FailureCode::FetchStalled,
             FetchProblem::Status(_) => FailureCode::FetchStatus,
             FetchProblem::Answer(_) => FailureCode::FetchAnswer,
             FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
             FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchCut,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match &self.problem {
+            FetchProblem::Status(status) if status.is_redirection() => {
+                "redirects are not followed: give the URL that it leads to as the mirror".to_owned()
+            }
+            FetchProblem::Status(status) if status.is_server_error() => {
+                "the mirror, or what stands before it, is overloaded or broken: look at its logs".to_owned()
+            }
+            FetchProblem::Cut => {
+                "check that the mirror runs and speaks HTTP/1.1 over TLS, and the network between it and this machine".to_owned()
+            }
+            FetchProblem::NoTls => "check the port in the mirror's URL: what answers there does not speak TLS".to_owned(),
+            FetchProblem::TooLarge { .. } => "check that the mirror's store is an unmodified copy".to_owned(),
+            _ => self.code().remedy().to_owned(),
         }
     }
 }
@@ -122,6 +150,7 @@ impl FetchError {
             FetchProblem::Address
             | FetchProblem::Connect
             | FetchProblem::Stalled
+            | FetchProblem::Slow
             | FetchProblem::Cut => true,
             FetchProblem::Status(status) => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
@@ -129,6 +158,7 @@ impl FetchError {
             FetchProblem::TlsRoots
             | FetchProblem::TlsClock
             | FetchProblem::Tls
+            | FetchProblem::NoTls
             | FetchProblem::Answer(_)
             | FetchProblem::TooLarge { .. }
             | FetchProblem::Short { .. } => false,
@@ -171,6 +201,7 @@ fn tls_problem(error: &rustls::Error) -> FetchProblem {
             | Bad::NotValidYet
             | Bad::NotValidYetContext { .. },
         ) => FetchProblem::TlsClock,
+        rustls::Error::InvalidMessage(_) => FetchProblem::NoTls,
         _ => FetchProblem::Tls,
     }
 }
@@ -238,21 +269,30 @@ impl Client {
         image: &ImageName,
     ) -> Result<Vec<u8>, FetchError> {
         let url = mirror.file(&format!("images/{image}.json"));
-        let mut response = self.get(&url, 0).await?;
-        expect_status(&url, &response, StatusCode::OK)?;
-        let limit = LIMITS.envelope_bytes;
-        let mut envelope = Vec::new();
+        let slow = |_| FetchError::new(&url, FetchProblem::Slow);
+        timeout(
+            MANIFEST_TIMEOUT,
+            self.small_file(&url, LIMITS.envelope_bytes),
+        )
+        .await
+        .map_err(slow)?
+    }
+
+    async fn small_file(&self, url: &Url, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let mut response = self.get(url, 0).await?;
+        expect_status(url, &response, StatusCode::OK)?;
+        let mut file = Vec::new();
         while let Some(bytes) = response
             .chunk()
             .await
-            .map_err(|error| FetchError::from_reqwest(&url, error))?
+            .map_err(|error| FetchError::from_reqwest(url, error))?
         {
-            if envelope.len() as u64 + bytes.len() as u64 > limit {
-                return Err(FetchError::new(&url, FetchProblem::TooLarge { limit }));
+            if file.len() as u64 + bytes.len() as u64 > limit {
+                return Err(FetchError::new(url, FetchProblem::TooLarge { limit }));
             }
-            envelope.extend_from_slice(&bytes);
+            file.extend_from_slice(&bytes);
         }
-        Ok(envelope)
+        Ok(file)
     }
 
     /// Asks for a file from byte `start` on. Whether the answer is that is for the caller to see.

@@ -38,14 +38,20 @@ impl Bench {
         );
         bench.put("initrd.cpio", &cpio(&["bin/sh", "init"]));
         bench.put("os-release", b"ID=test\n");
-        bench.put("loader", &elf(3, 1));
+        bench.put(
+            "loader",
+            &[&elf(3, 1)[..], sealboot::boot::LOADER_MARKER.as_bytes()].concat(),
+        );
         bench.put("policy.json", POLICY.as_bytes());
         bench.put("host.json", HOST.as_bytes());
-        let ca = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
-        bench.put("ca.pem", ca.cert.pem().as_bytes());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let ca = params.self_signed(&key).unwrap().pem();
+        bench.put("ca.pem", ca.as_bytes());
         bench.put(
             "ca-and-key.pem",
-            format!("{}{}", ca.cert.pem(), ca.signing_key.serialize_pem()).as_bytes(),
+            format!("{ca}{}", key.serialize_pem()).as_bytes(),
         );
         for (path, content) in [
             ("modules.dep", &b"kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/virtio/virtio.ko:\nkernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/net/arm.ko:\n"[..]),

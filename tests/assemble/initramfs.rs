@@ -54,7 +54,7 @@ drwxr-xr-x          0 etc/sealboot
 -rw-r--r-- {:>10} etc/sealboot/modules
 -rw-r--r-- {:>10} etc/sealboot/tls-roots.pem
 -rw-r--r-- {:>10} etc/sealboot/trust.json
--rwxr-xr-x        120 init
+-rwxr-xr-x        174 init
 drwxr-xr-x          0 lib
 drwxr-xr-x          0 lib/modules
 drwxr-xr-x          0 lib/modules/6.1.0-test
@@ -87,7 +87,7 @@ drwxrwxrwt          0 tmp
             reader.content(1 << 20).unwrap().unwrap(),
         );
     }
-    assert_eq!(files["init"], elf(3, 1));
+    assert_eq!(files["init"], fs::read(bench.path("loader")).unwrap());
     assert_eq!(files["etc/sealboot/trust.json"], POLICY.as_bytes());
     assert_eq!(files["etc/sealboot/host.json"], HOST.as_bytes());
     assert_eq!(files["etc/sealboot/tls-roots.pem"], ca);
@@ -135,7 +135,7 @@ fn the_kernels_own_window_holds_what_is_compressed() {
     let noise: Vec<u8> = (0..5_000_000_u32)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes())
         .collect();
-    let mut loader = elf(3, 1);
+    let mut loader = fs::read(bench.path("loader")).unwrap();
     loader.extend_from_slice(&noise);
     bench.put("loader", &loader);
     assert_done(&bench.build(&[]));
@@ -153,6 +153,9 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
     bench.put("script", b"#!/bin/sh\n");
     bench.put("dynamic", &elf(3, 3));
     bench.put("object", &elf(1, 0));
+    bench.put("other-program", &elf(3, 0));
+    let server = rcgen::generate_simple_self_signed(["boot.example".to_owned()]).unwrap();
+    bench.put("server.pem", server.cert.pem().as_bytes());
     bench.put(
         "bad-policy.json",
         POLICY
@@ -183,6 +186,11 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         (
             ("--loader", "script"),
             format!("error: script cannot be the loader\n  caused by: it is no ELF file\n{loader_hint}"),
+        ),
+        (("--loader", "other-program"), format!("error: other-program is not the loader of Sealboot\n{loader_hint}")),
+        (
+            ("--tls-roots", "server.pem"),
+            "error: certificate 1 in server.pem is not an authority's\nhint: give the certificate of the authority that issued the mirrors' certificates (ca.pem, where `sealboot tls generate` made them)\n".to_owned(),
         ),
         (("--loader", "object"), format!("error: object cannot be the loader: it is no program\n{loader_hint}")),
         (

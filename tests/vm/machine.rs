@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) initramfs: Option<PathBuf>,
     pub(crate) disks: Vec<PathBuf>,
     pub(crate) clock: Option<jiff::Timestamp>,
+    /// In MiB; without it, what most machines have.
+    pub(crate) memory: Option<u32>,
 }
 
 /// A machine that runs until it is dropped.
@@ -68,6 +70,9 @@ impl Machine {
         );
         machine.disks = options.disks;
         machine.clock = options.clock;
+        if let Some(memory) = options.memory {
+            machine.memory_mib = memory;
+        }
         let slot = take_slot();
         let started = Instant::now();
         Self {

@@ -161,3 +161,20 @@ async fn a_signed_manifest_whose_archive_belongs_to_another() {
     fs::write(&archive, bytes).unwrap();
     refuses(&store, "image", "IMAGE-CHUNK").await;
 }
+
+#[tokio::test]
+async fn a_machine_with_too_little_memory_is_told_before_it_downloads() {
+    let store = Store::published();
+    let server = Server::start(&store).await;
+    let options = Options {
+        memory: Some(128),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(server.port, options).await;
+    let console = machine.refuses("image", "IMAGE-MEMORY").await;
+    assert!(
+        console.contains("of free memory, this machine has"),
+        "{console}"
+    );
+    assert!(!console.contains(" MB from "), "{console}");
+}

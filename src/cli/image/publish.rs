@@ -4,12 +4,13 @@
 //! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{place, read_envelope, unverified_manifest, verify};
+use crate::assemble::output::PendingFile;
 use crate::cli::files::{self, Existing};
 use crate::cli::{Failure, output, policy, time};
 use crate::format::digest::Sha256Digest;
@@ -107,8 +108,16 @@ fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, Failure
     if matches!(path.try_exists(), Ok(false)) {
         return Ok(None);
     }
-    let envelope = read_envelope(path)?;
-    let manifest = unverified_manifest(path, &envelope)?;
+    let damaged = |failure: Failure| {
+        failure
+            .context("the store's own file is damaged")
+            .hint(format!(
+                "look at {}, and remove it if it is worth nothing; then publish again",
+                path.display()
+            ))
+    };
+    let envelope = read_envelope(path).map_err(damaged)?;
+    let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
     if manifest.name != *name {
         return Err(Failure::new(format!(
             "{} holds image \"{}\" instead of \"{name}\"",
@@ -167,28 +176,59 @@ fn check_same(verified: &Verified<Manifest>, there: &Published) -> Result<(), Fa
 fn provide_archive(args: &PublishArgs, verified: &Verified<Manifest>) -> Result<(), Failure> {
     let archive = &verified.as_ref().archive;
     let own = args.store.join(&archive.path);
-    let other = place(&args.envelope).map(|place| place.root.join(&archive.path));
-    let (false, Some(other)) = (own.exists(), other.filter(|other| other.exists())) else {
-        return verify::archive_in(&args.store, verified);
+    if leaves(&args.store, &own) {
+        return Err(Failure::new(format!(
+            "{} is a link that leads out of the store, which `sealboot serve` does not follow",
+            own.display()
+        ))
+        .hint("put the archive itself in its place"));
+    }
+    let there = own
+        .exists()
+        .then(|| verify::archive_in(&args.store, verified));
+    let other = place(&args.envelope)
+        .map(|place| place.root.join(&archive.path))
+        .filter(|other| other.exists() && !is_same(other, &own));
+    // A damaged archive is replaced where a good one can be had.
+    let other = match (there, other) {
+        (Some(Ok(())), _) => return Ok(()),
+        (Some(Err(failure)), None) => return Err(failure),
+        (None, None) => return verify::archive_in(&args.store, verified),
+        (Some(Err(_)) | None, Some(other)) => other,
     };
     files::create_directory(files::directory(&own))?;
-    // Under no name that a server serves, until it is checked.
-    let mut copy = files::create_beside(&own, 0o644)?;
+    // Without a name until it is checked, so that nothing of it stays if this run is ended.
+    let unwritable = |error: &io::Error| {
+        Failure::new(format!(
+            "cannot copy the archive from {} to {}",
+            other.display(),
+            own.display()
+        ))
+        .because(error)
+    };
+    let mut copy =
+        PendingFile::create_in(files::directory(&own)).map_err(|error| unwritable(&error))?;
     let mut source = File::open(&other)
         .map_err(|error| files::unreadable(&other, &error))?
         .take(archive.size.saturating_add(1));
-    io::copy(&mut source, &mut copy)
-        .and_then(|_| copy.rewind())
-        .map_err(|error| {
-            Failure::new(format!(
-                "cannot copy the archive from {} to {}",
-                other.display(),
-                own.display()
-            ))
-            .because(&error)
-        })?;
-    verify::archive(&other, copy.as_file(), verified)?;
-    files::put(copy, &own, Existing::Replace)?;
+    io::copy(&mut source, &mut copy).map_err(|error| unwritable(&error))?;
+    let written = copy.written().map_err(|error| unwritable(&error))?;
+    verify::archive(&other, written, verified)?;
+    copy.commit(&own, crate::assemble::output::Existing::Replace)
+        .map_err(|error| unwritable(&error))?;
     output::talk(format!("copied the archive to {}", own.display()));
     Ok(())
+}
+
+/// Whether `path` is, or stands behind, a link that leads out of `store`.
+fn leaves(store: &Path, path: &Path) -> bool {
+    match (store.canonicalize(), path.canonicalize()) {
+        (Ok(store), Ok(path)) => !path.starts_with(store),
+        _ => false,
+    }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
