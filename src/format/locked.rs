@@ -115,9 +115,10 @@ fn unlock_pkcs8(document: &SecretDocument, passphrase: &[u8]) -> Result<PrivateK
         .map_err(|error| UnlockError::Unsupported(Box::new(error)))?;
     check_cost(&encrypted.encryption_algorithm)?;
     let decrypted = encrypted.decrypt(passphrase).map_err(|error| match error {
-        pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) => {
-            UnlockError::WrongPassphrase
-        }
+        // What pkcs5 0.7 calls padding that is wrong after decryption is EncryptFailed.
+        pkcs8::Error::EncryptedPrivateKey(
+            pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed,
+        ) => UnlockError::WrongPassphrase,
         // Of 256 wrong passphrases, one leaves the padding right and everything before it wrong.
         pkcs8::Error::Asn1(_) => UnlockError::WrongPassphrase,
         error => UnlockError::Unsupported(Box::new(error)),
@@ -209,5 +210,70 @@ impl PrivateKey {
             .encrypt_with_params(parameters, passphrase)
             .map_err(|error| error.to_string())?;
         Ok(encrypted.to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PKCS#8 with the cheapest key derivation there is.
+    fn cheap(key: &PrivateKey) -> LockedKey {
+        let parameters =
+            pbes2::Parameters::pbkdf2_sha256_aes256cbc(1, b"some salt", &[7; 16]).unwrap();
+        let der = key.to_der();
+        let info = PrivateKeyInfo::try_from(der.as_bytes()).unwrap();
+        let encrypted = info.encrypt_with_params(parameters, "right").unwrap();
+        let pem = encrypted
+            .to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF)
+            .unwrap();
+        LockedKey::from_pem(&pem).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_wrong_whatever_it_decrypts_to() {
+        let key = PrivateKey::generate().unwrap();
+        let locked = cheap(&key);
+        // One in 256 leaves right padding behind.
+        for wrong in 0..2_000 {
+            let error = locked.unlock(wrong.to_string().as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, UnlockError::WrongPassphrase),
+                "{wrong}: {error:?}"
+            );
+        }
+        assert_eq!(locked.unlock(b"right").unwrap().public(), key.public());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let key = PrivateKey::generate().unwrap();
+        let pem = key.to_encrypted_pem(b"right").unwrap();
+        let locked = LockedKey::from_pem(&pem).unwrap();
+        assert_eq!(locked.public(), None);
+        assert_eq!(locked.unlock(b"right").unwrap().public(), key.public());
+        assert!(locked.unlock(b"wrong").is_err());
+        let again = key.to_encrypted_pem(b"right").unwrap();
+        assert_ne!(*pem, *again, "a new salt for each file");
+    }
+
+    #[test]
+    fn other_pem_is_no_locked_key() {
+        let key = PrivateKey::generate().unwrap();
+        let locked = key.to_encrypted_pem(b"right").unwrap();
+        for pem in [
+            "",
+            &key.to_pem(),
+            &locked.replace("ENCRYPTED PRIVATE", "PRIVATE"),
+            &locked[..locked.len() / 2],
+        ] {
+            assert!(LockedKey::from_pem(pem).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let locked = cheap(&PrivateKey::generate().unwrap());
+        assert_eq!(format!("{locked:?}"), "LockedKey");
     }
 }
