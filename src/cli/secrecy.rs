@@ -13,7 +13,5 @@ use super::Failure;
 pub(super) fn protect() -> Result<(), Failure> {
     prctl::set_dumpable(false)
         .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))
-        .map_err(|error| {
-            Failure::new("cannot keep the private key out of core dumps").because(&error)
-        })
+        .map_err(|error| Failure::new("cannot keep secrets out of core dumps").because(&error))
 }
