@@ -47,13 +47,15 @@ fn every_page_of_the_manual_is_true() {
     trycmd::TestCases::new()
         .case(pages.join("*.trycmd"))
         .register_bin("sealboot", Path::new(env!("CARGO_BIN_EXE_sealboot")))
-        .register_bins(["cat", "cp", "ls", "rm"].map(|tool| {
+        .register_bins(["cat", "cp", "ls", "mkdir", "rm"].map(|tool| {
             let path = Path::new("/bin").join(tool);
             (tool, trycmd::schema::Bin::Path(path))
         }))
         // Help texts are wrapped to the terminal's width where there is one.
         .env("COLUMNS", "100")
         .env("LC_ALL", "C")
+        // Nobody's agent signs for the pages.
+        .env("SSH_AUTH_SOCK", "")
         .timeout(Duration::from_secs(60));
 }
 
@@ -272,7 +274,7 @@ fn a_write_protected_envelope_is_not_replaced() {
         text(&output.stderr),
         "error: store/images/relay/42.json is write-protected\n  \
          caused by: EACCES: Permission denied\n\
-         hint: a signature is added in place: make the file writable, or sign a copy\n"
+         hint: a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached\n"
     );
     assert_eq!(fs::read(&envelope).expect("there"), before);
 }

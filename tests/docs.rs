@@ -18,6 +18,7 @@ use sealboot::failure::FailureCode;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::manifest::{Encoding, Manifest};
 use sealboot::format::pem::PrivateKey;
+use sealboot::trust::detached::DetachedSignatures;
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Envelope, TrustPolicy};
 
@@ -161,6 +162,10 @@ fn the_worked_example_is_what_the_code_makes() {
         let signature = key.sign(&envelope.signed_bytes());
         envelope.add_signature(key.public().id(), signature);
     }
+    let bobs = envelope.with_only(envelope.signatures()[1].clone());
+    let detached = DetachedSignatures::of(&bobs);
+    detached.check_over(&envelope).unwrap();
+    let detached = String::from_utf8(detached.encode()).unwrap();
     let signed_bytes = String::from_utf8(envelope.signed_bytes()).unwrap();
     let envelope = String::from_utf8(envelope.encode()).unwrap();
     let readable = serde_json::to_string_pretty(&manifest).unwrap();
@@ -180,6 +185,7 @@ fn the_worked_example_is_what_the_code_makes() {
     compare("formats.md", "manifest", &fenced("json", &readable));
     compare("formats.md", "signed-bytes", &fenced("text", &signed_bytes));
     compare("formats.md", "envelope", &fenced("json", &envelope));
+    compare("formats.md", "detached", &fenced("json", &detached));
     compare(
         "formats.md",
         "key-ids",

@@ -80,6 +80,12 @@ impl Failure {
         self
     }
 
+    /// What went wrong, without causes and hint.
+    #[must_use]
+    pub fn fact(&self) -> &str {
+        &self.fact
+    }
+
     /// What the process exits with.
     #[must_use]
     pub const fn exit(&self) -> Exit {

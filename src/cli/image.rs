@@ -1,9 +1,13 @@
 //! `sealboot image`: packed, signed, checked, published. Here is what its commands share.
 
+mod compare;
 mod inspect;
+mod join;
+mod merge;
 mod pack;
 mod publish;
 mod sign;
+mod tally;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +34,7 @@ use crate::trust::envelope::EnvelopeSignature;
 pub(super) enum Command {
     Pack(pack::PackArgs),
     Sign(sign::SignArgs),
+    Merge(merge::MergeArgs),
     Verify(verify::VerifyArgs),
     Inspect(inspect::InspectArgs),
     Publish(publish::PublishArgs),
@@ -39,6 +44,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Pack(args) => pack::run(args),
         Command::Sign(args) => sign::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Publish(args) => publish::run(&args),

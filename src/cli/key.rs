@@ -1,24 +1,21 @@
-//! `sealboot key`: making signers' keys, and telling them apart. Also how every command reads one.
+//! `sealboot key`: making signers' keys, and telling them apart.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use super::files::{self, Existing};
-use super::{Failure, output};
-use crate::format::limits::LIMITS;
-use crate::format::pem::{PemError, PrivateKey, public_key_from_pem, public_key_to_pem};
-use crate::trust::PublicKey;
+use super::key_file::{self, KeyFile};
+use super::{Failure, output, passphrase, secrecy};
+use crate::format::locked::StoredKey;
+use crate::format::pem::{PrivateKey, public_key_to_pem};
 
 /// Make signers' keys, and tell them apart.
 ///
 /// Keys are ed25519. Private keys are PKCS#8 PEM, public keys SPKI PEM: `openssl pkey` reads and
-/// writes both. Each signer makes a key on a machine of their own and hands out only the public half.
+/// writes both. OpenSSH's ed25519 keys serve as well, and so do keys in an ssh-agent. Each signer makes
+/// a key on a machine of their own and hands out only the public half.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Generate(GenerateArgs),
@@ -27,8 +24,8 @@ pub(super) enum Command {
 
 /// Make a new key pair: NAME.key, for its owner alone, and NAME.pub.
 ///
-/// Creates both files or neither, and never replaces one. The private key is not encrypted: keep it
-/// on an encrypted disk or a stick in a drawer, and never on a machine that serves or boots images.
+/// Creates both files or neither, and never replaces one. Without --encrypt, keep the private key on an
+/// encrypted disk or a stick in a drawer; either way, never on a machine that serves or boots images.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// Where to put the pair, without a suffix: DIR/NAME makes DIR/NAME.key and DIR/NAME.pub
@@ -37,12 +34,21 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_name = "DIR/NAME")]
     out: PathBuf,
 
+    /// Encrypt the private key with a passphrase, which is asked for on the terminal
+    ///
+    /// The form is PKCS#8 with scrypt and AES-256-CBC, which `openssl pkey` reads.
+    #[arg(long)]
+    encrypt: bool,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// Print the ids of keys, from public or private key files.
+/// Print the ids of keys, from public or private key files, PEM or OpenSSH's.
 ///
 /// A key id is the first 16 hex digits of SHA-256 of the key's 32 raw bytes. People compare it over
 /// the telephone before they put a key into a trust policy; nothing is ever trusted by it.
@@ -51,6 +57,9 @@ pub(super) struct FingerprintArgs {
     /// Key files, public or private
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
 
     /// Print JSON instead of text
     #[arg(long)]
@@ -87,19 +96,31 @@ fn generate(args: &GenerateArgs) -> Result<(), Failure> {
                 .hint("add the signer's name: --out DIR/NAME"),
         );
     }
+    if args.passphrase.is_given() && !args.encrypt {
+        return Err(Failure::new(
+            "--passphrase-fd without --encrypt: the key would not be encrypted",
+        )
+        .hint("add --encrypt, or leave --passphrase-fd away"));
+    }
     let private_path = files::with_suffix(&args.out, ".key");
     let public_path = files::with_suffix(&args.out, ".pub");
     if public_path.symlink_metadata().is_ok() {
         return Err(files::exists_already(&public_path));
     }
-    let key = PrivateKey::generate()
-        .map_err(|error| Failure::new("cannot make a key").because(&error))?;
-    files::write(
-        &private_path,
-        key.to_pem().as_bytes(),
-        0o600,
-        Existing::Keep,
-    )?;
+    if private_path.symlink_metadata().is_ok() {
+        return Err(files::exists_already(&private_path));
+    }
+    let cannot = |error: std::io::Error| Failure::new("cannot make a key").because(&error);
+    secrecy::protect()?;
+    let key = PrivateKey::generate().map_err(cannot)?;
+    let pem = if args.encrypt {
+        let passphrase = args.passphrase.of_new_key(&private_path)?;
+        key.to_encrypted_pem(passphrase.as_bytes())
+            .map_err(cannot)?
+    } else {
+        key.to_pem()
+    };
+    files::write(&private_path, pem.as_bytes(), 0o600, Existing::Keep)?;
     let public = key.public();
     let pem = public_key_to_pem(&public);
     if let Err(failure) = files::write(&public_path, pem.as_bytes(), 0o644, Existing::Keep) {
@@ -139,8 +160,15 @@ fn fingerprint(args: &FingerprintArgs) -> Result<(), Failure> {
         .files
         .iter()
         .map(|file| {
-            let (kind, key) = match read(file)? {
-                KeyFile::Private(key) => ("private", key.public()),
+            let (kind, key) = match key_file::read(file)? {
+                KeyFile::Private(StoredKey::Open(key)) => ("private", key.public()),
+                KeyFile::Private(StoredKey::Locked(key)) => {
+                    let public = match key.public() {
+                        Some(public) => public,
+                        None => args.passphrase.unlock(file, &key)?.public(),
+                    };
+                    ("private", public)
+                }
                 KeyFile::Public(key) => ("public", key),
             };
             Ok(Fingerprint {
@@ -163,92 +191,4 @@ fn fingerprint(args: &FingerprintArgs) -> Result<(), Failure> {
         )
     });
     output::data(&lines.collect::<String>())
-}
-
-/// What a key file holds.
-#[derive(Debug)]
-pub(super) enum KeyFile {
-    /// A private key, in a file that only its owner can read.
-    Private(PrivateKey),
-    /// A public key.
-    Public(PublicKey),
-}
-
-/// Reads a key file of either kind; which it is, its PEM label says.
-///
-/// Refuses a private key that others than its owner can read.
-pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
-    let mut file = File::open(path).map_err(|error| files::unreadable(path, &error))?;
-    let limit = LIMITS.key_file_bytes;
-    // Room for all from the start: a vector that grows leaves copies of the secret behind.
-    let room = usize::try_from(limit).map_or(0, |limit| limit + 64);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.by_ref()
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| files::unreadable(path, &error))?;
-    if bytes.len() as u64 > limit {
-        return Err(files::too_large(path, limit));
-    }
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    if !text.contains("-----BEGIN ") {
-        return Err(Failure::new(format!("{} is no PEM file", path.display()))
-            .hint("give a file that `sealboot key generate` made"));
-    }
-    if !text.contains("PRIVATE KEY-----") {
-        let key =
-            public_key_from_pem(text).map_err(|error| unusable(path, &error, PUBLIC_KEY_HINT))?;
-        return Ok(KeyFile::Public(key));
-    }
-    let mode = file
-        .metadata()
-        .map_err(|error| files::unreadable(path, &error))?
-        .permissions()
-        .mode()
-        & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::new(format!(
-            "the private key {} is open to others (mode {mode:04o})",
-            path.display()
-        ))
-        .hint(format!(
-            "run `chmod 600 {}`; if somebody may have read it, make a new key and a new trust policy",
-            path.display()
-        )));
-    }
-    let hint = if text.contains("ENCRYPTED PRIVATE KEY") {
-        "decrypt it with `openssl pkey -in FILE -out NEW`, in a directory that only you can read"
-    } else {
-        "use a key made by `sealboot key generate` or `openssl genpkey -algorithm ed25519`"
-    };
-    PrivateKey::from_pem(text)
-        .map(KeyFile::Private)
-        .map_err(|error| unusable(path, &error, hint))
-}
-
-/// Reads a private key.
-pub(super) fn read_private(path: &Path) -> Result<PrivateKey, Failure> {
-    match read(path)? {
-        KeyFile::Private(key) => Ok(key),
-        KeyFile::Public(_) => Err(Failure::new(format!("{} is a public key", path.display()))
-            .hint("sign with the private key, NAME.key")),
-    }
-}
-
-/// Reads a public key.
-pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
-    match read(path)? {
-        KeyFile::Public(key) => Ok(key),
-        KeyFile::Private(_) => Err(Failure::new(format!("{} is a private key", path.display()))
-            .hint("give the public key, NAME.pub; a private key stays with its owner")),
-    }
-}
-
-const PUBLIC_KEY_HINT: &str =
-    "give a file that `sealboot key generate` made, or `openssl pkey -pubout` from an ed25519 key";
-
-fn unusable(path: &Path, error: &PemError, hint: &str) -> Failure {
-    Failure::new(format!("cannot use the key file {}", path.display()))
-        .because(error)
-        .hint(hint)
 }

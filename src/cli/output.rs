@@ -1,6 +1,6 @@
 //! What commands print: data on stdout, talk on stderr.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
 
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
@@ -37,6 +37,21 @@ pub(super) fn talk(text: impl std::fmt::Display) {
 pub(super) fn warn(text: impl std::fmt::Display) {
     let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
     anstream::eprintln!("{yellow}warning{yellow:#}: {text}");
+}
+
+/// Asks on the terminal, where anything but `y` or `yes` is a no, and so is the end of input.
+pub(super) fn agreed(question: &str) -> Result<bool, Failure> {
+    anstream::eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .take(64)
+        .read_line(&mut answer)
+        .map_err(|error| Failure::new("cannot read the answer").because(&error))?;
+    Ok(matches!(
+        answer.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
 }
 
 /// Lays rows out in aligned columns, two spaces in from the left, a newline after each.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::files::{self, Existing};
-use super::{Failure, key, output, time};
+use super::{Failure, key_file, output, time};
 use crate::format::Invalid;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion};
@@ -129,7 +129,7 @@ impl FromStr for KeyArgument {
 
 impl KeyArgument {
     fn signer(self) -> Result<Signer, Failure> {
-        let key = key::read_public(&self.file)?;
+        let key = key_file::read_public(&self.file)?;
         let name = match self.name {
             Some(name) => name,
             None => self

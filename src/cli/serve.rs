@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{Failure, files};
+use super::{Failure, files, secrecy};
 use crate::format::limits::LIMITS;
 use crate::server::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
 
@@ -185,6 +185,7 @@ fn warn_of_validity(identity: &Identity) {
 
 fn read_identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
     let chain = files::read(cert, LIMITS.tls_roots_bytes)?;
+    secrecy::protect()?;
     let secret = Zeroizing::new(files::read(key, LIMITS.key_file_bytes)?);
     Identity::from_pem(&chain, &secret).map_err(|error| {
         Failure::new(format!(

@@ -8,8 +8,8 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::Failure;
 use super::files::{self, Existing};
+use super::{Failure, secrecy};
 use crate::assemble::tls::{Authority, Host, Pair, TlsError};
 use crate::format::limits::LIMITS;
 
@@ -83,6 +83,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn generate(args: &GenerateArgs) -> Result<(), Failure> {
+    secrecy::protect()?;
     let file = |name| args.out.join(name);
     let (ca_pem, ca_key) = (file("ca.pem"), file("ca.key"));
     let (server_pem, server_key) = (file("server.pem"), file("server.key"));

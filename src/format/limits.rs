@@ -14,6 +14,8 @@ pub struct Limits {
     pub signatures: usize,
     /// Bytes of a key id. It is a hint that is printed, and must not flood a console.
     pub key_id_bytes: usize,
+    /// Bytes of a file of detached signatures: 32 of them, with the longest key ids.
+    pub detached_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
     pub policy_bytes: u64,
     /// Keys in a trust policy; see `signatures`.
@@ -49,6 +51,7 @@ pub const LIMITS: Limits = Limits {
     envelope_bytes: 4 << 20,
     signatures: 32,
     key_id_bytes: 256,
+    detached_bytes: 32 << 10,
     policy_bytes: 64 << 10,
     policy_keys: 32,
     policy_images: 64,

@@ -10,6 +10,9 @@
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`key`] | public keys and their ids |
 //! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
+//! | [`openssh`] | ed25519 keys as OpenSSH writes them (operator) |
+//! | [`locked`] | private keys that a passphrase protects, PKCS#8 and OpenSSH (operator) |
+//! | [`ssh_agent`] | the messages by which an ssh-agent signs (operator) |
 //! | [`cpio`] | newc archives, reproducibly (operator) |
 
 pub mod archive;
@@ -20,9 +23,15 @@ pub mod digest;
 pub mod host_config;
 pub mod key;
 pub mod limits;
+#[cfg(feature = "operator")]
+pub mod locked;
 pub mod manifest;
 #[cfg(feature = "operator")]
+pub mod openssh;
+#[cfg(feature = "operator")]
 pub mod pem;
+#[cfg(feature = "operator")]
+pub mod ssh_agent;
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! ed25519 keys as PEM files that `openssl pkey` reads and writes.
+//! [`locked`](super::locked) has the private keys that a passphrase protects.
 //!
 //! Private keys are PKCS#8 version 1 (RFC 5958 calls it `v1`; RFC 8410 gives the ed25519 form),
 //! without the optional public key, which OpenSSL 3.0 refuses to read. Public keys are
@@ -6,12 +7,13 @@
 
 use std::fmt;
 
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{
-    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
-    KeypairBytes,
-};
+use ed25519_dalek::pkcs8::KeypairBytes;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use pkcs8::der::pem::PemLabel as _;
+use pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+    LineEnding, PrivateKeyInfo, SecretDocument,
+};
 use zeroize::Zeroizing;
 
 use super::Invalid;
@@ -24,13 +26,19 @@ pub struct PrivateKey(SigningKey);
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// Not PEM, or PEM of something else.
-    #[error("this is no PEM file of an ed25519 {expected}")]
+    #[error("this is no ed25519 {expected}")]
     Encoding {
         /// `private key (PKCS#8)` or `public key (SPKI)`.
         expected: &'static str,
         /// Where the reader stopped.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A key of another algorithm.
+    #[error("this is a key of kind {kind}; only ed25519 signs here")]
+    Kind {
+        /// What OpenSSH calls the algorithm; of another file's key, its object identifier.
+        kind: String,
     },
     /// A key that must not be trusted.
     #[error("this public key cannot be used: {0}")]
@@ -49,7 +57,27 @@ impl PrivateKey {
             .secure_random
             .fill(&mut *secret)
             .map_err(|_| std::io::Error::other("the operating system gave no random numbers"))?;
-        Ok(Self(SigningKey::from_bytes(&secret)))
+        Ok(Self::from_seed(&secret))
+    }
+
+    /// The key of these 32 secret bytes (RFC 8032, section 5.1.5).
+    pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Reads PKCS#8 DER; see [`PrivateKey::from_pem`].
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, pkcs8::Error> {
+        SigningKey::from_pkcs8_der(der).map(Self)
+    }
+
+    /// Writes PKCS#8 DER.
+    pub(super) fn to_der(&self) -> SecretDocument {
+        KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        }
+        .to_pkcs8_der()
+        .unwrap_or_else(|error| unreachable!("32 bytes always encode: {error}"))
     }
 
     /// Reads PKCS#8 PEM.
@@ -69,12 +97,9 @@ impl PrivateKey {
     /// Writes PKCS#8 PEM.
     #[must_use]
     pub fn to_pem(&self) -> Zeroizing<String> {
-        KeypairBytes {
-            secret_key: self.0.to_bytes(),
-            public_key: None,
-        }
-        .to_pkcs8_pem(LineEnding::LF)
-        .unwrap_or_else(|error| unreachable!("32 bytes always encode: {error}"))
+        self.to_der()
+            .to_pem(PrivateKeyInfo::PEM_LABEL, LineEnding::LF)
+            .unwrap_or_else(|error| unreachable!("48 bytes always encode: {error}"))
     }
 
     /// The public half.

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "operator")]
 pub mod child;
+#[cfg(feature = "operator")]
+pub mod fd;
 pub mod kexec;
 pub mod packet;
 pub mod signal;

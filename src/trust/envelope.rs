@@ -72,10 +72,19 @@ struct Wire {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireSignature {
+pub(super) struct WireSignature {
     #[serde(default)]
-    keyid: String,
-    sig: String,
+    pub(super) keyid: String,
+    pub(super) sig: String,
+}
+
+impl WireSignature {
+    pub(super) fn of(signature: &EnvelopeSignature) -> Self {
+        Self {
+            keyid: signature.key_id.clone(),
+            sig: STANDARD.encode(&signature.bytes),
+        }
+    }
 }
 
 impl Envelope {
@@ -138,14 +147,7 @@ impl Envelope {
         let wire = Wire {
             payload: STANDARD.encode(&self.payload),
             payload_type: self.payload_type.clone(),
-            signatures: self
-                .signatures
-                .iter()
-                .map(|signature| WireSignature {
-                    keyid: signature.key_id.clone(),
-                    sig: STANDARD.encode(&signature.bytes),
-                })
-                .collect(),
+            signatures: self.signatures.iter().map(WireSignature::of).collect(),
         };
         let mut json = serde_json::to_vec_pretty(&wire)
             .unwrap_or_else(|error| unreachable!("an envelope holds no map and no float: {error}"));
@@ -181,12 +183,25 @@ impl Envelope {
 
     /// Adds a signature over [`Envelope::signed_bytes`], in place of an identical one.
     pub fn add_signature(&mut self, key_id: KeyId, signature: [u8; 64]) {
-        let added = EnvelopeSignature {
+        self.join(EnvelopeSignature {
             key_id: key_id.to_string(),
             bytes: signature.to_vec(),
-        };
+        });
+    }
+
+    /// Adds a signature that nobody has checked, in place of an identical one.
+    pub fn join(&mut self, added: EnvelopeSignature) {
         self.signatures.retain(|present| *present != added);
         self.signatures.push(added);
+    }
+
+    /// The same statement with this signature alone.
+    #[must_use]
+    pub fn with_only(&self, signature: EnvelopeSignature) -> Self {
+        Self {
+            signatures: vec![signature],
+            ..self.clone()
+        }
     }
 
     /// Whether `key` made the signature at `index`.
@@ -222,7 +237,7 @@ impl fmt::Debug for Envelope {
 
 /// DSSE lets signers choose between the standard and the URL-safe alphabet, and asks verifiers to
 /// take both; padding is what the two differ in besides, so it is indifferent.
-fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
+pub(super) fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
     const INDIFFERENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let url_safe = text.bytes().any(|byte| byte == b'-' || byte == b'_');

@@ -12,6 +12,8 @@
 //!                             └ parse, name, arch, created, expires, min_version
 //! ```
 
+#[cfg(feature = "operator")]
+pub mod detached;
 pub mod envelope;
 pub mod policy;
 pub mod verified;

@@ -10,6 +10,7 @@
 
 pub(crate) mod archives;
 pub(crate) mod attacks;
+pub(crate) mod odd_signatures;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -164,7 +165,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) {
 /// - `store/`, where `relay` is published in version 41 and version 42 waits for signatures;
 /// - `staging/`, a store of its own with version 43 of `relay`, signed by alice and bob;
 /// - `flipped/`, the same with version 44 and one bit of the archive flipped;
-/// - `odd-envelopes/`, each of which is one mistake.
+/// - `changes/`, a store where version 41 is published, 40 is older, and 43 changes much;
+/// - `odd-envelopes/` and `odd-signatures/`, each of which is one mistake.
 pub(crate) fn build_world(world: &Path) {
     copy_fixtures(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/fixtures"),
@@ -173,6 +175,18 @@ pub(crate) fn build_world(world: &Path) {
     let loose = world.join("test-only-keys/loose.key");
     put(&loose, alice().to_pem().as_bytes());
     fs::set_permissions(loose, fs::Permissions::from_mode(0o644)).unwrap();
+    let keys = world.join("test-only-keys");
+    let read = |name: &str| fs::read(keys.join(name)).unwrap();
+    let public = read("dora-openssh.pub");
+    put(&world.join("broken-keys/two-lines.pub"), &public.repeat(2));
+    for (from, to) in [
+        ("eve-openssh.key", "cut-openssh.key"),
+        ("encrypted.key", "cut-encrypted.key"),
+    ] {
+        let cut = world.join("broken-keys").join(to);
+        put(&cut, &read(from)[..120]);
+        fs::set_permissions(cut, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     put(&world.join("not-text.pub"), &[0xff; 64]);
     put(&world.join("broken-policies/huge.json"), &[b' '; 65_537]);
     put(&world.join("host-configs/huge.json"), &[b' '; 65_537]);
@@ -203,6 +217,37 @@ pub(crate) fn build_world(world: &Path) {
         );
     }
     attacks::build_odd_envelopes(&world.join("odd-envelopes"));
+    for (place, manifest) in [
+        ("images/relay.json", manifest(41)),
+        ("images/relay/40.json", manifest(40)),
+        ("images/relay/43.json", with_files_changed()),
+    ] {
+        put(
+            &world.join("changes").join(place),
+            &seal_manifest(&manifest, &[alice(), bob()]),
+        );
+    }
+    odd_signatures::build(
+        &world.join("odd-signatures"),
+        &world.join("odd-envelopes/full.json"),
+    );
+}
+
+/// Version 43 of `relay` with another command line, expiry, initrd and set of other files.
+fn with_files_changed() -> Manifest {
+    let mut files = files();
+    files[1].1.push(1);
+    files[2] = ("meta/sbom.json", b"{}".to_vec());
+    let mut manifest = manifest(43);
+    manifest.cmdline = "console=ttyS0".parse().unwrap();
+    manifest.expires = Some("2026-02-01T12:00:00Z".parse().unwrap());
+    manifest.archive = stored(&tar(&files), Encoding::None);
+    for (described, (path, bytes)) in manifest.files.iter_mut().zip(&files) {
+        described.path = path.parse().unwrap();
+        described.size = bytes.len() as u64;
+        described.sha256 = Sha256Digest::of(bytes);
+    }
+    manifest
 }
 
 fn copy_fixtures(from: &Path, to: &Path) {

@@ -5,16 +5,22 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::tally::Counted;
 use super::{claimed_key_id, describe, read_envelope, unverified_manifest};
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, output, policy};
 use crate::format::manifest::Manifest;
 
-/// Show what an envelope claims, without verifying anything.
+/// Show what an envelope claims, without verifying it.
 ///
-/// For looking at a file before signing it. Whether it is signed by those who should have signed it,
+/// For looking at a file before signing it. With --policy, it also says who has signed, how many are
+/// missing, and which signatures count for nothing; whether a machine would boot the image,
 /// `sealboot image verify` says.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
+    /// Count the signatures by this trust policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
     /// The envelope
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
@@ -30,6 +36,8 @@ struct Inspected {
     payload_type: String,
     manifest: Manifest,
     signatures: Vec<Claim>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<Counted>,
 }
 
 #[derive(Serialize)]
@@ -39,8 +47,10 @@ struct Claim {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let policy = args.policy.as_deref().map(policy::load).transpose()?;
     let envelope = read_envelope(&args.envelope)?;
     let manifest = unverified_manifest(&args.envelope, &envelope)?;
+    let counted = policy.map(|policy| Counted::new(&policy, &envelope));
     if args.json {
         return output::json(&Inspected {
             verified: false,
@@ -54,6 +64,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
                     bytes: signature.bytes.len(),
                 })
                 .collect(),
+            counted,
         });
     }
     let signatures = envelope.signatures().iter().map(|signature| {
@@ -66,8 +77,11 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
         [] => "  none\n".to_owned(),
         _ => output::columns(signatures),
     };
+    let counted = counted.map_or(String::new(), |counted| {
+        format!("counted by the trust policy\n{}", counted.describe())
+    });
     output::data(&format!(
-        "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}",
+        "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}{counted}",
         describe(&manifest)
     ))
 }

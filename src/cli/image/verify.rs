@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::place;
+use super::tally::Counted;
 use crate::boot::unpack::{StoredArchiveError, verify_archive};
 use crate::cli::{Failure, files, output, policy, time};
 use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, Manifest};
-use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
-use crate::trust::{Envelope, Tally, TrustPolicy, Verified};
+use crate::trust::{Envelope, TrustPolicy, Verified};
 
 /// Check an envelope and its archive as a loader does.
 ///
@@ -61,16 +61,8 @@ struct Report<'a> {
     archive_checked: bool,
     manifest: &'a Manifest,
     payload_sha256: &'a Sha256Digest,
-    threshold: usize,
-    signers: &'a [SignerName],
-    not_signed_by: Vec<&'a SignerName>,
-    ignored: Vec<IgnoredSignature<'a>>,
-}
-
-#[derive(Serialize)]
-struct IgnoredSignature<'a> {
-    claimed_key_id: &'a str,
-    reason: String,
+    #[serde(flatten)]
+    counted: Counted,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
@@ -164,14 +156,9 @@ fn report(
     envelope: &[u8],
     verified: &Verified<Manifest>,
 ) -> Result<(), Failure> {
-    let tally = Envelope::parse(envelope)
-        .map_or_else(|_| Tally::default(), |envelope| policy.tally(&envelope));
-    let missing: Vec<&SignerName> = policy
-        .keys()
-        .iter()
-        .map(|signer| &signer.name)
-        .filter(|name| !verified.signers().contains(name))
-        .collect();
+    let envelope = Envelope::parse(envelope)
+        .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
+    let counted = Counted::new(policy, &envelope);
     let manifest = verified.as_ref();
     if args.json {
         return output::json(&Report {
@@ -179,23 +166,10 @@ fn report(
             archive_checked: !args.manifest_only,
             manifest,
             payload_sha256: verified.payload_sha256(),
-            threshold: policy.threshold(),
-            signers: verified.signers(),
-            not_signed_by: missing,
-            ignored: tally
-                .ignored
-                .iter()
-                .map(|(claimed_key_id, why)| IgnoredSignature {
-                    claimed_key_id,
-                    reason: why.to_string(),
-                })
-                .collect(),
+            counted,
         });
     }
     let row = |name: &str, value: String| [name.to_owned(), value];
-    let names = |names: &mut dyn Iterator<Item = &SignerName>| {
-        names.map(SignerName::as_str).collect::<Vec<_>>().join(", ")
-    };
     let mut rows = vec![
         row("label", manifest.label.to_string()),
         row("created", manifest.created.to_string()),
@@ -205,27 +179,8 @@ fn report(
                 .expires
                 .map_or("never".to_owned(), |expires| expires.to_string()),
         ),
-        row(
-            "signed by",
-            format!(
-                "{} ({} required)",
-                names(&mut verified.signers().iter()),
-                policy.threshold()
-            ),
-        ),
     ];
-    if !missing.is_empty() {
-        rows.push(row("not signed by", names(&mut missing.into_iter())));
-    }
-    for (key_id, why) in &tally.ignored {
-        rows.push(row(
-            "ignored",
-            format!(
-                "signature under key id \"{}\": {why}",
-                super::shown(key_id, 64)
-            ),
-        ));
-    }
+    rows.extend(counted.rows());
     rows.push(row(
         "manifest",
         format!("sha256 {}", verified.payload_sha256()),

@@ -1,0 +1,279 @@
+//! Private keys that a passphrase protects: PKCS#8 with PBES2 (RFC 8018), and OpenSSH's own form.
+//!
+//! Read: PBES2 with PBKDF2-HMAC-SHA2 or scrypt and AES-CBC, as `openssl genpkey -aes256` and
+//! `openssl pkcs8 -topk8` make them, and what `ssh-keygen` makes. Written: PBES2 with scrypt and
+//! AES-256-CBC, which OpenSSL reads. Its limit of 32 MiB for scrypt allows N = 2^14 and r = 8; p = 5
+//! makes up for it (OWASP's password storage cheat sheet lists the two as equal to N = 2^17 and p = 1).
+
+use std::fmt;
+
+use pkcs8::der::pem::PemLabel as _;
+use pkcs8::pkcs5::pbes2::{self, Kdf};
+use pkcs8::pkcs5::{self, EncryptionScheme};
+use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
+use zeroize::Zeroizing;
+
+use super::key::PublicKey;
+use super::openssh;
+use super::pem::{PemError, PrivateKey};
+
+/// A private key as a file holds it.
+#[derive(Debug)]
+pub enum StoredKey {
+    /// In the clear.
+    Open(PrivateKey),
+    /// Protected by a passphrase.
+    Locked(LockedKey),
+}
+
+/// A private key that needs its passphrase.
+pub struct LockedKey(Form);
+
+enum Form {
+    Pkcs8(SecretDocument),
+    Openssh(Box<ssh_key::PrivateKey>, PublicKey),
+}
+
+/// A passphrase did not give the key.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// Not this key's.
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
+    /// The key is protected in a way that this version does not know, or that would take too much.
+    #[error("the key is encrypted in a way that is not supported")]
+    Unsupported(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The passphrase was right, and what it protects is no ed25519 key.
+    #[error(transparent)]
+    Key(PemError),
+}
+
+// What a key file may ask of this machine before its passphrase can be tried: `ssh-keygen -a 1000` takes
+// half a minute, and OpenSSL's own bound on scrypt's memory is 32 MiB.
+const LONGEST_BCRYPT_ROUNDS: u32 = 10_000;
+const LONGEST_PBKDF2_ITERATIONS: u32 = 20_000_000;
+const MOST_SCRYPT_BYTES: u64 = 1 << 30;
+const MOST_SCRYPT_LANES: u16 = 64;
+
+impl LockedKey {
+    /// Reads encrypted PKCS#8 PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`PemError::Encoding`] for everything else.
+    pub fn from_pem(pem: &str) -> Result<Self, PemError> {
+        let encoding = |source| PemError::Encoding {
+            expected: "encrypted private key (PKCS#8)",
+            source,
+        };
+        let (label, document) =
+            SecretDocument::from_pem(pem).map_err(|error| encoding(Box::new(error)))?;
+        EncryptedPrivateKeyInfo::validate_pem_label(label)
+            .map_err(|error| encoding(Box::new(error)))?;
+        EncryptedPrivateKeyInfo::try_from(document.as_bytes())
+            .map_err(|error| encoding(Box::new(error)))?;
+        Ok(Self(Form::Pkcs8(document)))
+    }
+
+    pub(super) fn openssh(key: ssh_key::PrivateKey, public: PublicKey) -> Self {
+        Self(Form::Openssh(Box::new(key), public))
+    }
+
+    /// The public half, where the file says it in the clear: OpenSSH's do.
+    #[must_use]
+    pub fn public(&self) -> Option<PublicKey> {
+        match &self.0 {
+            Form::Pkcs8(_) => None,
+            Form::Openssh(_, public) => Some(*public),
+        }
+    }
+
+    /// Decrypts the key.
+    ///
+    /// # Errors
+    ///
+    /// [`UnlockError::WrongPassphrase`] where another passphrase may do.
+    pub fn unlock(&self, passphrase: &[u8]) -> Result<PrivateKey, UnlockError> {
+        match &self.0 {
+            Form::Pkcs8(document) => unlock_pkcs8(document, passphrase),
+            Form::Openssh(key, _) => unlock_openssh(key, passphrase),
+        }
+    }
+}
+
+impl fmt::Debug for LockedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.public() {
+            Some(public) => write!(f, "LockedKey(of {})", public.id()),
+            None => f.write_str("LockedKey"),
+        }
+    }
+}
+
+fn unlock_pkcs8(document: &SecretDocument, passphrase: &[u8]) -> Result<PrivateKey, UnlockError> {
+    let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
+        .map_err(|error| UnlockError::Unsupported(Box::new(error)))?;
+    check_cost(&encrypted.encryption_algorithm)?;
+    let decrypted = encrypted.decrypt(passphrase).map_err(|error| match error {
+        // What pkcs5 0.7 calls padding that is wrong after decryption is EncryptFailed.
+        pkcs8::Error::EncryptedPrivateKey(
+            pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed,
+        ) => UnlockError::WrongPassphrase,
+        // Of 256 wrong passphrases, one leaves the padding right and everything before it wrong.
+        pkcs8::Error::Asn1(_) => UnlockError::WrongPassphrase,
+        error => UnlockError::Unsupported(Box::new(error)),
+    })?;
+    let info =
+        PrivateKeyInfo::try_from(decrypted.as_bytes()).map_err(|_| UnlockError::WrongPassphrase)?;
+    let oid = info.algorithm.oid;
+    PrivateKey::from_der(decrypted.as_bytes()).map_err(|error| {
+        UnlockError::Key(if oid == ed25519_dalek::pkcs8::ALGORITHM_OID {
+            PemError::Encoding {
+                expected: "private key (PKCS#8)",
+                source: Box::new(error),
+            }
+        } else {
+            PemError::Kind {
+                kind: oid.to_string(),
+            }
+        })
+    })
+}
+
+fn check_cost(scheme: &EncryptionScheme<'_>) -> Result<(), UnlockError> {
+    let bearable = match scheme.pbes2().map(|parameters| &parameters.kdf) {
+        Some(Kdf::Scrypt(scrypt)) => {
+            let bytes = scrypt
+                .cost_parameter
+                .saturating_mul(u64::from(scrypt.block_size))
+                .saturating_mul(128);
+            bytes <= MOST_SCRYPT_BYTES && scrypt.parallelization <= MOST_SCRYPT_LANES
+        }
+        Some(Kdf::Pbkdf2(pbkdf2)) => pbkdf2.iteration_count <= LONGEST_PBKDF2_ITERATIONS,
+        _ => true,
+    };
+    bearable.then_some(()).ok_or_else(too_costly)
+}
+
+fn too_costly() -> UnlockError {
+    UnlockError::Unsupported("trying one passphrase would take minutes, or gigabytes".into())
+}
+
+fn unlock_openssh(key: &ssh_key::PrivateKey, passphrase: &[u8]) -> Result<PrivateKey, UnlockError> {
+    if let ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
+        && *rounds > LONGEST_BCRYPT_ROUNDS
+    {
+        return Err(too_costly());
+    }
+    if passphrase.is_empty() {
+        // OpenSSH takes no empty passphrase either, and bcrypt calls it an error rather than wrong.
+        return Err(UnlockError::WrongPassphrase);
+    }
+    let decrypted = key.decrypt(passphrase).map_err(|error| match error {
+        ssh_key::Error::Crypto => UnlockError::WrongPassphrase,
+        ssh_key::Error::AlgorithmUnsupported { .. } => UnlockError::Key(openssh::unreadable(error)),
+        error => UnlockError::Unsupported(Box::new(error)),
+    })?;
+    openssh::private(decrypted.key_data()).map_err(UnlockError::Key)
+}
+
+impl PrivateKey {
+    /// Writes encrypted PKCS#8 PEM.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no random numbers for the salt, which Linux does not do after boot.
+    pub fn to_encrypted_pem(&self, passphrase: &[u8]) -> std::io::Result<Zeroizing<String>> {
+        let mut random = [0; 32];
+        rustls::crypto::aws_lc_rs::default_provider()
+            .secure_random
+            .fill(&mut random)
+            .map_err(|_| std::io::Error::other("the operating system gave no random numbers"))?;
+        let (salt, iv) = random.split_at(16);
+        let iv = iv.try_into().unwrap_or(&[0; 16]);
+        self.encrypted(passphrase, salt, iv)
+            .map_err(std::io::Error::other)
+    }
+
+    fn encrypted(
+        &self,
+        passphrase: &[u8],
+        salt: &[u8],
+        iv: &[u8; 16],
+    ) -> Result<Zeroizing<String>, Box<dyn std::error::Error + Send + Sync>> {
+        let cost = pkcs5::scrypt::Params::new(14, 8, 5, 32).map_err(|error| error.to_string())?;
+        let parameters = pbes2::Parameters::scrypt_aes256cbc(cost, salt, iv)
+            .map_err(|error| error.to_string())?;
+        let der = self.to_der();
+        let info = PrivateKeyInfo::try_from(der.as_bytes()).map_err(|error| error.to_string())?;
+        let encrypted = info
+            .encrypt_with_params(parameters, passphrase)
+            .map_err(|error| error.to_string())?;
+        Ok(encrypted.to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PKCS#8 with the cheapest key derivation there is.
+    fn cheap(key: &PrivateKey) -> LockedKey {
+        let parameters =
+            pbes2::Parameters::pbkdf2_sha256_aes256cbc(1, b"some salt", &[7; 16]).unwrap();
+        let der = key.to_der();
+        let info = PrivateKeyInfo::try_from(der.as_bytes()).unwrap();
+        let encrypted = info.encrypt_with_params(parameters, "right").unwrap();
+        let pem = encrypted
+            .to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF)
+            .unwrap();
+        LockedKey::from_pem(&pem).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_wrong_whatever_it_decrypts_to() {
+        let key = PrivateKey::generate().unwrap();
+        let locked = cheap(&key);
+        // One in 256 leaves right padding behind.
+        for wrong in 0..2_000 {
+            let error = locked.unlock(wrong.to_string().as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, UnlockError::WrongPassphrase),
+                "{wrong}: {error:?}"
+            );
+        }
+        assert_eq!(locked.unlock(b"right").unwrap().public(), key.public());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let key = PrivateKey::generate().unwrap();
+        let pem = key.to_encrypted_pem(b"right").unwrap();
+        let locked = LockedKey::from_pem(&pem).unwrap();
+        assert_eq!(locked.public(), None);
+        assert_eq!(locked.unlock(b"right").unwrap().public(), key.public());
+        assert!(locked.unlock(b"wrong").is_err());
+        let again = key.to_encrypted_pem(b"right").unwrap();
+        assert_ne!(*pem, *again, "a new salt for each file");
+    }
+
+    #[test]
+    fn other_pem_is_no_locked_key() {
+        let key = PrivateKey::generate().unwrap();
+        let locked = key.to_encrypted_pem(b"right").unwrap();
+        for pem in [
+            "",
+            &key.to_pem(),
+            &locked.replace("ENCRYPTED PRIVATE", "PRIVATE"),
+            &locked[..locked.len() / 2],
+        ] {
+            assert!(LockedKey::from_pem(pem).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let locked = cheap(&PrivateKey::generate().unwrap());
+        assert_eq!(format!("{locked:?}"), "LockedKey");
+    }
+}

@@ -1,0 +1,192 @@
+//! ed25519 keys as OpenSSH writes them: `id_ed25519.pub` and `id_ed25519`.
+//!
+//! A public key is one line, `ssh-ed25519 BASE64 COMMENT`. The base64 holds what the agent protocol
+//! calls a key blob (RFC 8709, section 4): the algorithm's name and the 32 bytes, each after its length.
+//! The other kinds of OpenSSH key cannot make the signatures of this project and are refused by name:
+//! RSA and ECDSA are other algorithms, and a FIDO key (`sk-…`) signs the hash of the message together
+//! with a counter of its own, which no reader of DSSE envelopes can check.
+
+use ssh_key::private::KeypairData;
+use ssh_key::public::KeyData;
+
+use super::key::PublicKey;
+use super::locked::{LockedKey, StoredKey};
+use super::pem::{PemError, PrivateKey};
+
+/// What OpenSSH calls ed25519.
+pub const ED25519: &str = "ssh-ed25519";
+
+/// Whether a text looks like an OpenSSH public key, of whatever kind.
+#[must_use]
+pub fn is_public_key(text: &str) -> bool {
+    kind(text).is_some()
+}
+
+/// The algorithm that the first line names.
+fn kind(text: &str) -> Option<&str> {
+    let kind = text.split_ascii_whitespace().next()?;
+    let families = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-"];
+    families
+        .iter()
+        .any(|family| kind.starts_with(family))
+        .then_some(kind)
+}
+
+/// Reads a public key, one line of text.
+///
+/// # Errors
+///
+/// [`PemError::Kind`] for another kind of OpenSSH key, certificates included; [`PemError::Unusable`] for
+/// a key that [`PublicKey`] refuses; [`PemError::Encoding`] for everything else.
+pub fn public_key_from_openssh(text: &str) -> Result<PublicKey, PemError> {
+    let encoding = |source| PemError::Encoding {
+        expected: "public key (OpenSSH)",
+        source,
+    };
+    match kind(text) {
+        Some(ED25519) | None => {}
+        Some(other) => return Err(other_kind(other)),
+    }
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err(encoding("it must be one line".into()));
+    };
+    let key = ssh_key::PublicKey::from_openssh(line).map_err(|error| encoding(Box::new(error)))?;
+    public(key.key_data())
+}
+
+/// Reads a private key, in the clear or protected by a passphrase.
+///
+/// # Errors
+///
+/// As for [`public_key_from_openssh`].
+pub fn private_key_from_openssh(pem: &str) -> Result<StoredKey, PemError> {
+    let key = ssh_key::PrivateKey::from_openssh(pem).map_err(unreadable)?;
+    let public = public(key.public_key().key_data())?;
+    if key.is_encrypted() {
+        return Ok(StoredKey::Locked(LockedKey::openssh(key, public)));
+    }
+    private(key.key_data()).map(StoredKey::Open)
+}
+
+/// The blob by which agents know a key.
+#[must_use]
+pub fn key_blob(key: &PublicKey) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(4 + ED25519.len() + 4 + 32);
+    for part in [ED25519.as_bytes(), key.as_bytes()] {
+        super::ssh_agent::put_string(&mut blob, part);
+    }
+    blob
+}
+
+/// The secret in a decrypted key.
+pub(super) fn private(key: &KeypairData) -> Result<PrivateKey, PemError> {
+    match key {
+        KeypairData::Ed25519(pair) => Ok(PrivateKey::from_seed(pair.private.as_ref())),
+        other => Err(match other.algorithm() {
+            Ok(algorithm) => other_kind(algorithm.as_str()),
+            Err(error) => unreadable(error),
+        }),
+    }
+}
+
+fn public(key: &KeyData) -> Result<PublicKey, PemError> {
+    match key {
+        KeyData::Ed25519(key) => PublicKey::from_bytes(&key.0).map_err(PemError::Unusable),
+        other => Err(other_kind(other.algorithm().as_str())),
+    }
+}
+
+pub(super) fn unreadable(error: ssh_key::Error) -> PemError {
+    match error {
+        ssh_key::Error::AlgorithmUnsupported { algorithm } => other_kind(algorithm.as_str()),
+        // Of ECDSA keys too, which `ssh-key` is not built to know.
+        ssh_key::Error::AlgorithmUnknown => other_kind("unknown"),
+        error => PemError::Encoding {
+            expected: "private key (OpenSSH)",
+            source: Box::new(error),
+        },
+    }
+}
+
+fn other_kind(kind: &str) -> PemError {
+    // A first word can be anything; it is shown on a terminal.
+    let kind = kind
+        .chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect();
+    PemError::Kind { kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `ssh-keygen -t ed25519` of OpenSSH 9.2, and forgotten.
+    const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea a comment";
+
+    #[test]
+    fn a_public_key_is_read_with_and_without_a_comment() {
+        // RFC 8032, section 7.1, test 1.
+        let expected = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        for text in [
+            PUBLIC,
+            PUBLIC.trim_end_matches(" a comment"),
+            &format!("{PUBLIC}\n\n"),
+        ] {
+            let key = public_key_from_openssh(text).expect(text);
+            assert_eq!(key.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_blob_is_what_the_public_key_file_holds() {
+        use base64::Engine as _;
+        let key = public_key_from_openssh(PUBLIC).unwrap();
+        let base64 = PUBLIC.split(' ').nth(1).unwrap();
+        let expected = base64::engine::general_purpose::STANDARD
+            .decode(base64)
+            .unwrap();
+        assert_eq!(key_blob(&key), expected);
+    }
+
+    #[test]
+    fn keys_that_sign_other_bytes_are_refused_by_name() {
+        for kind in [
+            "ssh-rsa",
+            "ssh-dss",
+            "ecdsa-sha2-nistp256",
+            "sk-ssh-ed25519@openssh.com",
+            "sk-ecdsa-sha2-nistp256@openssh.com",
+            "ssh-ed25519-cert-v01@openssh.com",
+            "ssh-ed448",
+        ] {
+            let text = PUBLIC.replace("ssh-ed25519", kind);
+            let error = public_key_from_openssh(&text).expect_err(kind);
+            assert!(
+                matches!(&error, PemError::Kind { kind: found } if found == kind),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_public_key_is_refused() {
+        for text in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            &PUBLIC.replace("AAAAC3", "AAAAC4"),
+            &PUBLIC.replace("Ea a", " a"),
+            &format!("{PUBLIC}\n{PUBLIC}"),
+            &format!("restrict {PUBLIC}"),
+        ] {
+            let error = public_key_from_openssh(text).expect_err(text);
+            assert!(
+                matches!(error, PemError::Encoding { .. }),
+                "{text}: {error:?}"
+            );
+        }
+    }
+}

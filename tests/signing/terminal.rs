@@ -1,0 +1,253 @@
+//! At a terminal: what is asked, what is echoed, and what an answer does.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use nix::sys::termios::{LocalFlags, tcgetattr};
+
+use crate::{ENVELOPE, World, eventually};
+
+const LOCKED: &str = "test-only-keys/encrypted.key";
+const PROMPT: &str = "Passphrase of test-only-keys/encrypted.key: ";
+const QUESTION: &str = "Sign this? [y/N] ";
+
+/// The tool, run on a terminal of its own.
+struct Session {
+    process: Child,
+    master: File,
+    /// Kept open so that echo can be asked for after the tool has ended.
+    _slave: OwnedFd,
+    shown: String,
+    /// How much of `shown` was waited for already.
+    seen: usize,
+}
+
+impl Session {
+    fn start(world: &World, arguments: &[&str]) -> Self {
+        let terminal = openpty(None, None).unwrap();
+        let slave = || Stdio::from(terminal.slave.try_clone().unwrap());
+        // Makes the terminal the controlling one: passphrases are asked for on /dev/tty.
+        let process = world
+            .command("setsid")
+            .args(["--ctty", env!("CARGO_BIN_EXE_sealboot")])
+            .args(arguments)
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            master: File::from(terminal.master),
+            _slave: terminal.slave,
+            shown: String::new(),
+            seen: 0,
+        }
+    }
+
+    /// Reads what is shown until `text` is, which stands after all that was waited for before.
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(at) = self.shown[self.seen..].find(text) {
+                self.seen += at + text.len();
+                return;
+            }
+            assert!(
+                self.read_before(deadline),
+                "in vain: {text}\n{}",
+                self.shown
+            );
+        }
+    }
+
+    /// Reads a little; false where nothing came.
+    fn read_before(&mut self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(left).unwrap();
+        if poll(&mut fds, timeout).unwrap() == 0 {
+            return false;
+        }
+        let mut bytes = [0; 4096];
+        let count = self.master.read(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
+        self.shown.push_str(&text);
+        count > 0
+    }
+
+    fn type_line(&mut self, line: &str) {
+        self.master
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
+    }
+
+    /// Types a line once the terminal does not echo it.
+    fn type_secret(&mut self, line: &str) {
+        eventually("the terminal stops echoing", || {
+            let flags = tcgetattr(self.master.as_fd()).unwrap().local_flags;
+            !flags.contains(LocalFlags::ECHO)
+        });
+        self.type_line(line);
+    }
+
+    /// Waits for the end, and gives all that was shown.
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut status = None;
+        eventually("the tool ends", || {
+            // What it shows has to be read, or it waits for room.
+            while self.read_before(Instant::now()) {}
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        });
+        while self.read_before(Instant::now()) {}
+        let flags = tcgetattr(self.master.as_fd()).unwrap().local_flags;
+        assert!(
+            flags.contains(LocalFlags::ECHO),
+            "the terminal echoes again"
+        );
+        (status.unwrap(), std::mem::take(&mut self.shown))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn only_yes_signs() {
+    for (answer, signatures) in [
+        ("y", 1),
+        ("YES", 1),
+        ("n", 0),
+        ("", 0),
+        ("yess", 0),
+        ("\x04", 0),
+    ] {
+        let world = World::new();
+        let mut session = Session::start(
+            &world,
+            &[
+                "image",
+                "sign",
+                "--key",
+                "test-only-keys/alice.key",
+                ENVELOPE,
+            ],
+        );
+        // What is to be signed stands before the question.
+        session.wait_for("cmdline  console=ttyS0 quiet");
+        session.wait_for("now 2026.01.42-debian12");
+        session.wait_for(QUESTION);
+        assert_eq!(world.signatures(), 0, "{answer:?}");
+        session.type_line(answer);
+        let (status, shown) = session.end();
+        assert_eq!(world.signatures(), signatures, "{answer:?}: {shown}");
+        assert_eq!(
+            status.code(),
+            Some(1 - i32::try_from(signatures).unwrap()),
+            "{shown}"
+        );
+        if signatures == 0 {
+            assert!(
+                shown.ends_with("error: not signed\nhint: nothing was changed\n"),
+                "{shown:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_said_yes_on_the_command_line_is_not_asked() {
+    let world = World::new();
+    let session = Session::start(
+        &world,
+        &[
+            "image",
+            "sign",
+            "--yes",
+            "--key",
+            "test-only-keys/alice.key",
+            ENVELOPE,
+        ],
+    );
+    let (status, shown) = session.end();
+    assert!(status.success(), "{shown}");
+    assert!(!shown.contains(QUESTION), "{shown}");
+    assert_eq!(world.signatures(), 1);
+}
+
+#[test]
+fn a_passphrase_is_asked_for_after_the_question_and_never_shown() {
+    let world = World::new();
+    let mut session = Session::start(&world, &["image", "sign", "--key", LOCKED, ENVELOPE]);
+    session.wait_for(QUESTION);
+    session.type_line("y");
+    session.wait_for(PROMPT);
+    session.type_secret("mistyped");
+    session.wait_for("that is not its passphrase; try again");
+    session.wait_for(PROMPT);
+    session.type_secret("test-only");
+    let (status, shown) = session.end();
+    assert!(status.success(), "{shown}");
+    assert_eq!(world.signatures(), 1);
+    assert!(!shown.contains("mistyped"), "{shown}");
+    // The name of the key's directory holds the passphrase too.
+    assert!(!shown.replace(LOCKED, "").contains("test-only"), "{shown}");
+}
+
+#[test]
+fn three_wrong_passphrases_are_enough() {
+    let world = World::new();
+    let mut session = Session::start(
+        &world,
+        &["image", "sign", "--yes", "--key", LOCKED, ENVELOPE],
+    );
+    for _ in 0..3 {
+        session.wait_for(PROMPT);
+        session.type_secret("mistyped");
+    }
+    let (status, shown) = session.end();
+    assert_eq!(status.code(), Some(1), "{shown}");
+    assert!(
+        shown.contains("error: cannot unlock test-only-keys/encrypted.key\n  caused by: the passphrase is wrong\n"),
+        "{shown}"
+    );
+    assert_eq!(shown.matches(PROMPT).count(), 3);
+    assert_eq!(world.signatures(), 0);
+}
+
+#[test]
+fn a_new_passphrase_is_typed_twice_the_same() {
+    for (second, made) in [("a battery", true), ("a staple", false)] {
+        let world = World::new();
+        let mut session =
+            Session::start(&world, &["key", "generate", "--encrypt", "--out", "frank"]);
+        session.wait_for("New passphrase of frank.key: ");
+        session.type_secret("a battery");
+        session.wait_for("The same again: ");
+        session.type_secret(second);
+        let (status, shown) = session.end();
+        assert_eq!(status.success(), made, "{shown}");
+        assert_eq!(world.path("frank.key").exists(), made);
+        assert_eq!(world.path("frank.pub").exists(), made);
+        assert!(
+            !shown.contains("battery") && !shown.contains("staple"),
+            "{shown}"
+        );
+        if !made {
+            assert!(shown.contains(
+                "error: the two passphrases differ\nhint: nothing was made; try again\n"
+            ));
+        }
+    }
+}
