@@ -277,6 +277,30 @@ fn a_write_protected_envelope_is_not_replaced() {
          hint: a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached\n"
     );
     assert_eq!(fs::read(&envelope).expect("there"), before);
+
+    let detached = [
+        "image",
+        "sign",
+        "--detached",
+        "--out",
+        "alice.sig",
+        "--key",
+        "test-only-keys/alice.key",
+        "store/images/relay/42.json",
+    ];
+    succeeded(sealboot(&world).args(detached).output());
+    let merge = sealboot_as_nobody(&world)
+        .args(["image", "merge", "store/images/relay/42.json", "alice.sig"])
+        .output()
+        .expect("the program can be run");
+    assert_eq!(merge.status.code(), Some(1));
+    assert_eq!(
+        text(&merge.stderr),
+        "error: store/images/relay/42.json is write-protected\n  \
+         caused by: EACCES: Permission denied\n\
+         hint: signatures are added in place: make the file writable, or merge into a copy\n"
+    );
+    assert_eq!(fs::read(&envelope).expect("there"), before);
 }
 
 #[test]

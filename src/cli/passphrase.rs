@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 use zeroize::Zeroizing;
 
 use super::{Failure, output, secrecy};
@@ -107,9 +108,19 @@ impl Source {
 }
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .map_err(|error| Failure::new("cannot read a passphrase from the terminal").because(&error))
+    // At ^C, rpassword raises SIGINT before it lets the terminal echo again. Held back until it has
+    // returned, the signal ends this process on a terminal that is as it was.
+    let mut interrupt = SigSet::empty();
+    interrupt.add(Signal::SIGINT);
+    let unusable = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new("cannot read a passphrase from the terminal").because(error)
+    };
+    interrupt.thread_block().map_err(|error| unusable(&error))?;
+    let answer = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    interrupt
+        .thread_unblock()
+        .map_err(|error| unusable(&error))?;
+    answer.map_err(|error| unusable(&error))
 }
 
 /// The first line of what stands under `fd`.

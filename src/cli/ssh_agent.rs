@@ -68,14 +68,18 @@ impl Agent {
             ))
             .hint("pack the image with a larger --chunk-size, for fewer hashes, or sign with a key file")
         })?;
-        let answer = ask(&mut self.stream, &request, SIGN_LIMIT)
-            .map_err(|error| gone(&self.socket, &error))?;
+        let answer = ask(&mut self.stream, &request, SIGN_LIMIT).map_err(|error| {
+            gone(&self.socket, &error).hint(format!("does it still run? {}", too_many(bytes.len())))
+        })?;
         let signature = ssh_agent::signature(&answer).map_err(|error| match error {
             AnswerError::No => Failure::new(format!(
                 "the ssh-agent refused to sign with key {}",
                 self.key.id()
             ))
-            .hint("was the token taken out, the confirmation declined, or the agent locked?"),
+            .hint(format!(
+                "was the token taken out, the confirmation declined, or the agent locked? {}",
+                too_many(bytes.len())
+            )),
             error => confused(&self.socket, &error),
         })?;
         // A card that was swapped, an agent that is broken or hostile: found out here, not by a fleet.
@@ -90,8 +94,18 @@ impl Agent {
     }
 }
 
-/// Sends a message and reads the answer, without its length.
+/// Sends a message and reads the answer, without its length, in this time at most between two bytes.
 fn ask(stream: &mut UnixStream, message: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
+    exchange(stream, message, limit).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("it said nothing for {} seconds", limit.as_secs()),
+        ),
+        _ => error,
+    })
+}
+
+fn exchange(stream: &mut UnixStream, message: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(LIST_LIMIT))?;
     stream.write_all(message)?;
@@ -121,17 +135,20 @@ fn no_agent(file: &Path) -> Failure {
 }
 
 fn gone(socket: &Path, error: &io::Error) -> Failure {
-    let failure = Failure::new(format!(
+    Failure::new(format!(
         "the ssh-agent at {} gave no answer",
         socket.display()
-    ));
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failure
-            .hint("it was waited for: 30 seconds for its keys, five minutes for a signature; does it wait for a PIN, or for a token to be touched?"),
-        _ => failure
-            .because(error)
-            .hint("does it still run? `ssh-add -L` asks it for its keys"),
-    }
+    ))
+    .because(error)
+    .hint("does it still run? `ssh-add -L` asks it for its keys")
+}
+
+/// ed25519 reads its message twice, so agents and tokens hold all of it, and some have little room:
+/// gpg-agent 2.2 signed 42 KB and hung up on 168 KB.
+fn too_many(bytes: usize) -> String {
+    format!(
+        "If {bytes} bytes are too many for it: a larger --chunk-size of `sealboot image pack` makes fewer"
+    )
 }
 
 fn confused(socket: &Path, error: &AnswerError) -> Failure {
@@ -141,4 +158,17 @@ fn confused(socket: &Path, error: &AnswerError) -> Failure {
     ))
     .because(error)
     .hint("SSH_AUTH_SOCK must name the socket of an ssh-agent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_stays_silent_is_not_waited_for_for_ever() {
+        let (mut own, _silent) = UnixStream::pair().unwrap();
+        let error = ask(&mut own, b"request", Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "it said nothing for 0 seconds");
+    }
 }

@@ -204,7 +204,8 @@ fn an_agent_whose_owner_declines_signs_nothing() {
     assert_eq!(
         failed(&sign(&world, PUBLIC, &agent.socket)),
         "the ssh-agent refused to sign with key ff8cae38377623a0\n\
-         hint: was the token taken out, the confirmation declined, or the agent locked?\n"
+         hint: was the token taken out, the confirmation declined, or the agent locked? \
+         If 987 bytes are too many for it: a larger --chunk-size of `sealboot image pack` makes fewer\n"
     );
     assert_eq!(world.signatures(), 0);
 }

@@ -8,6 +8,11 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
+use sealboot::failure::causes;
+use sealboot::format::locked::LockedKey;
+use sealboot::format::openssh::private_key_from_openssh;
+use sealboot::format::pem::PrivateKey;
+
 use crate::{ENVELOPE, World, eventually};
 
 const NOBODY: u32 = 65_534;
@@ -98,4 +103,49 @@ fn a_process_that_holds_a_secret_leaves_no_core_and_opens_to_nobody() {
         .filter(|name| name.to_string_lossy().contains("core"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// What reading a damaged key says of it, with every cause.
+fn error_of(name: &str, pem: &str) -> Option<String> {
+    let error = if name.contains("openssh") {
+        private_key_from_openssh(pem).err()
+    } else if name.contains("encrypted") {
+        LockedKey::from_pem(pem).err()
+    } else {
+        PrivateKey::from_pem(pem).err()
+    };
+    error.map(|error| format!("{error:?} {}", causes(Some(&error)).join(" ")))
+}
+
+#[test]
+fn no_error_of_a_damaged_key_file_repeats_any_of_it() {
+    let keys = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cli/fixtures/test-only-keys"
+    );
+    for name in [
+        "alice.key",
+        "encrypted.key",
+        "dora-openssh.key",
+        "eve-openssh.key",
+        "rsa-openssh.key",
+    ] {
+        let pem = fs::read_to_string(format!("{keys}/{name}")).unwrap();
+        let secret: String = pem.lines().filter(|line| !line.contains("---")).collect();
+        let mut refused = 0;
+        for at in (0..pem.len()).step_by(7) {
+            for damage in ["*", "A", "\n\n", "\u{e9}", "-----BEGIN"] {
+                let damaged = format!("{}{damage}{}", &pem[..at], &pem[at + 1..]);
+                let Some(error) = error_of(name, &damaged) else {
+                    continue;
+                };
+                refused += 1;
+                for start in 0..secret.len() - 8 {
+                    let part = &secret[start..start + 8];
+                    assert!(!error.contains(part), "{name}: {part} in {error}");
+                }
+            }
+        }
+        assert!(refused > 50, "{name}: {refused}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use crate::{ENVELOPE, World, eventually};
+use crate::{ENVELOPE, World, eventually, succeeded};
 
 const LOCKED: &str = "test-only-keys/encrypted.key";
 const PROMPT: &str = "Passphrase of test-only-keys/encrypted.key: ";
@@ -250,4 +251,67 @@ fn a_new_passphrase_is_typed_twice_the_same() {
             ));
         }
     }
+}
+
+#[test]
+fn what_others_do_while_a_signer_reads_is_not_lost_and_not_signed() {
+    let world = World::new();
+    let sign = [
+        "image",
+        "sign",
+        "--key",
+        "test-only-keys/alice.key",
+        ENVELOPE,
+    ];
+    // Bob signs meanwhile: both signatures stay.
+    let mut session = Session::start(&world, &sign);
+    session.wait_for(QUESTION);
+    let bobs = ["image", "sign", "--key", "test-only-keys/bob.key", ENVELOPE];
+    succeeded(world.sealboot(&bobs).output().unwrap());
+    session.type_line("y");
+    let (status, shown) = session.end();
+    assert!(status.success(), "{shown}");
+    assert!(shown.ends_with("now holds 2 signatures\n"), "{shown}");
+
+    // Somebody puts another statement there: it gets no signature.
+    let sign = [
+        "image",
+        "sign",
+        "--key",
+        "test-only-keys/carol.key",
+        ENVELOPE,
+    ];
+    let mut session = Session::start(&world, &sign);
+    session.wait_for(QUESTION);
+    std::fs::copy(
+        world.path("odd-envelopes/another-42.json"),
+        world.path(ENVELOPE),
+    )
+    .unwrap();
+    let before = world.envelope();
+    session.type_line("y");
+    let (status, shown) = session.end();
+    assert_eq!(status.code(), Some(1), "{shown}");
+    assert!(
+        shown.ends_with(
+            "error: store/images/relay/42.json was replaced by another statement meanwhile\n\
+             hint: nothing was changed; look at it again with `sealboot image inspect`\n"
+        ),
+        "{shown}"
+    );
+    assert_eq!(world.envelope(), before);
+}
+
+#[test]
+fn control_c_at_the_passphrase_signs_nothing_and_gives_the_terminal_back() {
+    let world = World::new();
+    let mut session = Session::start(
+        &world,
+        &["image", "sign", "--yes", "--key", LOCKED, ENVELOPE],
+    );
+    session.wait_for(PROMPT);
+    session.type_secret("\x03");
+    let (status, shown) = session.end();
+    assert_eq!(status.signal(), Some(2), "{shown}");
+    assert_eq!(world.signatures(), 0);
 }

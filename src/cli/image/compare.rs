@@ -82,8 +82,8 @@ fn changes(old: &Manifest, new: &Manifest) -> Vec<[String; 2]> {
     field("cmdline", old.cmdline.to_string(), new.cmdline.to_string());
     field(
         "archive",
-        format!("{} bytes", old.archive.size),
-        format!("{} bytes", new.archive.size),
+        format!("{} bytes, sha256 {}", old.archive.size, old.archive.sha256),
+        format!("{} bytes, sha256 {}", new.archive.size, new.archive.sha256),
     );
     let found = |files: &[ImageFile], path: &ImageFile| {
         files

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nix::unistd::{AccessFlags, access};
+
 use super::read_envelope;
 use crate::cli::Failure;
 use crate::cli::files::{self, Existing};
@@ -35,6 +37,15 @@ pub(super) fn into_file(
     check_room(&envelope, 0)?;
     files::write(path, &envelope.encode(), 0o644, Existing::Replace)?;
     Ok(envelope.signatures().len())
+}
+
+/// Refuses to replace a file that somebody has protected from being written: a rename would not ask.
+pub(super) fn check_writable(shown: &Path, path: &Path, hint: &str) -> Result<(), Failure> {
+    access(path, AccessFlags::W_OK).map_err(|error| {
+        Failure::new(format!("{} is write-protected", shown.display()))
+            .because(&error)
+            .hint(hint)
+    })
 }
 
 /// Refuses to make an envelope that nobody could read.

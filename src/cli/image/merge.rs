@@ -74,6 +74,11 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let count = if added.is_empty() {
         envelope.signatures().len()
     } else {
+        join::check_writable(
+            &args.envelope,
+            &path,
+            "signatures are added in place: make the file writable, or merge into a copy",
+        )?;
         join::into_file(&args.envelope, &path, &envelope, added)?
     };
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nix::unistd::{AccessFlags, access};
 
 use super::{compare, describe, join, place, read_envelope, unverified_manifest};
 use crate::cli::files::{self, Existing};
@@ -74,14 +73,11 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     match &args.out {
         Some(out) if out.symlink_metadata().is_ok() => return Err(files::exists_already(out)),
         None if !args.detached => {
-            if let Err(error) = access(&path, AccessFlags::W_OK) {
-                return Err(Failure::new(format!(
-                    "{} is write-protected",
-                    args.envelope.display()
-                ))
-                .because(&error)
-                .hint("a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached"));
-            }
+            join::check_writable(
+                &args.envelope,
+                &path,
+                "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
+            )?;
             join::check_room(&envelope, 1)?;
         }
         _ => {}
