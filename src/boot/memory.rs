@@ -158,6 +158,6 @@ mod tests {
     fn an_initrd_counts_three_times() {
         let (kernel, initrd) = (14 << 20, 150 << 20);
         let load = needed_to_load(kernel, initrd, 48 << 20);
-        assert_eq!(load, (14 + 150 + 150 + 48 << 20) + SLACK);
+        assert_eq!(load, ((14 + 150 + 150 + 48) << 20) + SLACK);
     }
 }
