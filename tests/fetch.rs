@@ -54,6 +54,8 @@ enum Fault {
     Garbage,
     /// The body never ends.
     Endless,
+    /// Four kilobytes every twenty milliseconds.
+    Drips,
 }
 
 /// Which certificate a server has.
@@ -150,6 +152,17 @@ impl Server {
                     };
                     let number = counted.fetch_add(1, Ordering::SeqCst);
                     let answer = answer(fault, number, start, &body);
+                    if fault == Fault::Drips {
+                        for bytes in answer.chunks(4000) {
+                            if stream.write_all(bytes).await.is_err()
+                                || stream.flush().await.is_err()
+                            {
+                                return;
+                            }
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                        return;
+                    }
                     // A client that has seen enough closes; that is not the server's failure.
                     if stream.write_all(&answer).await.is_ok() {
                         counted_bytes.fetch_add(answer.len() as u64, Ordering::SeqCst);
@@ -252,6 +265,8 @@ const PATIENCE: Patience = Patience {
     rounds: 3,
     first_wait: Duration::from_millis(10),
     longest_wait: Duration::from_millis(20),
+    slow_after: Duration::from_millis(100),
+    slow_bytes: 40_000,
 };
 
 struct Boot {
@@ -381,6 +396,24 @@ async fn where_one_mirror_lies_another_is_asked_from_that_chunk_on() {
     let (files, boot, servers) = boot_from(&[Fault::Flip(300_000), Fault::None]).await;
     boot.assert_whole(&files);
     assert_eq!((servers[0].requests(), servers[1].requests()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_mirror_that_drips_is_left_for_another_that_does_not() {
+    let (files, boot, servers) = boot_from(&[Fault::Drips, Fault::None]).await;
+    boot.assert_whole(&files);
+    assert_eq!((servers[0].requests(), servers[1].requests()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_mirror_that_drips_is_better_than_none() {
+    let (files, boot, servers) = boot_from(&[Fault::Drips, Fault::Status("404 Not Found")]).await;
+    boot.assert_whole(&files);
+    assert_eq!(
+        servers[0].requests(),
+        2,
+        "left once for being slow, and then kept"
+    );
 }
 
 #[tokio::test]

@@ -31,25 +31,26 @@ pub struct Patience {
     pub first_wait: Duration,
     /// The longest wait between rounds.
     pub longest_wait: Duration,
+    /// How long a mirror's speed is looked at before it is judged.
+    pub slow_after: Duration,
+    /// What a mirror must send within that time where another could be asked, in bytes.
+    pub slow_bytes: u64,
 }
 
 impl Default for Patience {
-    /// About a minute, which a restarting server or a failing-over router needs.
+    /// About a minute of rounds, which a restarting server or a failing-over router needs. Speed is judged
+    /// over longer than TCP takes to get over a loss, and found slow below 128 kbit/s, at which a small
+    /// image takes a quarter of an hour.
     fn default() -> Self {
         Self {
             rounds: 7,
             first_wait: Duration::from_secs(1),
             longest_wait: Duration::from_secs(16),
+            slow_after: Duration::from_secs(30),
+            slow_bytes: 480 << 10,
         }
     }
 }
-
-/// What a mirror must send within [`SLOW_AFTER`] where another could be asked: 128 kbit/s, below which a
-/// small image takes a quarter of an hour.
-const SLOW_BYTES: u64 = 480 << 10;
-
-/// How long a mirror's speed is looked at before it is judged: longer than TCP takes to get over a loss.
-const SLOW_AFTER: Duration = Duration::from_secs(30);
 
 /// How often progress is said: a serial line at 9600 baud must not be what a boot waits for.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -118,6 +119,7 @@ struct Download<'a> {
     next: usize,
     received: u64,
     progress_at: Instant,
+    patience: Patience,
     /// Mirrors that were left because they were slow. Each is left once: slow is better than nothing.
     slow: Vec<&'a MirrorUrl>,
 }
@@ -145,6 +147,7 @@ pub async fn fetch<'a>(
         next: 0,
         received: 0,
         progress_at: Instant::now() + PROGRESS_EVERY,
+        patience,
         slow: Vec::new(),
     };
     let others = mirrors.iter().filter(|mirror| *mirror != first);
@@ -204,15 +207,17 @@ pub async fn fetch<'a>(
     }
 }
 
-/// How much came within the last [`SLOW_AFTER`].
+/// How much came within the last [`Patience::slow_after`].
 struct Pace {
+    patience: Patience,
     since: Instant,
     bytes: u64,
 }
 
 impl Pace {
-    fn new() -> Self {
+    fn new(patience: Patience) -> Self {
         Self {
+            patience,
             since: Instant::now(),
             bytes: 0,
         }
@@ -220,11 +225,11 @@ impl Pace {
 
     fn is_slow(&mut self, bytes: u64) -> bool {
         self.bytes += bytes;
-        if self.since.elapsed() < SLOW_AFTER {
+        if self.since.elapsed() < self.patience.slow_after {
             return false;
         }
-        let slow = self.bytes < SLOW_BYTES;
-        *self = Self::new();
+        let slow = self.bytes < self.patience.slow_bytes;
+        *self = Self::new(self.patience);
         slow
     }
 }
@@ -240,7 +245,7 @@ impl<'a> Download<'a> {
             .expect_from(&url, &response, start)
             .map_err(Fault::Fetch)?;
         let mut chunk = Vec::with_capacity(self.check.len(self.next));
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(self.patience);
         loop {
             let bytes = response
                 .chunk()
