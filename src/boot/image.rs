@@ -12,7 +12,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tokio::sync::mpsc;
 
@@ -40,7 +39,19 @@ const IMAGE_DIR: &str = "/run/sealboot/image";
 #[derive(Debug)]
 pub struct Image {
     manifest: Verified<Manifest>,
-    directory: PathBuf,
+    tmpfs: Tmpfs,
+}
+
+/// A tmpfs that is given back when it is dropped, however an attempt ends: the next one reckons with
+/// the memory.
+#[derive(Debug)]
+struct Tmpfs(PathBuf);
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // What is still open keeps its pages until it is closed; nothing is, by then.
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
 }
 
 impl Image {
@@ -56,7 +67,7 @@ impl Image {
     ///
     /// The errno of open(2).
     pub fn kernel(&self) -> io::Result<File> {
-        File::open(self.directory.join(KERNEL))
+        File::open(self.tmpfs.0.join(KERNEL))
     }
 
     /// The initrds as one file, opened for reading.
@@ -65,12 +76,7 @@ impl Image {
     ///
     /// The errno of open(2).
     pub fn initrd(&self) -> io::Result<File> {
-        File::open(self.directory.join(INITRD))
-    }
-
-    /// Where the files stand.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
+        File::open(self.tmpfs.0.join(INITRD))
     }
 
     /// The command line for the kernel.
@@ -150,22 +156,11 @@ pub async fn image(
 ) -> Result<Done<Image>, ImageError> {
     check_memory(accepted.manifest.as_ref())?;
     let size = tmpfs_size(accepted.manifest.as_ref());
-    let directory = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
-    let result =
-        fetch_and_unpack(&accepted, client, mirrors, Patience::default(), &directory).await;
-    match result {
-        Ok(fetched) => Ok(done(
-            Image {
-                manifest: accepted.manifest,
-                directory,
-            },
-            &fetched,
-        )),
-        Err(error) => {
-            let _ = umount2(&directory, MntFlags::MNT_DETACH);
-            Err(error)
-        }
-    }
+    let tmpfs = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
+    let fetched =
+        fetch_and_unpack(&accepted, client, mirrors, Patience::default(), &tmpfs.0).await?;
+    let manifest = accepted.manifest;
+    Ok(done(Image { manifest, tmpfs }, &fetched))
 }
 
 /// Refuses an image that the machine's memory cannot take, before a byte of it is fetched.
@@ -267,14 +262,9 @@ fn tmpfs_size(manifest: &Manifest) -> u64 {
         + 2 * PAGE
 }
 
-fn mount_tmpfs(size: u64) -> io::Result<PathBuf> {
+fn mount_tmpfs(size: u64) -> io::Result<Tmpfs> {
     let directory = PathBuf::from(IMAGE_DIR);
     fs::create_dir_all(&directory)?;
-    // What an earlier attempt has left, if anything.
-    match umount2(&directory, MntFlags::MNT_DETACH) {
-        Ok(()) | Err(Errno::EINVAL) => {}
-        Err(errno) => return Err(errno.into()),
-    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = format!("size={size},mode=0700");
     mount(
@@ -284,7 +274,7 @@ fn mount_tmpfs(size: u64) -> io::Result<PathBuf> {
         flags,
         Some(options.as_str()),
     )?;
-    Ok(directory)
+    Ok(Tmpfs(directory))
 }
 
 /// The two files that an image becomes.

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 
 use super::measure::Measured;
 use super::memory::{self, Memory, mib};
@@ -86,18 +85,18 @@ impl LoadError {
 /// # Errors
 ///
 /// [`LoadError`], by what an operator would do about it.
-pub fn load(measured: &Measured) -> Result<Done<Loaded>, LoadError> {
+pub fn load(measured: Measured) -> Result<Done<Loaded>, LoadError> {
     let image = measured.image();
     let kernel = image.kernel().map_err(LoadError::Open)?;
     let initrd = image.initrd().map_err(LoadError::Open)?;
     check_memory(&kernel, &initrd)?;
     kexec_file_load(&kernel, &initrd, image.cmdline()).map_err(LoadError::from_kexec)?;
-    drop((kernel, initrd));
-    let _ = umount2(image.directory(), MntFlags::MNT_DETACH);
     let says = format!(
         "kernel, initrd and command line \"{}\" are loaded",
         image.cmdline()
     );
+    // The kernel has its own copies; the tmpfs goes before the handover.
+    drop((kernel, initrd, measured));
     Ok(Done::new(Loaded(()), says))
 }
 

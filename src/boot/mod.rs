@@ -95,7 +95,7 @@ fn attempt(
         runtime.block_on(image::image(accepted, &client, &configured.host.mirrors))
     })?;
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
-    let loaded = console.stage(Stage::Load, || load::load(&measured))?;
+    let loaded = console.stage(Stage::Load, || load::load(measured))?;
     console.say("handover: entering the image's kernel");
     console.say(format_args!("stage={} status=ok ms=0", Stage::Handover));
     console.stage(Stage::Handover, || {

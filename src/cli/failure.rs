@@ -54,6 +54,16 @@ impl Failure {
         self
     }
 
+    /// An error with its causes, and what to do about it where the error knows.
+    #[must_use]
+    pub fn from_error(error: &dyn Error, hint: Option<String>) -> Self {
+        Self {
+            causes: causes(error.source()),
+            hint,
+            ..Self::new(error.to_string())
+        }
+    }
+
     /// Says what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -306,14 +306,6 @@ impl ListedEntry {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let failure = Failure::new(error.to_string());
-        let failure = match std::error::Error::source(&error) {
-            Some(source) => failure.because(source),
-            None => failure,
-        };
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self::from_error(&error, error.hint())
     }
 }

@@ -100,6 +100,13 @@ impl Diagnose for ArchiveError {
             Self::Unwanted => FailureCode::ImageArchive,
         }
     }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Mirrors { last, .. } => last.hint(),
+            Self::Lies { .. } | Self::Unwanted => self.code().remedy().to_owned(),
+        }
+    }
 }
 
 /// How one attempt with one mirror ended before the archive did.

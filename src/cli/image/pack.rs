@@ -210,15 +210,7 @@ fn parse_meta(text: &str) -> Result<(MemberPath, PathBuf), String> {
 
 impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
-        let failure = Failure::new(error.to_string());
-        let failure = match std::error::Error::source(&error) {
-            Some(source) => failure.because(source),
-            None => failure,
-        };
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self::from_error(&error, error.hint())
     }
 }
 
