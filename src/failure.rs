@@ -236,6 +236,70 @@ failure_codes! {
         cause: "The image is older than the trust policy's min_version for its name.",
         remedy: "publish a newer version; a mirror that serves old ones is stale or hostile"
     }
+    ManifestDenied = "MANIFEST-DENIED" {
+        cause: "The trust policy denies this version of the image, this manifest or this archive.",
+        remedy: "publish a newer version; somebody has withdrawn this one"
+    }
+    ManifestStale = "MANIFEST-STALE" {
+        cause: "The freshness statement names a newer version of the image than the mirror shows.",
+        remedy: "copy the newest version to the mirror, or ask another; a mirror that holds machines back is stale or hostile"
+    }
+    FreshnessMissing = "FRESHNESS-MISSING" {
+        cause: "The trust policy requires a freshness statement, and the mirror shows none.",
+        remedy: "renew it: `sealboot freshness renew`, or `sealboot serve --renew`"
+    }
+    FreshnessInvalid = "FRESHNESS-INVALID" {
+        cause: "The freshness statement is no envelope, holds another kind of statement, or contradicts itself.",
+        remedy: "renew it with a version of sealboot that matches this loader"
+    }
+    FreshnessThreshold = "FRESHNESS-THRESHOLD" {
+        cause: "Fewer distinct keys of the freshness role have signed the freshness statement than the trust policy asks.",
+        remedy: "renew it with the keys that the newest trust policy names for freshness"
+    }
+    FreshnessName = "FRESHNESS-NAME" {
+        cause: "The freshness statement is about another image.",
+        remedy: "check that the mirror's store was not rearranged, and renew the statement"
+    }
+    FreshnessExpired = "FRESHNESS-EXPIRED" {
+        cause: "The freshness statement has expired by this machine's clock: the mirror may be frozen.",
+        remedy: "see whether renewing still runs, and whether the mirror is still updated; if the time above is wrong, set the machine's real-time clock"
+    }
+    FreshnessLife = "FRESHNESS-LIFE" {
+        cause: "The freshness statement grants itself a longer life than the trust policy allows.",
+        remedy: "renew it for at most the policy's freshness.max_hours"
+    }
+    FreshnessFuture = "FRESHNESS-FUTURE" {
+        cause: "The freshness statement was created later than this machine's clock says it is now.",
+        remedy: "set the clock of this machine, or of the machine that renews"
+    }
+    TrustEnvelope = "TRUST-ENVELOPE" {
+        cause: "What the mirror serves as the next trust policy is no DSSE envelope.",
+        remedy: "check that trust/N.json on the mirror is the file that `sealboot policy publish` wrote"
+    }
+    TrustPayloadType = "TRUST-PAYLOAD-TYPE" {
+        cause: "What the mirror serves as the next trust policy holds another kind of statement.",
+        remedy: "check that the mirror's store was not rearranged"
+    }
+    TrustThreshold = "TRUST-THRESHOLD" {
+        cause: "The next trust policy is not signed by the threshold of the one before, or not by its own.",
+        remedy: "have the missing signers of both policies run `sealboot policy sign`, then publish again"
+    }
+    TrustInvalid = "TRUST-INVALID" {
+        cause: "The next trust policy is signed, but does not load.",
+        remedy: "make the next policy with a version of sealboot that matches this loader"
+    }
+    TrustVersion = "TRUST-VERSION" {
+        cause: "The next trust policy does not have the next version.",
+        remedy: "check that the mirror's store was not rearranged: trust/N.json holds version N"
+    }
+    TrustStale = "TRUST-STALE" {
+        cause: "The freshness statement names a newer trust policy than the mirror shows.",
+        remedy: "copy trust/ to the mirror, or ask another; a mirror that holds back a rotation is stale or hostile"
+    }
+    TrustLength = "TRUST-LENGTH" {
+        cause: "More trust policies follow the baked-in one than a loader walks.",
+        remedy: "build the initramfs again with the newest trust policy"
+    }
     ImageChunk = "IMAGE-CHUNK" {
         cause: "A chunk of the archive does not have its signed hash.",
         remedy: "copy the store to the mirror again; if it comes back, the mirror or the path to it alters data"

@@ -94,12 +94,6 @@ pub enum ConfigureError {
         /// The mirror.
         mirror: String,
     },
-    /// The policy does not accept the image that the host config asks for.
-    #[error("this machine is to boot image \"{image}\", which the trust policy does not accept")]
-    Image {
-        /// The image's name.
-        image: String,
-    },
     /// The TLS roots cannot be read, or hold no certificate that can be used.
     #[error("the TLS roots {} cannot be used", path.display())]
     TlsRoots {
@@ -115,7 +109,7 @@ impl Diagnose for ConfigureError {
     fn code(&self) -> FailureCode {
         match self {
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
-            Self::ReadHost { .. } | Self::Image { .. } => FailureCode::ConfigureHost,
+            Self::ReadHost { .. } => FailureCode::ConfigureHost,
             Self::Host { source, .. } | Self::Cmdline(source) => source.code(),
             Self::ConfigPath { .. } | Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
@@ -125,10 +119,6 @@ impl Diagnose for ConfigureError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Image { .. } => {
-                "correct `image` in the host config, or sealboot.image= on the kernel command line"
-                    .to_owned()
-            }
             Self::Host { source, .. } | Self::Cmdline(source) => source.hint(),
             _ => self.code().remedy().to_owned(),
         }
@@ -150,11 +140,6 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
     {
         return Err(ConfigureError::PlainHttp {
             mirror: mirror.to_string(),
-        });
-    }
-    if !policy.images().iter().any(|image| image.name == host.image) {
-        return Err(ConfigureError::Image {
-            image: host.image.to_string(),
         });
     }
     let tls_roots = read_tls_roots(root)?;

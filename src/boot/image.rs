@@ -154,12 +154,12 @@ pub async fn image(
     client: &Client,
     mirrors: &[MirrorUrl],
 ) -> Result<Done<Image>, ImageError> {
-    check_memory(accepted.manifest.as_ref())?;
-    let size = tmpfs_size(accepted.manifest.as_ref());
+    check_memory(accepted.current.manifest().as_ref())?;
+    let size = tmpfs_size(accepted.current.manifest().as_ref());
     let tmpfs = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
     let fetched =
         fetch_and_unpack(&accepted, client, mirrors, Patience::default(), &tmpfs.0).await?;
-    let manifest = accepted.manifest;
+    let manifest = accepted.current.manifest().clone();
     Ok(done(Image { manifest, tmpfs }, &fetched))
 }
 
@@ -189,7 +189,7 @@ pub async fn fetch_and_unpack(
     directory: &Path,
 ) -> Result<Fetched, ImageError> {
     let (sender, mut receiver) = mpsc::channel::<VerifiedChunk>(WINDOW);
-    let manifest = accepted.manifest.clone();
+    let manifest = accepted.current.manifest().clone();
     let mut files =
         Files::create(directory).map_err(|source| ImageError::Tmpfs { size: 0, source })?;
     let unpacking = tokio::task::spawn_blocking(move || {
@@ -204,7 +204,7 @@ pub async fn fetch_and_unpack(
         client,
         mirrors,
         &accepted.mirror,
-        &accepted.manifest,
+        accepted.current.manifest(),
         patience,
         sender,
     )

@@ -1,27 +1,28 @@
-//! Stage `manifest`: an envelope from a mirror becomes a verified manifest.
+//! Stage `manifest`: what a mirror shows becomes a verified manifest.
 //!
-//! Mirrors are asked in order until one gives an envelope that satisfies the trust policy. One that
+//! Mirrors are asked in order. Of each, first the trust policies that follow the ones known so far,
+//! then the image's channel file, judged by the newest policy: until one satisfies it. A mirror that
 //! does not is said and passed over like one that does not answer: a stale or hostile mirror must not
-//! keep a machine from a good one. If none does, a refusal says more than a dead mirror, so it is what
-//! the stage fails with.
+//! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
+//! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
 
 use jiff::Timestamp;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::configure::Configured;
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::fetch::{Client, FetchError};
-use crate::format::host_config::MirrorUrl;
-use crate::format::manifest::{Arch, Manifest};
+use crate::format::host_config::{HostConfig, MirrorUrl};
+use crate::format::manifest::{Arch, ImageName};
+use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
-use crate::trust::{Refusal, Verified};
+use crate::trust::{Chain, Current, Refusal};
 
 /// A verified manifest, and the mirror that had it.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The manifest.
-    pub manifest: Verified<Manifest>,
+    /// The manifest, current by the trust policy.
+    pub current: Current,
     /// The mirror to ask first for the archive.
     pub mirror: MirrorUrl,
 }
@@ -64,41 +65,41 @@ impl Diagnose for ManifestStageError {
     }
 }
 
-/// Asks the mirrors for the image's envelope until one satisfies the policy at `now`.
+/// How one mirror failed.
+enum Fault {
+    Fetch(FetchError),
+    Refused(Refusal),
+}
+
+/// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
+///
+/// `chain` begins with the baked-in policy and keeps what was proved, from one mirror to the next and
+/// from one attempt of the machine to the next.
 ///
 /// # Errors
 ///
-/// [`ManifestStageError`] if none did.
+/// [`ManifestStageError`] if no mirror did.
 pub async fn manifest(
-    configured: &Configured,
+    host: &HostConfig,
+    chain: &mut Chain,
     client: &Client,
     now: Timestamp,
 ) -> Result<Done<Accepted>, ManifestStageError> {
-    let host = &configured.host;
     // Of one mirror alone, the stage's own failure says it all.
     let several = host.mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
     for mirror in &host.mirrors {
-        let envelope = match client.manifest(mirror, &host.image).await {
-            Ok(envelope) => envelope,
-            Err(error) => {
+        match ask(mirror, &host.image, chain, client, now).await {
+            Ok(current) => return Ok(accepted(current, mirror, chain, now)),
+            Err(Fault::Fetch(error)) => {
                 if several {
                     warn!("{:#}", Report(&error));
                 }
                 if !matches!(failure, ManifestStageError::Refused { .. }) {
                     failure = ManifestStageError::Mirrors(error);
                 }
-                continue;
             }
-        };
-        let expected = Expected {
-            name: Some(&host.image),
-            arch: Some(Arch::NATIVE),
-            now,
-        };
-        match configured.policy.verify_manifest(&envelope, &expected) {
-            Ok(manifest) => return Ok(accepted(manifest, mirror, now)),
-            Err(refusal) => {
+            Err(Fault::Refused(refusal)) => {
                 if several {
                     warn!("{mirror}: {:#}", Report(&refusal));
                 }
@@ -112,18 +113,48 @@ pub async fn manifest(
     Err(failure)
 }
 
-fn accepted(verified: Verified<Manifest>, mirror: &MirrorUrl, now: Timestamp) -> Done<Accepted> {
+async fn ask(
+    mirror: &MirrorUrl,
+    image: &ImageName,
+    chain: &mut Chain,
+    client: &Client,
+    now: Timestamp,
+) -> Result<Current, Fault> {
+    while let Some(version) = chain.next() {
+        let Some(envelope) = client.policy(mirror, version).await.map_err(Fault::Fetch)? else {
+            break;
+        };
+        chain.step(&envelope).map_err(Fault::Refused)?;
+        info!(
+            "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
+        );
+    }
+    let channel = client.channel(mirror, image).await.map_err(Fault::Fetch)?;
+    let expected = Expected {
+        name: Some(image),
+        arch: Some(Arch::NATIVE),
+        now,
+    };
+    chain
+        .newest()
+        .verify_channel(&channel, &expected)
+        .map_err(Fault::Refused)
+}
+
+fn accepted(current: Current, mirror: &MirrorUrl, chain: &Chain, now: Timestamp) -> Done<Accepted> {
+    let verified = current.manifest();
     let manifest = verified.as_ref();
-    let signers: Vec<&str> = verified
-        .signers()
-        .iter()
-        .map(|name| name.as_str())
-        .collect();
+    let signers: Vec<&str> = verified.signers().iter().map(SignerName::as_str).collect();
     let expires = manifest
         .expires
         .map_or("never".to_owned(), |expires| expires.to_string());
+    let fresh = match current.freshness() {
+        Some(freshness) => format!("the newest until {}", freshness.as_ref().expires),
+        None => "not known to be the newest".to_owned(),
+    };
+    let policy = chain.newest().version();
     let says = format!(
-        "image \"{}\" version {} ({}), signed by {}, expires {expires}, judged at {now}",
+        "image \"{}\" version {} ({}), signed by {}, expires {expires}, {fresh}; judged at {now} by version {policy} of the trust policy",
         manifest.name,
         manifest.version,
         manifest.label,
@@ -133,11 +164,12 @@ fn accepted(verified: Verified<Manifest>, mirror: &MirrorUrl, now: Timestamp) ->
         .with("name", &manifest.name)
         .with("version", manifest.version)
         .with("signers", signers.join(","))
+        .with("trust", policy)
         .with("now", now)
         .with("sha256", verified.payload_sha256())
         .with("url", mirror)
         .map(|()| Accepted {
-            manifest: verified,
+            current,
             mirror: mirror.clone(),
         })
 }

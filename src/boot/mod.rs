@@ -45,6 +45,7 @@ use crate::fetch::Client;
 use crate::format::cmdline::Parameters;
 use crate::jitter;
 use crate::net::{self, clock};
+use crate::trust::Chain;
 use crate::trust::policy::FailurePolicy;
 
 /// Stands in every loader's binary, so that the builder of an initramfs can tell one from another program.
@@ -66,17 +67,21 @@ pub fn run() -> ! {
     console::print_events(&cmdline().unwrap_or_default());
     let mut failures = Failures::default();
     let mut taken_over = Some(taken_over);
+    let mut trusted = None;
     loop {
         let taken_over = taken_over.take().unwrap_or_else(prepare::take_over);
-        let Err(failure) = attempt(&mut console, taken_over);
+        let Err(failure) = attempt(&mut console, taken_over, &mut trusted);
         after_failure(&mut console, &failure, &mut failures);
     }
 }
 
 /// One way through all the stages.
+///
+/// `trusted` keeps the trust policies that were proved: no mirror can take a machine back behind one.
 fn attempt(
     console: &mut Console<Stdout>,
     taken_over: Result<(), prepare::PrepareError>,
+    trusted: &mut Option<Chain>,
 ) -> Result<Infallible, StageFailure> {
     let prepared = console.stage(Stage::Prepare, || {
         taken_over.and_then(|()| prepare::prepare())
@@ -88,8 +93,14 @@ fn attempt(
         .build()
         .unwrap_or_else(|error| panic!("epoll is not to be had: {error}"));
     let client = console.stage(Stage::Connect, || runtime.block_on(connect(&configured)))?;
+    let chain = trusted.get_or_insert_with(|| Chain::from(configured.policy));
     let accepted = console.stage(Stage::Manifest, || {
-        runtime.block_on(manifest::manifest(&configured, &client, clock::now()))
+        runtime.block_on(manifest::manifest(
+            &configured.host,
+            chain,
+            &client,
+            clock::now(),
+        ))
     })?;
     let image = console.stage(Stage::Image, || {
         runtime.block_on(image::image(accepted, &client, &configured.host.mirrors))

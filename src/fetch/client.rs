@@ -18,6 +18,7 @@ use crate::failure::{Diagnose, FailureCode};
 use crate::format::host_config::MirrorUrl;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
+use crate::format::version::PolicyVersion;
 
 /// How long a connection with its TLS handshake may take: three times the retransmission of a lost SYN
 /// (1, 2 and 4 s; RFC 6298) and a slow server's handshake.
@@ -258,41 +259,49 @@ impl Client {
         Ok(Self { http })
     }
 
-    /// Reads the newest envelope of an image, at most [`LIMITS`]`.envelope_bytes` of it.
+    /// Reads the channel file of an image, at most [`LIMITS`]`.channel_bytes` of it.
     ///
     /// # Errors
     ///
     /// The mirror did not give it.
-    pub async fn manifest(
+    pub async fn channel(
         &self,
         mirror: &MirrorUrl,
         image: &ImageName,
     ) -> Result<Vec<u8>, FetchError> {
         let url = mirror.file(&format!("images/{image}.json"));
-        let slow = |_| FetchError::new(&url, FetchProblem::Slow);
-        timeout(
-            MANIFEST_TIMEOUT,
-            self.small_file(&url, LIMITS.envelope_bytes),
-        )
-        .await
-        .map_err(slow)?
+        let request = async {
+            let response = self.get(&url, 0).await?;
+            read_bounded(&url, response, LIMITS.channel_bytes).await
+        };
+        within(&url, request).await
     }
 
-    async fn small_file(&self, url: &Url, limit: u64) -> Result<Vec<u8>, FetchError> {
-        let mut response = self.get(url, 0).await?;
-        expect_status(url, &response, StatusCode::OK)?;
-        let mut file = Vec::new();
-        while let Some(bytes) = response
-            .chunk()
-            .await
-            .map_err(|error| FetchError::from_reqwest(url, error))?
-        {
-            if file.len() as u64 + bytes.len() as u64 > limit {
-                return Err(FetchError::new(url, FetchProblem::TooLarge { limit }));
+    /// Reads the envelope of a trust policy, `None` where the mirror has none of this version.
+    ///
+    /// # Errors
+    ///
+    /// The mirror gave neither the envelope nor the word that there is none.
+    pub async fn policy(
+        &self,
+        mirror: &MirrorUrl,
+        version: PolicyVersion,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let url = mirror.file(&format!("trust/{version}.json"));
+        let request = async {
+            let response = self.get(&url, 0).await?;
+            // Object stores that may not be listed say 403 of what does not exist.
+            if matches!(
+                response.status(),
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE
+            ) {
+                return Ok(None);
             }
-            file.extend_from_slice(&bytes);
-        }
-        Ok(file)
+            read_bounded(&url, response, LIMITS.policy_envelope_bytes)
+                .await
+                .map(Some)
+        };
+        within(&url, request).await
     }
 
     /// Asks for a file from byte `start` on. Whether the answer is that is for the caller to see.
@@ -309,6 +318,36 @@ impl Client {
             .await
             .map_err(|error| FetchError::from_reqwest(url, error))
     }
+}
+
+/// Gives up on a small file that takes too long, however steadily it comes.
+async fn within<T>(
+    url: &Url,
+    request: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    let slow = |_| FetchError::new(url, FetchProblem::Slow);
+    timeout(MANIFEST_TIMEOUT, request).await.map_err(slow)?
+}
+
+/// Reads a small file, and gives up on one that is larger than it may be.
+async fn read_bounded(
+    url: &Url,
+    mut response: Response,
+    limit: u64,
+) -> Result<Vec<u8>, FetchError> {
+    expect_status(url, &response, StatusCode::OK)?;
+    let mut file = Vec::new();
+    while let Some(bytes) = response
+        .chunk()
+        .await
+        .map_err(|error| FetchError::from_reqwest(url, error))?
+    {
+        if file.len() as u64 + bytes.len() as u64 > limit {
+            return Err(FetchError::new(url, FetchProblem::TooLarge { limit }));
+        }
+        file.extend_from_slice(&bytes);
+    }
+    Ok(file)
 }
 
 pub(super) fn expect_status(

@@ -9,6 +9,8 @@ pub struct Limits {
     /// Bytes of a stored envelope. Stops a mirror that answers a manifest request with an endless
     /// body. 4 MiB hold the chunk hashes of an archive of 40 GiB at 1 MiB a chunk.
     pub envelope_bytes: u64,
+    /// Bytes of a channel file: an envelope, and the small one of its freshness statement.
+    pub channel_bytes: u64,
     /// Signatures in one envelope. Stops an envelope that makes the machine check a million of them:
     /// the work is at most `signatures * policy_keys` checks.
     pub signatures: usize,
@@ -18,8 +20,15 @@ pub struct Limits {
     pub detached_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
     pub policy_bytes: u64,
+    /// Bytes of an envelope that holds a trust policy: the policy in base64, and its signatures.
+    pub policy_envelope_bytes: u64,
     /// Keys in a trust policy; see `signatures`.
     pub policy_keys: usize,
+    /// Denied versions of an image, and denied digests, in a trust policy.
+    pub policy_denied: usize,
+    /// Policies that are walked from the baked-in one. Stops a chain that keeps a boot busy for ever;
+    /// a fleet that has had more should have newer initramfs.
+    pub policy_chain: usize,
     /// Image names in a trust policy.
     pub policy_images: usize,
     /// Bytes of a host config.
@@ -49,11 +58,15 @@ pub struct Limits {
 /// The bounds in force, everywhere.
 pub const LIMITS: Limits = Limits {
     envelope_bytes: 4 << 20,
+    channel_bytes: (4 << 20) + (64 << 10),
     signatures: 32,
     key_id_bytes: 256,
     detached_bytes: 32 << 10,
     policy_bytes: 64 << 10,
+    policy_envelope_bytes: 128 << 10,
     policy_keys: 32,
+    policy_denied: 256,
+    policy_chain: 64,
     policy_images: 64,
     host_config_bytes: 64 << 10,
     mirrors: 16,

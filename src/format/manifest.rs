@@ -17,6 +17,7 @@ use super::archive::{self, MemberPath, Role};
 use super::cmdline::Cmdline;
 use super::digest::Sha256Digest;
 use super::limits::LIMITS;
+pub use super::version::ImageVersion;
 
 /// The signed statement about an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,52 +333,6 @@ impl FromStr for ImageName {
     }
 }
 
-/// A version of an image: a whole number from 1 to 2^53 - 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ImageVersion(u64);
-
-impl ImageVersion {
-    /// The smallest version.
-    pub const FIRST: Self = Self(1);
-
-    /// The version as a number.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl TryFrom<u64> for ImageVersion {
-    type Error = Invalid;
-
-    fn try_from(version: u64) -> Result<Self, Invalid> {
-        if (1..=LIMITS.number_max).contains(&version) {
-            Ok(Self(version))
-        } else {
-            Err(Invalid::new(
-                "version",
-                version,
-                "between 1 and 9007199254740991",
-            ))
-        }
-    }
-}
-
-impl FromStr for ImageVersion {
-    type Err = Invalid;
-
-    fn from_str(version: &str) -> Result<Self, Invalid> {
-        let number: u64 = version.parse().map_err(|_| {
-            Invalid::new(
-                "version",
-                version,
-                "a whole number between 1 and 9007199254740991",
-            )
-        })?;
-        number.try_into()
-    }
-}
-
 /// What people call a version of an image: 1 to 128 visible characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(String);
@@ -420,7 +375,7 @@ macro_rules! string_like {
         }
     )*};
 }
-string_like!(ImageName, ImageVersion, Label);
+string_like!(ImageName, Label);
 
 macro_rules! json_string {
     ($($name:ident),*) => {$(
@@ -438,20 +393,6 @@ macro_rules! json_string {
     )*};
 }
 json_string!(ImageName, Label);
-
-impl Serialize for ImageVersion {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for ImageVersion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer)?
-            .try_into()
-            .map_err(de::Error::custom)
-    }
-}
 
 #[cfg(test)]
 mod tests {

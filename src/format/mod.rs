@@ -8,6 +8,8 @@
 //! | [`archive`] | the names and order of an archive's members, and its exact size |
 //! | [`host_config`] | how this machine reaches its image |
 //! | [`cmdline`] | the kernel command line, read and written |
+//! | [`freshness`] | the signed statement about which version is the newest |
+//! | [`version`] | counters that only grow |
 //! | [`key`] | public keys and their ids |
 //! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
 //! | [`openssh`] | ed25519 keys as OpenSSH writes them (operator) |
@@ -20,6 +22,7 @@ pub mod cmdline;
 #[cfg(feature = "operator")]
 pub mod cpio;
 pub mod digest;
+pub mod freshness;
 pub mod host_config;
 pub mod key;
 pub mod limits;
@@ -32,6 +35,7 @@ pub mod openssh;
 pub mod pem;
 #[cfg(feature = "operator")]
 pub mod ssh_agent;
+pub mod version;
 
 use std::fmt;
 

@@ -16,7 +16,8 @@ use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
 /// A statement with signatures that nobody has checked yet.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
@@ -36,10 +37,12 @@ pub struct EnvelopeSignature {
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// Longer than [`LIMITS`] allows.
-    #[error("the envelope has {found} bytes; at most {} are read", LIMITS.envelope_bytes)]
+    #[error("it has {found} bytes; at most {limit} are read")]
     TooLarge {
         /// Its length in bytes.
         found: usize,
+        /// How many may be read.
+        limit: u64,
     },
     /// Not JSON, or JSON of another shape; serde's message names line and column.
     #[error("this is not the JSON of a DSSE envelope")]
@@ -105,51 +108,19 @@ impl Envelope {
     /// Refuses unknown and repeated fields, and more than [`LIMITS`] allows of anything.
     pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.envelope_bytes) {
-            return Err(EnvelopeError::TooLarge { found: json.len() });
+            return Err(EnvelopeError::TooLarge {
+                found: json.len(),
+                limit: LIMITS.envelope_bytes,
+            });
         }
         let wire: Wire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
-        if wire.signatures.len() > LIMITS.signatures {
-            let what = format!(
-                "{} signatures; at most {} are checked",
-                wire.signatures.len(),
-                LIMITS.signatures
-            );
-            return Err(EnvelopeError::Excess { what });
-        }
-        if wire
-            .signatures
-            .iter()
-            .any(|signature| signature.keyid.len() > LIMITS.key_id_bytes)
-        {
-            let what = format!("a key id of more than {} bytes", LIMITS.key_id_bytes);
-            return Err(EnvelopeError::Excess { what });
-        }
-        let signatures = wire
-            .signatures
-            .into_iter()
-            .map(|signature| {
-                Ok(EnvelopeSignature {
-                    bytes: decode("sig", &signature.sig)?,
-                    key_id: signature.keyid,
-                })
-            })
-            .collect::<Result<_, EnvelopeError>>()?;
-        Ok(Self {
-            payload: decode("payload", &wire.payload)?,
-            payload_type: wire.payload_type,
-            signatures,
-        })
+        wire.try_into()
     }
 
     /// Writes the envelope: one JSON object, standard base64, a newline at the end.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let wire = Wire {
-            payload: STANDARD.encode(&self.payload),
-            payload_type: self.payload_type.clone(),
-            signatures: self.signatures.iter().map(WireSignature::of).collect(),
-        };
-        let mut json = serde_json::to_vec_pretty(&wire)
+        let mut json = serde_json::to_vec_pretty(self)
             .unwrap_or_else(|error| unreachable!("an envelope holds no map and no float: {error}"));
         json.push(b'\n');
         json
@@ -222,6 +193,54 @@ impl Envelope {
     #[must_use]
     pub fn unverified_payload(&self) -> &[u8] {
         &self.payload
+    }
+}
+
+impl TryFrom<Wire> for Envelope {
+    type Error = EnvelopeError;
+
+    fn try_from(wire: Wire) -> Result<Self, EnvelopeError> {
+        if wire.signatures.len() > LIMITS.signatures {
+            let what = format!(
+                "{} signatures; at most {} are checked",
+                wire.signatures.len(),
+                LIMITS.signatures
+            );
+            return Err(EnvelopeError::Excess { what });
+        }
+        if wire
+            .signatures
+            .iter()
+            .any(|signature| signature.keyid.len() > LIMITS.key_id_bytes)
+        {
+            let what = format!("a key id of more than {} bytes", LIMITS.key_id_bytes);
+            return Err(EnvelopeError::Excess { what });
+        }
+        let signatures = wire
+            .signatures
+            .into_iter()
+            .map(|signature| {
+                Ok(EnvelopeSignature {
+                    bytes: decode("sig", &signature.sig)?,
+                    key_id: signature.keyid,
+                })
+            })
+            .collect::<Result<_, EnvelopeError>>()?;
+        Ok(Self {
+            payload: decode("payload", &wire.payload)?,
+            payload_type: wire.payload_type,
+            signatures,
+        })
+    }
+}
+
+impl From<Envelope> for Wire {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            payload: STANDARD.encode(&envelope.payload),
+            payload_type: envelope.payload_type.clone(),
+            signatures: envelope.signatures.iter().map(WireSignature::of).collect(),
+        }
     }
 }
 

@@ -1,24 +1,34 @@
 //! The only way to trust anything.
 //!
 //! Bytes from a mirror come in as an [`Envelope`], whose payload nothing in the
-//! loader can read. A [`TrustPolicy`] counts who signed it, by distinct public
-//! key; only then is the payload parsed, and only if it satisfies the policy's names, architecture,
-//! freshness and rollback floor does it become a [`Verified`] value. Whatever
-//! acts on an image takes that type.
+//! loader can read. A [`Role`] of a [`TrustPolicy`] counts who signed
+//! it, by distinct public key; only then is the payload parsed, and only if it satisfies the policy does
+//! it become a [`Verified`] value. Whatever acts on an image takes that type.
 //!
 //! ```text
-//! bytes → Envelope::parse → TrustPolicy::verify_manifest → Verified<Manifest>
-//!                             │ payload type, signatures, threshold   (payload unread)
-//!                             └ parse, name, arch, created, expires, min_version
+//! trust/2.json, 3, …   → Chain::step            → the newest TrustPolicy      signed by the old and the new
+//! images/NAME.json     → TrustPolicy::verify_channel → Current
+//!     manifest         : type, signatures, threshold │ name, arch, versions, dates, digests
+//!     freshness        : type, signatures, threshold │ name, dates, newest image, newest policy
+//!                                  payload unread ───┘
 //! ```
 
+pub mod chain;
+pub mod channel;
 #[cfg(feature = "operator")]
 pub mod detached;
 pub mod envelope;
 pub mod policy;
+pub mod refusal;
+pub mod role;
 pub mod verified;
 
-pub use crate::format::key::{KeyId, PublicKey};
+pub use chain::Chain;
+pub use channel::Channel;
 pub use envelope::{Envelope, EnvelopeError};
 pub use policy::{PolicyError, TrustPolicy};
-pub use verified::{Refusal, Tally, Verified};
+pub use refusal::{Refusal, Statement};
+pub use role::{Ignored, Role, Tally};
+pub use verified::{Current, Verified};
+
+pub use crate::format::key::{KeyId, PublicKey};

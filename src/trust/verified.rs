@@ -1,19 +1,19 @@
-//! Statements that satisfied a trust policy, and the one function that makes them.
-
-use std::fmt;
+//! Statements that satisfied a trust policy, and the functions that make them.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::envelope::{Envelope, EnvelopeError};
-use super::policy::{SignerName, TrustPolicy};
-use crate::failure::{Diagnose, FailureCode};
+use super::channel::Channel;
+use super::envelope::Envelope;
+use super::policy::{FreshnessRule, SignerName, TrustPolicy};
+use super::refusal::{Refusal, Statement};
 use crate::format::digest::Sha256Digest;
-use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
+use crate::format::freshness::Freshness;
+use crate::format::manifest::{Arch, ImageName, Manifest};
 
 /// A statement that satisfied a trust policy.
 ///
-/// The fields are private and [`TrustPolicy::verify_manifest`] is the only constructor: to hold one
-/// is to have passed every check.
+/// The fields are private and the methods of [`TrustPolicy`] are the only constructors: to hold one is
+/// to have passed every check.
 #[derive(Debug, Clone)]
 pub struct Verified<T> {
     statement: T,
@@ -22,6 +22,14 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
+    pub(super) fn new(statement: T, signers: Vec<SignerName>, payload: &[u8]) -> Self {
+        Self {
+            statement,
+            signers,
+            payload_sha256: Sha256Digest::of(payload),
+        }
+    }
+
     /// Who signed, by the policy's names, in the policy's order.
     #[must_use]
     pub fn signers(&self) -> &[SignerName] {
@@ -33,6 +41,11 @@ impl<T> Verified<T> {
     pub const fn payload_sha256(&self) -> &Sha256Digest {
         &self.payload_sha256
     }
+
+    /// The statement alone.
+    pub(super) fn into_statement(self) -> T {
+        self.statement
+    }
 }
 
 impl<T> AsRef<T> for Verified<T> {
@@ -41,7 +54,7 @@ impl<T> AsRef<T> for Verified<T> {
     }
 }
 
-/// What an envelope is checked for besides its signatures.
+/// What a manifest is checked for besides its signatures.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The image that was asked for; `None` takes every name that the policy accepts.
@@ -52,181 +65,80 @@ pub struct Expected<'a> {
     pub now: Timestamp,
 }
 
-/// Who signed, and which signatures count for nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// The distinct keys of the policy that validly signed, by name, in the policy's order.
-    pub signers: Vec<SignerName>,
-    /// Signatures that count for nothing: the key id they claim, and why.
-    pub ignored: Vec<(String, Ignored)>,
+/// A manifest that is accepted, and is as new as the policy asks for.
+#[derive(Debug, Clone)]
+pub struct Current {
+    manifest: Verified<Manifest>,
+    freshness: Option<Verified<Freshness>>,
 }
 
-/// Why a signature counts for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
-    /// No key of the policy made it.
-    NotByATrustedKey,
-    /// The same key has made an earlier one.
-    SameKeyAgain,
-}
-
-/// An envelope is not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The bytes are no envelope.
-    #[error("the manifest is no signed envelope")]
-    Envelope(#[source] EnvelopeError),
-    /// The envelope holds another kind of statement.
-    #[error(
-        "the envelope holds a statement of type \"{found}\"\n  expected \"{}\"",
-        Manifest::PAYLOAD_TYPE
-    )]
-    PayloadType {
-        /// The type that it names, escaped.
-        found: String,
-    },
-    /// Too few distinct trusted keys have signed.
-    #[error("{} of {threshold} required signatures are there{}", tally.signers.len(), describe(tally))]
-    Threshold {
-        /// How many the policy asks for.
-        threshold: usize,
-        /// Who has signed, and what did not count.
-        tally: Tally,
-        /// The policy's signers who have not.
-        missing: Vec<SignerName>,
-    },
-    /// The signed payload is no manifest.
-    #[error("the signed manifest cannot be used")]
-    Manifest(#[source] ManifestError),
-    /// It is about another image than the one asked for.
-    #[error("the manifest is of image \"{found}\", not of \"{expected}\"")]
-    OtherImage {
-        /// The image that it is about.
-        found: ImageName,
-        /// The image that was asked for.
-        expected: ImageName,
-    },
-    /// The policy does not accept its name.
-    #[error("the trust policy does not accept image \"{name}\"")]
-    NameNotAccepted {
-        /// The image's name.
-        name: ImageName,
-    },
-    /// It is for another architecture.
-    #[error("the image is for {found}, this machine is {expected}")]
-    Arch {
-        /// The image's architecture.
-        found: Arch,
-        /// This machine's.
-        expected: Arch,
-    },
-    /// It was created later than now.
-    #[error("the manifest was created at {created}, but now is {now}")]
-    Future {
-        /// When it says it was created.
-        created: Timestamp,
-        /// What time was taken as now.
-        now: Timestamp,
-    },
-    /// Its expiry has passed.
-    #[error("the manifest expired at {expires}, now is {now}")]
-    Expired {
-        /// When it expired.
-        expires: Timestamp,
-        /// What time was taken as now.
-        now: Timestamp,
-    },
-    /// It has no expiry, but the policy requires one.
-    #[error("the manifest has no expiry, but the trust policy requires one")]
-    NoExpiry,
-    /// It grants itself a longer life than the policy allows.
-    #[error("the manifest grants itself {granted_days} days, the trust policy allows {max_days}")]
-    LifeTooLong {
-        /// From `created` to `expires`, in days, rounded up.
-        granted_days: i64,
-        /// The policy's longest.
-        max_days: u32,
-    },
-    /// It is older than the policy's floor.
-    #[error(
-        "version {found} of image \"{name}\" is older than min_version {min_version} of the trust policy"
-    )]
-    Rollback {
-        /// The image's name.
-        name: ImageName,
-        /// Its version.
-        found: ImageVersion,
-        /// The oldest that is accepted.
-        min_version: ImageVersion,
-    },
-}
-
-impl Diagnose for Refusal {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::Envelope(_) => FailureCode::ManifestEnvelope,
-            Self::PayloadType { .. } => FailureCode::ManifestPayloadType,
-            Self::Threshold { .. } => FailureCode::ManifestThreshold,
-            Self::Manifest(_) => FailureCode::ManifestInvalid,
-            Self::OtherImage { .. } | Self::NameNotAccepted { .. } => FailureCode::ManifestName,
-            Self::Arch { .. } => FailureCode::ManifestArch,
-            Self::Future { .. } => FailureCode::ManifestFuture,
-            Self::Expired { .. } => FailureCode::ManifestExpired,
-            Self::NoExpiry | Self::LifeTooLong { .. } => FailureCode::ManifestExpiry,
-            Self::Rollback { .. } => FailureCode::ManifestRollback,
-        }
+impl Current {
+    /// The manifest.
+    #[must_use]
+    pub const fn manifest(&self) -> &Verified<Manifest> {
+        &self.manifest
     }
 
-    fn hint(&self) -> String {
-        match self {
-            Self::Threshold {
-                missing,
-                threshold,
-                tally,
-            } if !missing.is_empty() => {
-                let names: Vec<&str> = missing.iter().map(SignerName::as_str).collect();
-                let needed = threshold - tally.signers.len();
-                format!(
-                    "{needed} more of {} must run `sealboot image sign`; then publish again",
-                    names.join(", ")
-                )
-            }
-            Self::Rollback { min_version, .. } => format!(
-                "publish version {min_version} or newer; a mirror that serves older ones is stale or hostile"
-            ),
-            _ => self.code().remedy().to_owned(),
-        }
-    }
-}
-
-fn describe(tally: &Tally) -> String {
-    let mut text = String::new();
-    for signer in &tally.signers {
-        text.push_str(&format!("\n  signed by {signer}"));
-    }
-    for (key_id, why) in &tally.ignored {
-        text.push_str(&format!(
-            "\n  ignored the signature under key id \"{}\": {why}",
-            key_id.escape_default()
-        ));
-    }
-    text
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotByATrustedKey => "no key of the trust policy made it",
-            Self::SameKeyAgain => "its key has signed already, and counts once",
-        })
+    /// The statement that says how new it is, if the policy has a role for one and the mirror had one.
+    #[must_use]
+    pub const fn freshness(&self) -> Option<&Verified<Freshness>> {
+        self.freshness.as_ref()
     }
 }
 
 impl TrustPolicy {
-    /// Checks the bytes of an envelope and, if everything holds, gives the manifest in it.
+    /// Checks the bytes of a channel file and, if everything holds, gives the manifest in it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TrustPolicy::verify_manifest`], and then the first check of freshness that fails. Where
+    /// the policy has no role for freshness, a statement about it says nothing and is not looked at.
+    pub fn verify_channel(
+        &self,
+        channel: &[u8],
+        expected: &Expected<'_>,
+    ) -> Result<Current, Refusal> {
+        let channel = Channel::parse(channel).map_err(|source| Refusal::Envelope {
+            statement: Statement::Manifest,
+            source,
+        })?;
+        let manifest = self.judge_manifest(&channel.manifest, expected)?;
+        let name = &manifest.as_ref().name;
+        let freshness = match (self.freshness(), &channel.freshness) {
+            (None, _) => None,
+            (Some(rule), None) if rule.required => return Err(Refusal::NotFresh),
+            (Some(_), None) => None,
+            (Some(rule), Some(envelope)) => {
+                Some(self.judge_freshness(rule, envelope, name, expected.now)?)
+            }
+        };
+        if let Some(newest) = freshness.as_ref().map(|freshness| freshness.as_ref()) {
+            let found = manifest.as_ref().version;
+            if found < newest.version {
+                return Err(Refusal::Stale {
+                    name: name.clone(),
+                    found,
+                    newest: newest.version,
+                });
+            }
+            if self.version() < newest.trust {
+                return Err(Refusal::StalePolicy {
+                    found: self.version(),
+                    newest: newest.trust,
+                });
+            }
+        }
+        Ok(Current {
+            manifest,
+            freshness,
+        })
+    }
+
+    /// Checks the bytes of a manifest's envelope and, if everything holds, gives the manifest in it.
     ///
     /// In order: the envelope's shape and the type it names, the signatures against the threshold,
     /// then, for the first time reading the payload, its shape, name, architecture, dates and version.
+    /// Whether a newer one exists is not asked; [`TrustPolicy::verify_channel`] asks that too.
     ///
     /// # Errors
     ///
@@ -236,64 +148,38 @@ impl TrustPolicy {
         envelope: &[u8],
         expected: &Expected<'_>,
     ) -> Result<Verified<Manifest>, Refusal> {
-        let envelope = Envelope::parse(envelope).map_err(Refusal::Envelope)?;
-        if envelope.payload_type() != Manifest::PAYLOAD_TYPE {
-            let found = envelope
-                .payload_type()
-                .chars()
-                .take(80)
-                .flat_map(char::escape_default)
-                .collect();
-            return Err(Refusal::PayloadType { found });
-        }
-        let tally = self.tally(&envelope);
-        if tally.signers.len() < self.threshold() {
-            let missing = self
-                .keys()
-                .iter()
-                .filter(|key| !tally.signers.contains(&key.name));
-            let missing = missing.map(|key| key.name.clone()).collect();
-            return Err(Refusal::Threshold {
-                threshold: self.threshold(),
-                tally,
-                missing,
-            });
-        }
-        let manifest = Manifest::parse(envelope.payload()).map_err(Refusal::Manifest)?;
-        self.check_identity(&manifest, expected)?;
-        self.check_freshness(&manifest, expected.now)?;
-        Ok(Verified {
-            statement: manifest,
-            signers: tally.signers,
-            payload_sha256: Sha256Digest::of(envelope.payload()),
-        })
+        let envelope = parse(Statement::Manifest, envelope)?;
+        self.judge_manifest(&envelope, expected)
     }
 
-    /// Counts who signed, by distinct public key.
+    /// Checks the bytes of a freshness statement's envelope and, if everything holds, gives the statement.
     ///
-    /// Every signature is tried with every key: the key id that stands beside it is the word of
-    /// whoever wrote the file. [`LIMITS`](crate::format::limits::LIMITS) bounds both numbers.
-    #[must_use]
-    pub fn tally(&self, envelope: &Envelope) -> Tally {
-        let signed_bytes = envelope.signed_bytes();
-        let mut signed = vec![false; self.keys().len()];
-        let mut ignored = Vec::new();
-        for (index, signature) in envelope.signatures().iter().enumerate() {
-            let by = self
-                .keys()
-                .iter()
-                .position(|signer| envelope.is_signed_by(&signed_bytes, index, &signer.key));
-            match by {
-                Some(by) if !signed[by] => signed[by] = true,
-                Some(_) => ignored.push((signature.key_id.clone(), Ignored::SameKeyAgain)),
-                None => ignored.push((signature.key_id.clone(), Ignored::NotByATrustedKey)),
-            }
-        }
-        let signers = self.keys().iter().zip(signed).filter(|(_, signed)| *signed);
-        Tally {
-            signers: signers.map(|(key, _)| key.name.clone()).collect(),
-            ignored,
-        }
+    /// # Errors
+    ///
+    /// The first check that fails; [`Refusal::NotFresh`] where the policy has no role for freshness.
+    pub fn verify_freshness(
+        &self,
+        envelope: &[u8],
+        name: &ImageName,
+        now: Timestamp,
+    ) -> Result<Verified<Freshness>, Refusal> {
+        let envelope = parse(Statement::Freshness, envelope)?;
+        let rule = self.freshness().ok_or(Refusal::NotFresh)?;
+        self.judge_freshness(rule, &envelope, name, now)
+    }
+
+    fn judge_manifest(
+        &self,
+        envelope: &Envelope,
+        expected: &Expected<'_>,
+    ) -> Result<Verified<Manifest>, Refusal> {
+        let (payload, signers) = self.signing().open(Statement::Manifest, envelope)?;
+        let manifest = Manifest::parse(payload).map_err(Refusal::Manifest)?;
+        self.check_identity(&manifest, expected)?;
+        self.check_dates(&manifest, expected.now)?;
+        let verified = Verified::new(manifest, signers, payload);
+        self.check_denied(&verified)?;
+        Ok(verified)
     }
 
     fn check_identity(&self, manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Refusal> {
@@ -323,14 +209,35 @@ impl TrustPolicy {
                 min_version: accepted.min_version,
             });
         }
+        if accepted.denied_versions.contains(&manifest.version) {
+            return Err(Refusal::DeniedVersion {
+                name: manifest.name.clone(),
+                version: manifest.version,
+            });
+        }
         Ok(())
     }
 
-    fn check_freshness(&self, manifest: &Manifest, now: Timestamp) -> Result<(), Refusal> {
-        let tolerance =
-            SignedDuration::try_from(self.clock_tolerance()).unwrap_or(SignedDuration::ZERO);
+    fn check_denied(&self, manifest: &Verified<Manifest>) -> Result<(), Refusal> {
+        for (what, digest) in [
+            ("manifest", manifest.payload_sha256()),
+            ("archive", &manifest.as_ref().archive.sha256),
+        ] {
+            if self.denied_digests().contains(digest) {
+                return Err(Refusal::DeniedDigest {
+                    what,
+                    digest: *digest,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dates(&self, manifest: &Manifest, now: Timestamp) -> Result<(), Refusal> {
+        let tolerance = self.tolerance();
         if manifest.created.duration_since(now) > tolerance {
             return Err(Refusal::Future {
+                statement: Statement::Manifest,
                 created: manifest.created,
                 now,
             });
@@ -348,15 +255,66 @@ impl TrustPolicy {
         let granted = expires.duration_since(manifest.created);
         match self.expiry().max_days {
             Some(max_days) if granted > SignedDuration::from_hours(24 * i64::from(max_days)) => {
-                // Rounded up by a last nanosecond less: a life of a second too much is a day too much.
-                let short = granted.saturating_sub(SignedDuration::from_nanos(1));
-                let granted_days = short.as_secs() / 86_400 + 1;
                 Err(Refusal::LifeTooLong {
-                    granted_days,
+                    granted_days: rounded_up(granted, 24 * 3600),
                     max_days,
                 })
             }
             _ => Ok(()),
         }
     }
+
+    fn judge_freshness(
+        &self,
+        rule: &FreshnessRule,
+        envelope: &Envelope,
+        name: &ImageName,
+        now: Timestamp,
+    ) -> Result<Verified<Freshness>, Refusal> {
+        let role = self.renewing().ok_or(Refusal::NotFresh)?;
+        let (payload, signers) = role.open(Statement::Freshness, envelope)?;
+        let freshness = Freshness::parse(payload).map_err(Refusal::Freshness)?;
+        if freshness.name != *name {
+            return Err(Refusal::FreshnessOfOther {
+                found: freshness.name,
+                expected: name.clone(),
+            });
+        }
+        let tolerance = self.tolerance();
+        if freshness.created.duration_since(now) > tolerance {
+            return Err(Refusal::Future {
+                statement: Statement::Freshness,
+                created: freshness.created,
+                now,
+            });
+        }
+        if now.duration_since(freshness.expires) >= tolerance {
+            return Err(Refusal::FreshnessExpired {
+                expires: freshness.expires,
+                now,
+            });
+        }
+        let granted = freshness.expires.duration_since(freshness.created);
+        if granted > SignedDuration::from_hours(i64::from(rule.max_hours)) {
+            return Err(Refusal::FreshnessTooLong {
+                granted_hours: rounded_up(granted, 3600),
+                max_hours: rule.max_hours,
+            });
+        }
+        Ok(Verified::new(freshness, signers, payload))
+    }
+
+    fn tolerance(&self) -> SignedDuration {
+        SignedDuration::try_from(self.clock_tolerance()).unwrap_or(SignedDuration::ZERO)
+    }
+}
+
+pub(super) fn parse(statement: Statement, envelope: &[u8]) -> Result<Envelope, Refusal> {
+    Envelope::parse(envelope).map_err(|source| Refusal::Envelope { statement, source })
+}
+
+/// A span in units of so many seconds, a begun one counting whole.
+fn rounded_up(span: SignedDuration, unit: i64) -> i64 {
+    let seconds = span.as_secs() + i64::from(span.subsec_nanos() > 0);
+    seconds.saturating_add(unit - 1) / unit
 }

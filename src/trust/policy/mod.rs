@@ -1,128 +1,70 @@
-//! The trust policy: what a loader accepts. Baked into the initramfs, never fetched.
+//! The trust policy: what a loader accepts.
 //!
 //! ```json
 //! {
+//!   "version": 1,
 //!   "keys": [
 //!     {"name": "alice", "key": "ed25519:<64 hex digits>"},
 //!     {"name": "bob", "key": "ed25519:<64 hex digits>"}
 //!   ],
 //!   "threshold": 2,
-//!   "images": [{"name": "relay", "min_version": 41}],
+//!   "images": [{"name": "relay", "min_version": 41, "denied_versions": [43]}],
+//!   "denied_digests": ["<SHA-256 of a manifest or of an archive>"],
 //!   "expiry": {"required": true, "max_days": 90},
+//!   "freshness": {
+//!     "keys": [{"name": "clockwork", "key": "ed25519:<64 hex digits>"}],
+//!     "threshold": 1, "required": true, "max_hours": 72
+//!   },
 //!   "allow_http": false,
 //!   "clock_tolerance_seconds": 300,
 //!   "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}
 //! }
 //! ```
 //!
-//! A policy that contradicts itself does not load: a key or a name given twice, a threshold of 0 or
-//! above the number of keys, a field that this version does not know.
+//! One version is baked into the initramfs. The next ones come from mirrors, each signed by the
+//! threshold of the one before and by its own; see [`chain`](super::chain). A policy that contradicts
+//! itself does not load: a key or a name given twice, in one role or in two, a threshold of 0 or above
+//! the number of keys, a field that this version does not know.
+
+mod rules;
+mod signer;
 
 use std::fmt;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
+use self::rules::default_clock_tolerance_seconds;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::Invalid;
-use crate::format::key::PublicKey;
+use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
-use crate::format::manifest::{ImageName, ImageVersion};
+use crate::format::version::PolicyVersion;
+
+pub use self::rules::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule};
+pub use self::signer::{Signer, SignerName};
 
 /// What a loader accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustPolicy {
+    version: PolicyVersion,
     keys: Vec<Signer>,
     threshold: usize,
     images: Vec<AcceptedImage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    denied_digests: Vec<Sha256Digest>,
     #[serde(default)]
     expiry: ExpiryRule,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    freshness: Option<FreshnessRule>,
     #[serde(default)]
     allow_http: bool,
     #[serde(default = "default_clock_tolerance_seconds")]
     clock_tolerance_seconds: u32,
     #[serde(default)]
     on_failure: FailurePolicy,
-}
-
-/// A key that may sign, under the name that people know its holder by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signer {
-    /// The holder.
-    pub name: SignerName,
-    /// The key.
-    pub key: PublicKey,
-}
-
-/// An image that the loader may boot, and the oldest version of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AcceptedImage {
-    /// The image's name.
-    pub name: ImageName,
-    /// The oldest version that is accepted.
-    #[serde(default = "first_version")]
-    pub min_version: ImageVersion,
-}
-
-/// Whether images must expire, and how soon.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExpiryRule {
-    /// Whether a manifest without an expiry is refused.
-    #[serde(default)]
-    pub required: bool,
-    /// The longest time from `created` to `expires` that a manifest may grant itself, in days.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_days: Option<u32>,
-}
-
-/// What the loader does after a failure: waits, doubling with jitter, and in the end reboots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailurePolicy {
-    /// The wait after the first failure, in seconds.
-    #[serde(default = "default_first_wait_seconds")]
-    pub first_wait_seconds: u32,
-    /// The longest wait, in seconds.
-    #[serde(default = "default_longest_wait_seconds")]
-    pub longest_wait_seconds: u32,
-    /// After how many failures the machine reboots; 0 means never.
-    #[serde(default = "default_reboot_after")]
-    pub reboot_after: u32,
-}
-
-// Two seconds let a restarting server come back; a minute keeps a fleet from hammering a broken one.
-const fn default_first_wait_seconds() -> u32 {
-    2
-}
-const fn default_longest_wait_seconds() -> u32 {
-    60
-}
-// With the waits above, about a quarter of an hour: firmware and switches have then settled, and only
-// a reset of the hardware is left to try.
-const fn default_reboot_after() -> u32 {
-    20
-}
-// Real-time clocks drift by seconds a day; five minutes is what Kerberos made customary.
-const fn default_clock_tolerance_seconds() -> u32 {
-    300
-}
-const fn first_version() -> ImageVersion {
-    ImageVersion::FIRST
-}
-
-impl Default for FailurePolicy {
-    fn default() -> Self {
-        Self {
-            first_wait_seconds: default_first_wait_seconds(),
-            longest_wait_seconds: default_longest_wait_seconds(),
-            reboot_after: default_reboot_after(),
-        }
-    }
 }
 
 /// The trust policy does not load.
@@ -134,6 +76,9 @@ pub enum PolicyError {
     /// Not JSON, or JSON of another shape; serde's message names line and column.
     #[error("the trust policy is not the JSON it should be")]
     Json(#[source] serde_json::Error),
+    /// A signed policy in another spelling than `sealboot policy create` gives it.
+    #[error("the signed trust policy is not spelled as `sealboot policy create` spells it")]
+    Spelling,
     /// Its fields contradict each other.
     #[error("the trust policy contradicts itself: {0}")]
     Contradiction(Invalid),
@@ -146,6 +91,9 @@ impl Diagnose for PolicyError {
 }
 
 impl TrustPolicy {
+    /// The DSSE payload type of a policy that follows another.
+    pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.trust.v1+json";
+
     /// A policy over `keys` and `images` that asks for `threshold` signatures, with the defaults elsewhere.
     ///
     /// # Errors
@@ -157,10 +105,13 @@ impl TrustPolicy {
         images: Vec<AcceptedImage>,
     ) -> Result<Self, PolicyError> {
         let policy = Self {
+            version: PolicyVersion::FIRST,
             keys,
             threshold,
             images,
+            denied_digests: Vec::new(),
             expiry: ExpiryRule::default(),
+            freshness: None,
             allow_http: false,
             clock_tolerance_seconds: default_clock_tolerance_seconds(),
             on_failure: FailurePolicy::default(),
@@ -181,6 +132,20 @@ impl TrustPolicy {
         let policy: Self = serde_json::from_slice(json).map_err(PolicyError::Json)?;
         policy.check()?;
         Ok(policy)
+    }
+
+    /// Reads a policy out of a signed statement, where it has one spelling.
+    ///
+    /// # Errors
+    ///
+    /// Refuses every byte string that [`TrustPolicy::encode`] would not write.
+    pub fn parse_signed(json: &[u8]) -> Result<Self, PolicyError> {
+        let policy = Self::parse(json)?;
+        if policy.encode() == json {
+            Ok(policy)
+        } else {
+            Err(PolicyError::Spelling)
+        }
     }
 
     /// Writes the policy as indented JSON, every field spelled out.
@@ -225,79 +190,99 @@ impl TrustPolicy {
     }
 
     fn check(&self) -> Result<(), PolicyError> {
-        self.contradiction()
-            .map_or(Ok(()), |invalid| Err(PolicyError::Contradiction(invalid)))
+        self.agree().map_err(PolicyError::Contradiction)
     }
 
-    fn contradiction(&self) -> Option<Invalid> {
-        if self.keys.is_empty() || self.keys.len() > LIMITS.policy_keys {
-            return Some(Invalid::new(
-                "keys",
-                self.keys.len(),
-                "a list of 1 to 32 keys",
-            ));
-        }
-        if let Some(signer) = repeated(&self.keys, |signer| signer.key) {
-            return Some(Invalid::new("keys.key", signer.key, "given only once"));
-        }
-        if let Some(signer) = repeated(&self.keys, |signer| &signer.name) {
-            return Some(Invalid::new("keys.name", &signer.name, "given only once"));
-        }
-        if !(1..=self.keys.len()).contains(&self.threshold) {
-            return Some(Invalid::new(
-                "threshold",
-                self.threshold,
-                "between 1 and the number of keys",
-            ));
-        }
-        if self.images.is_empty() || self.images.len() > LIMITS.policy_images {
-            return Some(Invalid::new(
-                "images",
-                self.images.len(),
-                "a list of 1 to 64 images",
-            ));
-        }
+    /// Checks the agreement of the fields; what one field alone must be, its type has checked.
+    fn agree(&self) -> Result<(), Invalid> {
+        role_agrees(&self.keys, self.threshold, "keys", "threshold")?;
+        bounded(
+            "images",
+            self.images.len(),
+            1..=LIMITS.policy_images,
+            "a list of 1 to 64 images",
+        )?;
         if let Some(image) = repeated(&self.images, |image| &image.name) {
-            return Some(Invalid::new("images.name", &image.name, "given only once"));
+            return Err(Invalid::new("images.name", &image.name, "given only once"));
         }
-        if self
-            .expiry
-            .max_days
-            .is_some_and(|days| !(1..=36500).contains(&days))
-        {
-            return Some(Invalid::new(
-                "expiry.max_days",
-                self.expiry.max_days.unwrap_or(0),
-                "between 1 and 36500",
-            ));
+        for image in &self.images {
+            let denied = &image.denied_versions;
+            bounded(
+                "images.denied_versions",
+                denied.len(),
+                0..=LIMITS.policy_denied,
+                "a list of at most 256 versions",
+            )?;
+            if let Some(version) = repeated(denied, |version| *version) {
+                return Err(Invalid::new(
+                    "images.denied_versions",
+                    version,
+                    "given only once",
+                ));
+            }
         }
-        if self.clock_tolerance_seconds > 86400 {
-            return Some(Invalid::new(
-                "clock_tolerance_seconds",
-                self.clock_tolerance_seconds,
-                "at most 86400",
-            ));
+        bounded(
+            "denied_digests",
+            self.denied_digests.len(),
+            0..=LIMITS.policy_denied,
+            "a list of at most 256 digests",
+        )?;
+        if let Some(digest) = repeated(&self.denied_digests, |digest| *digest) {
+            return Err(Invalid::new("denied_digests", digest, "given only once"));
         }
+        if let Some(days) = self.expiry.max_days {
+            bounded("expiry.max_days", days, 1..=36_500, "between 1 and 36500")?;
+        }
+        if let Some(freshness) = &self.freshness {
+            self.freshness_agrees(freshness)?;
+        }
+        bounded(
+            "clock_tolerance_seconds",
+            self.clock_tolerance_seconds,
+            0..=86_400,
+            "at most 86400",
+        )?;
         let FailurePolicy {
             first_wait_seconds: first,
             longest_wait_seconds: longest,
             ..
         } = self.on_failure;
-        if !(1..=3600).contains(&first) {
-            return Some(Invalid::new(
-                "on_failure.first_wait_seconds",
-                first,
-                "between 1 and 3600",
+        bounded(
+            "on_failure.first_wait_seconds",
+            first,
+            1..=3600,
+            "between 1 and 3600",
+        )?;
+        bounded(
+            "on_failure.longest_wait_seconds",
+            longest,
+            first..=86_400,
+            "between the first wait and 86400",
+        )
+    }
+
+    fn freshness_agrees(&self, rule: &FreshnessRule) -> Result<(), Invalid> {
+        role_agrees(
+            &rule.keys,
+            rule.threshold,
+            "freshness.keys",
+            "freshness.threshold",
+        )?;
+        // The key of a machine that renews every few hours must not count where people sign releases.
+        let signs_images = |signer: &&Signer| self.keys.iter().any(|other| other.key == signer.key);
+        if let Some(signer) = rule.keys.iter().find(signs_images) {
+            return Err(Invalid::new(
+                "freshness.keys.key",
+                signer.key,
+                "of this role alone",
             ));
         }
-        if !(first..=86400).contains(&longest) {
-            return Some(Invalid::new(
-                "on_failure.longest_wait_seconds",
-                longest,
-                "between the first wait and 86400",
-            ));
-        }
-        None
+        bounded(
+            "freshness.max_hours",
+            rule.max_hours,
+            1..=8760,
+            "between 1 and 8760",
+        )
     }
 
     /// The keys that may sign, in the order of the file.
@@ -324,6 +309,24 @@ impl TrustPolicy {
         self.expiry
     }
 
+    /// Which policy of a chain this is.
+    #[must_use]
+    pub const fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    /// SHA-256 digests of manifests and archives that are refused whatever they are signed by.
+    #[must_use]
+    pub fn denied_digests(&self) -> &[Sha256Digest] {
+        &self.denied_digests
+    }
+
+    /// Who says which version of an image is the newest, if anybody does.
+    #[must_use]
+    pub const fn freshness(&self) -> Option<&FreshnessRule> {
+        self.freshness.as_ref()
+    }
+
     /// Whether mirrors may be plain http.
     #[must_use]
     pub const fn allows_http(&self) -> bool {
@@ -343,62 +346,52 @@ impl TrustPolicy {
     }
 }
 
+/// Checks the keys of a role: distinct, named distinctly, and enough for its threshold.
+fn role_agrees(
+    keys: &[Signer],
+    threshold: usize,
+    keys_field: &'static str,
+    threshold_field: &'static str,
+) -> Result<(), Invalid> {
+    bounded(
+        keys_field,
+        keys.len(),
+        1..=LIMITS.policy_keys,
+        "a list of 1 to 32 keys",
+    )?;
+    if let Some(signer) = repeated(keys, |signer| signer.key) {
+        return Err(Invalid::new(keys_field, signer.key, "given only once"));
+    }
+    if let Some(signer) = repeated(keys, |signer| &signer.name) {
+        return Err(Invalid::new(keys_field, &signer.name, "given only once"));
+    }
+    bounded(
+        threshold_field,
+        threshold,
+        1..=keys.len(),
+        "between 1 and the number of keys",
+    )
+}
+
+fn bounded<T: PartialOrd + fmt::Display>(
+    field: &'static str,
+    found: T,
+    range: RangeInclusive<T>,
+    takes: &'static str,
+) -> Result<(), Invalid> {
+    if range.contains(&found) {
+        Ok(())
+    } else {
+        Err(Invalid::new(field, found, takes))
+    }
+}
+
 /// The first item whose key an earlier one has.
 fn repeated<'a, T, K: PartialEq>(items: &'a [T], key: impl Fn(&'a T) -> K) -> Option<&'a T> {
-    items
-        .iter()
-        .enumerate()
-        .find(|(at, item)| items[..*at].iter().any(|earlier| key(earlier) == key(item)))
-        .map(|(_, item)| item)
-}
-
-/// The name of a signer: 1 to 64 of `a-z A-Z 0-9 . _ @ -`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignerName(String);
-
-impl SignerName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for SignerName {
-    type Err = Invalid;
-
-    fn from_str(name: &str) -> Result<Self, Invalid> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
-        if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(Invalid::new(
-                "keys.name",
-                name,
-                "1 to 64 of a-z, A-Z, 0-9, '.', '_', '@' and '-'",
-            ))
-        }
-    }
-}
-
-impl fmt::Display for SignerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for SignerName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for SignerName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
+    let mut items_at = items.iter().enumerate();
+    let twice =
+        items_at.find(|(at, item)| items[..*at].iter().any(|earlier| key(earlier) == key(item)));
+    twice.map(|(_, item)| item)
 }
 
 #[cfg(test)]

@@ -1,0 +1,77 @@
+//! The freshness statement: which version of an image is the newest, said for a short while.
+//!
+//! An image may live for months; whether a newer one exists is something that only its publisher
+//! knows, and that a mirror which wants to hold machines back, or has stopped being updated, would not
+//! say. So a key of its own, which may live on a server because it can release nothing, signs every
+//! few hours what is current; a policy that requires it refuses a mirror that shows an old statement.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+use super::manifest::{ImageName, ImageVersion};
+use super::version::PolicyVersion;
+
+/// What is current, until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freshness {
+    /// The image that this is about.
+    pub name: ImageName,
+    /// Its newest version: an older one is stale.
+    pub version: ImageVersion,
+    /// The newest version of the trust policy: a machine that has walked to an older one was kept from
+    /// the rest of the chain.
+    pub trust: PolicyVersion,
+    /// When this was said.
+    pub created: Timestamp,
+    /// Until when it counts.
+    pub expires: Timestamp,
+}
+
+/// The payload is not a freshness statement, or not one that agrees with itself.
+#[derive(Debug, thiserror::Error)]
+pub enum FreshnessError {
+    /// Not JSON, or JSON of another shape; serde's message names line and column.
+    #[error("the freshness statement is not the JSON it should be")]
+    Json(#[source] serde_json::Error),
+    /// JSON that says the same in another spelling.
+    #[error("the freshness statement is not spelled as sealboot spells it")]
+    Spelling,
+    /// Two fields contradict each other.
+    #[error("the freshness statement contradicts itself: {0}")]
+    Contradiction(Invalid),
+}
+
+impl Freshness {
+    /// The DSSE payload type of this format.
+    pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.freshness.v1+json";
+
+    /// Reads a statement and checks that its fields agree.
+    ///
+    /// # Errors
+    ///
+    /// Refuses every byte string that [`Freshness::encode`] would not write.
+    pub fn parse(json: &[u8]) -> Result<Self, FreshnessError> {
+        let freshness: Self = serde_json::from_slice(json).map_err(FreshnessError::Json)?;
+        if freshness.expires <= freshness.created {
+            return Err(FreshnessError::Contradiction(Invalid::new(
+                "expires",
+                freshness.expires,
+                "after `created`",
+            )));
+        }
+        if freshness.encode() != json {
+            return Err(FreshnessError::Spelling);
+        }
+        Ok(freshness)
+    }
+
+    /// Writes the statement as the bytes that are signed: compact JSON in the order of the fields.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_else(|error| {
+            unreachable!("a freshness statement holds no map and no float: {error}")
+        })
+    }
+}

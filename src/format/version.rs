@@ -1,0 +1,88 @@
+//! Counters that only grow: of an image, and of a trust policy.
+//!
+//! Whole numbers from 1 to 2^53 - 1, beyond which JSON readers disagree (RFC 8259, section 6).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Invalid;
+use super::limits::LIMITS;
+
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The smallest version.
+            pub const FIRST: Self = Self(1);
+
+            /// The version as a number.
+            #[must_use]
+            pub const fn as_u64(self) -> u64 {
+                self.0
+            }
+
+            /// The version after this one, `None` after the last.
+            #[must_use]
+            pub fn next(self) -> Option<Self> {
+                Self::try_from(self.0 + 1).ok()
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = Invalid;
+
+            fn try_from(version: u64) -> Result<Self, Invalid> {
+                if (1..=LIMITS.number_max).contains(&version) {
+                    Ok(Self(version))
+                } else {
+                    Err(Invalid::new("version", version, "between 1 and 9007199254740991"))
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(version: &str) -> Result<Self, Invalid> {
+                let invalid = || {
+                    Invalid::new("version", version, "a whole number between 1 and 9007199254740991")
+                };
+                let number: u64 = version.parse().map_err(|_| invalid())?;
+                number.try_into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u64(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                u64::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+counter! {
+    /// A version of an image: the rollback counter of its name.
+    ImageVersion
+}
+
+counter! {
+    /// A version of a trust policy: each is signed by the one before.
+    PolicyVersion
+}

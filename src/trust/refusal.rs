@@ -1,0 +1,332 @@
+//! Why a statement, or an image, is not accepted.
+
+use jiff::Timestamp;
+
+use super::envelope::EnvelopeError;
+use super::policy::{PolicyError, SignerName};
+use super::role::Tally;
+use crate::failure::{Diagnose, FailureCode};
+use crate::format::digest::Sha256Digest;
+use crate::format::freshness::{Freshness, FreshnessError};
+use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
+use crate::format::version::PolicyVersion;
+
+/// A kind of signed statement. Its payload type is signed with it, so that none can pass for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statement {
+    /// What an image is.
+    Manifest,
+    /// The next trust policy.
+    Policy,
+    /// Which version of an image is the newest.
+    Freshness,
+}
+
+impl Statement {
+    /// The DSSE payload type.
+    #[must_use]
+    pub const fn payload_type(self) -> &'static str {
+        match self {
+            Self::Manifest => Manifest::PAYLOAD_TYPE,
+            Self::Policy => super::TrustPolicy::PAYLOAD_TYPE,
+            Self::Freshness => Freshness::PAYLOAD_TYPE,
+        }
+    }
+}
+
+impl std::fmt::Display for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "manifest",
+            Self::Policy => "trust policy",
+            Self::Freshness => "freshness statement",
+        })
+    }
+}
+
+/// A statement, or an image, is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The bytes are no envelope.
+    #[error("the {statement} is no signed envelope")]
+    Envelope {
+        /// What should be in it.
+        statement: Statement,
+        /// Why it is none.
+        #[source]
+        source: EnvelopeError,
+    },
+    /// The envelope holds another kind of statement.
+    #[error("the envelope holds a statement of type \"{found}\"\n  expected \"{}\"", statement.payload_type())]
+    PayloadType {
+        /// What should be in it.
+        statement: Statement,
+        /// The type that it names, escaped.
+        found: String,
+    },
+    /// Too few distinct trusted keys have signed.
+    #[error("{} of {threshold} required signatures are there{}", tally.signers.len(), describe(tally))]
+    Threshold {
+        /// What was to be signed.
+        statement: Statement,
+        /// How many the policy asks for.
+        threshold: usize,
+        /// Who has signed, and what did not count.
+        tally: Tally,
+        /// The role's signers who have not.
+        missing: Vec<SignerName>,
+    },
+    /// The signed payload is no manifest.
+    #[error("the signed manifest cannot be used")]
+    Manifest(#[source] ManifestError),
+    /// It is about another image than the one asked for.
+    #[error("the manifest is of image \"{found}\", not of \"{expected}\"")]
+    OtherImage {
+        /// The image that it is about.
+        found: ImageName,
+        /// The image that was asked for.
+        expected: ImageName,
+    },
+    /// The policy does not accept its name.
+    #[error("the trust policy does not accept image \"{name}\"")]
+    NameNotAccepted {
+        /// The image's name.
+        name: ImageName,
+    },
+    /// It is for another architecture.
+    #[error("the image is for {found}, this machine is {expected}")]
+    Arch {
+        /// The image's architecture.
+        found: Arch,
+        /// This machine's.
+        expected: Arch,
+    },
+    /// It was created later than now.
+    #[error("the {statement} was created at {created}, but now is {now}")]
+    Future {
+        /// What was created.
+        statement: Statement,
+        /// When it says it was created.
+        created: Timestamp,
+        /// What time was taken as now.
+        now: Timestamp,
+    },
+    /// Its expiry has passed.
+    #[error("the manifest expired at {expires}, now is {now}")]
+    Expired {
+        /// When it expired.
+        expires: Timestamp,
+        /// What time was taken as now.
+        now: Timestamp,
+    },
+    /// It has no expiry, but the policy requires one.
+    #[error("the manifest has no expiry, but the trust policy requires one")]
+    NoExpiry,
+    /// It grants itself a longer life than the policy allows.
+    #[error("the manifest grants itself {granted_days} days, the trust policy allows {max_days}")]
+    LifeTooLong {
+        /// From `created` to `expires`, in days, rounded up.
+        granted_days: i64,
+        /// The policy's longest.
+        max_days: u32,
+    },
+    /// It is older than the policy's floor.
+    #[error(
+        "version {found} of image \"{name}\" is older than min_version {min_version} of the trust policy"
+    )]
+    Rollback {
+        /// The image's name.
+        name: ImageName,
+        /// Its version.
+        found: ImageVersion,
+        /// The oldest that is accepted.
+        min_version: ImageVersion,
+    },
+    /// The policy denies this version.
+    #[error("the trust policy denies version {version} of image \"{name}\"")]
+    DeniedVersion {
+        /// The image's name.
+        name: ImageName,
+        /// The version.
+        version: ImageVersion,
+    },
+    /// The policy denies this manifest, or the archive that it names.
+    #[error("the trust policy denies this {what}\n  sha256 {digest}")]
+    DeniedDigest {
+        /// `manifest` or `archive`.
+        what: &'static str,
+        /// Its digest.
+        digest: Sha256Digest,
+    },
+    /// The policy requires a freshness statement, and there is none.
+    #[error(
+        "the mirror says nothing about which version is the newest, but the trust policy requires it"
+    )]
+    NotFresh,
+    /// The signed payload is no freshness statement.
+    #[error("the signed freshness statement cannot be used")]
+    Freshness(#[source] FreshnessError),
+    /// The freshness statement is about another image.
+    #[error("the freshness statement is about image \"{found}\", not about \"{expected}\"")]
+    FreshnessOfOther {
+        /// The image that it is about.
+        found: ImageName,
+        /// The image that was asked for.
+        expected: ImageName,
+    },
+    /// The freshness statement counts no more.
+    #[error("the freshness statement counted until {expires}, now is {now}")]
+    FreshnessExpired {
+        /// Until when it counted.
+        expires: Timestamp,
+        /// What time was taken as now.
+        now: Timestamp,
+    },
+    /// The freshness statement grants itself a longer life than the policy allows.
+    #[error(
+        "the freshness statement grants itself {granted_hours} hours, the trust policy allows {max_hours}"
+    )]
+    FreshnessTooLong {
+        /// From `created` to `expires`, in hours, rounded up.
+        granted_hours: i64,
+        /// The policy's longest.
+        max_hours: u32,
+    },
+    /// A newer version than this one is published.
+    #[error("version {found} of image \"{name}\" is stale: version {newest} is published")]
+    Stale {
+        /// The image's name.
+        name: ImageName,
+        /// Its version.
+        found: ImageVersion,
+        /// The newest, by the freshness statement.
+        newest: ImageVersion,
+    },
+    /// A newer trust policy than the mirror shows is published.
+    #[error(
+        "the mirror shows trust policies up to version {found}, but version {newest} is published"
+    )]
+    StalePolicy {
+        /// The last that it shows.
+        found: PolicyVersion,
+        /// The newest, by the freshness statement.
+        newest: PolicyVersion,
+    },
+    /// The signed payload is no trust policy.
+    #[error("the signed trust policy cannot be used")]
+    Policy(#[source] PolicyError),
+    /// A trust policy does not follow the one before it.
+    #[error("the trust policy has version {found} where version {expected} was due")]
+    PolicyVersion {
+        /// The version that it has.
+        found: PolicyVersion,
+        /// The one after the last.
+        expected: PolicyVersion,
+    },
+    /// A trust policy was not signed by the one before it.
+    #[error("version {version} of the trust policy is not signed as version {by} asks")]
+    PolicyUnsigned {
+        /// The policy that is refused.
+        version: PolicyVersion,
+        /// The policy whose signers are missing: the one before, or itself.
+        by: PolicyVersion,
+        /// What is missing.
+        #[source]
+        source: Box<Refusal>,
+    },
+    /// There are more trust policies than are walked.
+    #[error("the chain of trust policies goes on after {limit} steps from version {from}")]
+    ChainTooLong {
+        /// Where the walk began.
+        from: PolicyVersion,
+        /// How many steps are walked.
+        limit: usize,
+    },
+}
+
+impl Diagnose for Refusal {
+    fn code(&self) -> FailureCode {
+        use FailureCode as Code;
+        use Statement::{Freshness, Manifest, Policy};
+        match self {
+            Self::Envelope { statement, .. } => match statement {
+                Manifest => Code::ManifestEnvelope,
+                Policy => Code::TrustEnvelope,
+                Freshness => Code::FreshnessInvalid,
+            },
+            Self::PayloadType { statement, .. } => match statement {
+                Manifest => Code::ManifestPayloadType,
+                Policy => Code::TrustPayloadType,
+                Freshness => Code::FreshnessInvalid,
+            },
+            Self::Threshold { statement, .. } => match statement {
+                Manifest => Code::ManifestThreshold,
+                Policy => Code::TrustThreshold,
+                Freshness => Code::FreshnessThreshold,
+            },
+            Self::Future { statement, .. } => match statement {
+                Manifest | Policy => Code::ManifestFuture,
+                Freshness => Code::FreshnessFuture,
+            },
+            Self::Manifest(_) => Code::ManifestInvalid,
+            Self::OtherImage { .. } | Self::NameNotAccepted { .. } => Code::ManifestName,
+            Self::Arch { .. } => Code::ManifestArch,
+            Self::Expired { .. } => Code::ManifestExpired,
+            Self::NoExpiry | Self::LifeTooLong { .. } => Code::ManifestExpiry,
+            Self::Rollback { .. } => Code::ManifestRollback,
+            Self::DeniedVersion { .. } | Self::DeniedDigest { .. } => Code::ManifestDenied,
+            Self::NotFresh => Code::FreshnessMissing,
+            Self::Freshness(_) => Code::FreshnessInvalid,
+            Self::FreshnessOfOther { .. } => Code::FreshnessName,
+            Self::FreshnessExpired { .. } => Code::FreshnessExpired,
+            Self::FreshnessTooLong { .. } => Code::FreshnessLife,
+            Self::Stale { .. } => Code::ManifestStale,
+            Self::StalePolicy { .. } => Code::TrustStale,
+            Self::Policy(_) => Code::TrustInvalid,
+            Self::PolicyVersion { .. } => Code::TrustVersion,
+            Self::PolicyUnsigned { .. } => Code::TrustThreshold,
+            Self::ChainTooLong { .. } => Code::TrustLength,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Threshold {
+                statement: Statement::Manifest,
+                missing,
+                threshold,
+                tally,
+            } if !missing.is_empty() => {
+                let names: Vec<&str> = missing.iter().map(SignerName::as_str).collect();
+                let needed = threshold - tally.signers.len();
+                format!(
+                    "{needed} more of {} must run `sealboot image sign`; then publish again",
+                    names.join(", ")
+                )
+            }
+            Self::Rollback { min_version, .. } => format!(
+                "publish version {min_version} or newer; a mirror that serves older ones is stale or hostile"
+            ),
+            Self::Stale { newest, .. } => {
+                format!(
+                    "copy version {newest} to this mirror, or ask another; a mirror that holds machines back is stale or hostile"
+                )
+            }
+            _ => self.code().remedy().to_owned(),
+        }
+    }
+}
+
+fn describe(tally: &Tally) -> String {
+    let mut text = String::new();
+    for signer in &tally.signers {
+        text.push_str(&format!("\n  signed by {signer}"));
+    }
+    for (key_id, why) in &tally.ignored {
+        text.push_str(&format!(
+            "\n  ignored the signature under key id \"{}\": {why}",
+            key_id.escape_default()
+        ));
+    }
+    text
+}
