@@ -39,6 +39,19 @@ impl Channel {
         serde_json::from_slice(json).map_err(EnvelopeError::Json)
     }
 
+    /// Whether this is a channel file rather than a lone envelope, for tools that take both. Says nothing
+    /// about whether it can be read.
+    #[cfg(feature = "operator")]
+    #[must_use]
+    pub fn is_one(json: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Probe {
+            #[serde(rename = "manifest")]
+            _manifest: serde::de::IgnoredAny,
+        }
+        serde_json::from_slice::<Probe>(json).is_ok()
+    }
+
     /// Writes the channel file: one JSON object, a newline at the end.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

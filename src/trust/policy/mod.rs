@@ -179,6 +179,40 @@ impl TrustPolicy {
         Ok(policy)
     }
 
+    /// Makes it this version of a chain.
+    #[must_use]
+    pub fn with_version(self, version: PolicyVersion) -> Self {
+        Self { version, ..self }
+    }
+
+    /// Replaces who says which version of an image is the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key that signs images.
+    pub fn with_freshness(self, freshness: Option<FreshnessRule>) -> Result<Self, PolicyError> {
+        let policy = Self { freshness, ..self };
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Replaces the digests that are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for one that is given twice, and for too many.
+    pub fn with_denied_digests(
+        self,
+        denied_digests: Vec<Sha256Digest>,
+    ) -> Result<Self, PolicyError> {
+        let policy = Self {
+            denied_digests,
+            ..self
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+
     /// Lets mirrors be plain http. Signatures protect the image all the same; that it is fetched, and
     /// which, then anyone on the path can see.
     #[must_use]
@@ -397,6 +431,7 @@ fn repeated<'a, T, K: PartialEq>(items: &'a [T], key: impl Fn(&'a T) -> K) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::version::ImageVersion;
 
     const ALICE: &str = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     const BOB: &str = "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
