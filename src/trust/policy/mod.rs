@@ -157,6 +157,32 @@ impl TrustPolicy {
         json
     }
 
+    /// Replaces who signs images and policies, and how many of them must.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of freshness.
+    pub fn with_signers(self, keys: Vec<Signer>, threshold: usize) -> Result<Self, PolicyError> {
+        let policy = Self {
+            keys,
+            threshold,
+            ..self
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Replaces the images that may be booted.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for none, too many, and a name or a denial that is given twice.
+    pub fn with_images(self, images: Vec<AcceptedImage>) -> Result<Self, PolicyError> {
+        let policy = Self { images, ..self };
+        policy.check()?;
+        Ok(policy)
+    }
+
     /// Replaces the rule on expiry.
     ///
     /// # Errors
@@ -229,7 +255,7 @@ impl TrustPolicy {
 
     /// Checks the agreement of the fields; what one field alone must be, its type has checked.
     fn agree(&self) -> Result<(), Invalid> {
-        role_agrees(&self.keys, self.threshold, "keys", "threshold")?;
+        role_agrees(&self.keys, self.threshold, &SIGNING)?;
         bounded(
             "images",
             self.images.len(),
@@ -296,12 +322,7 @@ impl TrustPolicy {
     }
 
     fn freshness_agrees(&self, rule: &FreshnessRule) -> Result<(), Invalid> {
-        role_agrees(
-            &rule.keys,
-            rule.threshold,
-            "freshness.keys",
-            "freshness.threshold",
-        )?;
+        role_agrees(&rule.keys, rule.threshold, &RENEWING)?;
         // The key of a machine that renews every few hours must not count where people sign releases.
         let signs_images = |signer: &&Signer| self.keys.iter().any(|other| other.key == signer.key);
         if let Some(signer) = rule.keys.iter().find(signs_images) {
@@ -380,27 +401,44 @@ impl TrustPolicy {
     }
 }
 
+/// What the fields of a role are called.
+struct RoleFields {
+    keys: &'static str,
+    key: &'static str,
+    name: &'static str,
+    threshold: &'static str,
+}
+
+const SIGNING: RoleFields = RoleFields {
+    keys: "keys",
+    key: "keys.key",
+    name: "keys.name",
+    threshold: "threshold",
+};
+
+const RENEWING: RoleFields = RoleFields {
+    keys: "freshness.keys",
+    key: "freshness.keys.key",
+    name: "freshness.keys.name",
+    threshold: "freshness.threshold",
+};
+
 /// Checks the keys of a role: distinct, named distinctly, and enough for its threshold.
-fn role_agrees(
-    keys: &[Signer],
-    threshold: usize,
-    keys_field: &'static str,
-    threshold_field: &'static str,
-) -> Result<(), Invalid> {
+fn role_agrees(keys: &[Signer], threshold: usize, fields: &RoleFields) -> Result<(), Invalid> {
     bounded(
-        keys_field,
+        fields.keys,
         keys.len(),
         1..=LIMITS.policy_keys,
         "a list of 1 to 32 keys",
     )?;
     if let Some(signer) = repeated(keys, |signer| signer.key) {
-        return Err(Invalid::new(keys_field, signer.key, "given only once"));
+        return Err(Invalid::new(fields.key, signer.key, "given only once"));
     }
     if let Some(signer) = repeated(keys, |signer| &signer.name) {
-        return Err(Invalid::new(keys_field, &signer.name, "given only once"));
+        return Err(Invalid::new(fields.name, &signer.name, "given only once"));
     }
     bounded(
-        threshold_field,
+        fields.threshold,
         threshold,
         1..=keys.len(),
         "between 1 and the number of keys",
