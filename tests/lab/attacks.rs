@@ -23,7 +23,13 @@ pub(crate) fn build(directory: &Path) {
     };
     let write = |name: &str, envelope: &[u8], blob: Option<(&str, &[u8])>| {
         let store = directory.join(name);
-        put(&store.join("images/relay.json"), &channel(envelope, None));
+        // A server's page of an error stands where a channel would.
+        let newest = if envelope.starts_with(b"{") {
+            channel(envelope, None)
+        } else {
+            envelope.to_vec()
+        };
+        put(&store.join("images/relay.json"), &newest);
         if let Some((path, bytes)) = blob {
             put(&store.join(path), bytes);
         }

@@ -255,7 +255,7 @@ impl TrustPolicy {
 
     /// Checks the agreement of the fields; what one field alone must be, its type has checked.
     fn agree(&self) -> Result<(), Invalid> {
-        role_agrees(&self.keys, self.threshold, &SIGNING)?;
+        role_agrees(&self.keys, self.threshold, &SIGNING_FIELDS)?;
         bounded(
             "images",
             self.images.len(),
@@ -322,12 +322,12 @@ impl TrustPolicy {
     }
 
     fn freshness_agrees(&self, rule: &FreshnessRule) -> Result<(), Invalid> {
-        role_agrees(&rule.keys, rule.threshold, &RENEWING)?;
+        role_agrees(&rule.keys, rule.threshold, &FRESHNESS_FIELDS)?;
         // The key of a machine that renews every few hours must not count where people sign releases.
         let signs_images = |signer: &&Signer| self.keys.iter().any(|other| other.key == signer.key);
         if let Some(signer) = rule.keys.iter().find(signs_images) {
             return Err(Invalid::new(
-                "freshness.keys.key",
+                FRESHNESS_FIELDS.key,
                 signer.key,
                 "of this role alone",
             ));
@@ -401,7 +401,7 @@ impl TrustPolicy {
     }
 }
 
-/// What the fields of a role are called.
+/// What the fields of a role are called where it stands in a policy.
 struct RoleFields {
     keys: &'static str,
     key: &'static str,
@@ -409,14 +409,14 @@ struct RoleFields {
     threshold: &'static str,
 }
 
-const SIGNING: RoleFields = RoleFields {
+const SIGNING_FIELDS: RoleFields = RoleFields {
     keys: "keys",
     key: "keys.key",
     name: "keys.name",
     threshold: "threshold",
 };
 
-const RENEWING: RoleFields = RoleFields {
+const FRESHNESS_FIELDS: RoleFields = RoleFields {
     keys: "freshness.keys",
     key: "freshness.keys.key",
     name: "freshness.keys.name",
@@ -477,6 +477,7 @@ mod tests {
     fn whole() -> String {
         format!(
             r#"{{
+                "version": 1,
                 "keys": [{{"name": "alice", "key": "{ALICE}"}}, {{"name": "bob", "key": "{BOB}"}}],
                 "threshold": 2,
                 "images": [{{"name": "relay", "min_version": 41}}, {{"name": "exit"}}],
