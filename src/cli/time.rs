@@ -102,6 +102,20 @@ pub(super) fn days(text: &str) -> Result<u32, Invalid> {
         .ok_or_else(|| Invalid::new("days", text, "a number of days from 1d to 36500d"))
 }
 
+/// A whole number of hours or days, `72h` or `3d`, in hours.
+///
+/// # Errors
+///
+/// For everything that is not 1 hour to a year of 365 days.
+pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
+    let of = |suffix: char, unit: i64| digits(text.strip_suffix(suffix)?)?.checked_mul(unit);
+    of('h', 1)
+        .or_else(|| of('d', 24))
+        .and_then(|hours| u32::try_from(hours).ok())
+        .filter(|hours| (1..=8760).contains(hours))
+        .ok_or_else(|| Invalid::new("hours", text, "a span from 1h to 8760h, such as 72h or 3d"))
+}
+
 /// A whole number of seconds, minutes or hours, `2s`, `5m` or `1h`, in seconds.
 ///
 /// # Errors

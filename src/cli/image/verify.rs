@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::tally::Counted;
 use super::{Stored, place};
 use crate::boot::unpack::{StoredArchiveError, verify_archive};
+use crate::cli::signatures::Counted;
 use crate::cli::{Failure, files, output, policy, rotation, time};
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;

@@ -157,6 +157,32 @@ impl TrustPolicy {
         json
     }
 
+    /// Replaces who signs images and policies, and how many of them must.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of freshness.
+    pub fn with_signers(self, keys: Vec<Signer>, threshold: usize) -> Result<Self, PolicyError> {
+        let policy = Self {
+            keys,
+            threshold,
+            ..self
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Replaces the images that may be booted.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for none, too many, and a name or a denial that is given twice.
+    pub fn with_images(self, images: Vec<AcceptedImage>) -> Result<Self, PolicyError> {
+        let policy = Self { images, ..self };
+        policy.check()?;
+        Ok(policy)
+    }
+
     /// Replaces the rule on expiry.
     ///
     /// # Errors
