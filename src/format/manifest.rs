@@ -16,6 +16,7 @@ use super::Invalid;
 use super::archive::{self, MemberPath, Role};
 use super::cmdline::Cmdline;
 use super::digest::Sha256Digest;
+use super::json;
 use super::limits::LIMITS;
 pub use super::version::ImageVersion;
 
@@ -122,7 +123,7 @@ impl Manifest {
     /// Refuses every byte string that [`Manifest::encode`] would not write: a statement has one spelling,
     /// so no two readers can see two statements in it.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        let manifest: Self = json::from_slice(json).map_err(ManifestError::Json)?;
         manifest.check().map_err(ManifestError::Contradiction)?;
         if manifest.encode() != json {
             return Err(ManifestError::Spelling);

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{Envelope, EnvelopeError};
+use crate::format::json;
 use crate::format::limits::LIMITS;
 
 /// What `images/NAME.json` holds.
@@ -36,7 +37,7 @@ impl Channel {
                 limit: LIMITS.channel_bytes,
             });
         }
-        serde_json::from_slice(json).map_err(EnvelopeError::Json)
+        json::from_slice(json).map_err(EnvelopeError::Json)
     }
 
     /// Whether this is a channel file rather than a lone envelope, for tools that take both. Says nothing
