@@ -440,6 +440,7 @@ mod tests {
     fn whole() -> String {
         format!(
             r#"{{
+                "version": 1,
                 "keys": [{{"name": "alice", "key": "{ALICE}"}}, {{"name": "bob", "key": "{BOB}"}}],
                 "threshold": 2,
                 "images": [{{"name": "relay", "min_version": 41}}, {{"name": "exit"}}],
