@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{Envelope, EnvelopeError, Wire};
+use crate::format::json;
 use crate::format::limits::LIMITS;
 
 /// What `images/NAME.json` holds.
@@ -43,7 +44,7 @@ impl Channel {
                 limit: LIMITS.channel_bytes,
             });
         }
-        let wire: ChannelWire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        let wire: ChannelWire = json::from_slice(json).map_err(EnvelopeError::Json)?;
         Ok(Self {
             manifest: wire.manifest.try_into()?,
             freshness: wire.freshness.map(TryInto::try_into).transpose()?,

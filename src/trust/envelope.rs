@@ -12,6 +12,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
+use crate::format::json;
 use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
@@ -114,7 +115,7 @@ impl Envelope {
                 limit: LIMITS.envelope_bytes,
             });
         }
-        let wire: Wire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        let wire: Wire = json::from_slice(json).map_err(EnvelopeError::Json)?;
         wire.try_into()
     }
 

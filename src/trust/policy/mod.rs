@@ -39,6 +39,7 @@ use self::rules::default_clock_tolerance_seconds;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
+use crate::format::json;
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 
@@ -129,7 +130,7 @@ impl TrustPolicy {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.policy_bytes) {
             return Err(PolicyError::TooLarge);
         }
-        let policy: Self = serde_json::from_slice(json).map_err(PolicyError::Json)?;
+        let policy: Self = json::from_slice(json).map_err(PolicyError::Json)?;
         policy.check()?;
         Ok(policy)
     }
