@@ -48,8 +48,7 @@ fn rotated() -> Store {
     let next = next_policy(
         &store,
         "trust.json",
-        ["bob", "carol"],
-        None,
+        &["bob", "carol"],
         &["alice", "bob", "carol"],
     );
     publish_policy(&store, "trust.json", &next);
@@ -103,8 +102,7 @@ async fn a_lost_key_of_a_threshold_of_two_is_replaced_without_touching_an_initra
     let next = next_policy(
         &store,
         "fresh.json",
-        ["bob", "carol"],
-        Some("dora"),
+        &["bob", "carol", "dora"],
         &["bob", "carol"],
     );
     publish_policy(&store, "fresh.json", &next);
@@ -131,8 +129,7 @@ async fn a_policy_that_the_new_keys_alone_have_signed() {
     let next = next_policy(
         &store,
         "trust.json",
-        ["mallory", "dora"],
-        None,
+        &["mallory", "dora"],
         &["mallory", "dora"],
     );
     let trust = store.path().join("trust");
