@@ -324,3 +324,42 @@ fn links_between_the_documents_lead_somewhere() {
         }
     }
 }
+
+/// The tests that the threat model names, in the last column of its tables.
+fn tests_of_the_threat_model() -> Vec<String> {
+    let text = fs::read_to_string(doc("threat-model.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let shown = rows.filter_map(|row| row.rsplit('|').nth(1));
+    shown
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_tests_that_the_threat_model_names_are_there() {
+    fn read_all(directory: &Path, all: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read_all(&path, all);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    read_all(&root.join("src"), &mut code);
+    read_all(&root.join("tests"), &mut code);
+    let named = tests_of_the_threat_model();
+    assert!(named.len() > 20, "{named:?}");
+    let absent: Vec<&String> = named
+        .iter()
+        .filter(|name| {
+            !code.contains(&format!("fn {name}("))
+                && !root.join("tests/vectors").join(name).is_dir()
+        })
+        .collect();
+    assert!(absent.is_empty(), "{absent:?}");
+}
