@@ -32,10 +32,14 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestStageError {
     /// A mirror's envelope was refused.
-    #[error("{mirror} has no manifest that the trust policy accepts")]
+    #[error("{mirror} has no manifest that version {version} of the trust policy accepts at {now}")]
     Refused {
         /// The mirror.
         mirror: MirrorUrl,
+        /// The policy that judged.
+        version: PolicyVersion,
+        /// What time was taken as now.
+        now: Timestamp,
         /// Why it was refused.
         #[source]
         refusal: Box<Refusal>,
@@ -135,10 +139,6 @@ async fn ask(
     client: &Client,
     now: Timestamp,
 ) -> Result<Current, ManifestStageError> {
-    let refused = |refusal| ManifestStageError::Refused {
-        mirror: mirror.clone(),
-        refusal: Box::new(refusal),
-    };
     check_scheme(mirror, chain)?;
     while let Some(version) = chain.next() {
         let Some(envelope) = client
@@ -148,7 +148,9 @@ async fn ask(
         else {
             break;
         };
-        chain.step(&envelope).map_err(refused)?;
+        chain
+            .step(&envelope)
+            .map_err(|refusal| refused(mirror, chain, now, refusal))?;
         info!(
             "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
         );
@@ -166,7 +168,21 @@ async fn ask(
     chain
         .newest()
         .verify_channel(&channel, &expected)
-        .map_err(refused)
+        .map_err(|refusal| refused(mirror, chain, now, refusal))
+}
+
+fn refused(
+    mirror: &MirrorUrl,
+    chain: &Chain,
+    now: Timestamp,
+    refusal: Refusal,
+) -> ManifestStageError {
+    ManifestStageError::Refused {
+        mirror: mirror.clone(),
+        version: chain.newest().version(),
+        now,
+        refusal: Box::new(refusal),
+    }
 }
 
 fn check_scheme(mirror: &MirrorUrl, chain: &Chain) -> Result<(), ManifestStageError> {
