@@ -52,14 +52,16 @@ async fn a_fresh_mirror_boots_its_machines() {
 
 #[tokio::test]
 async fn a_mirror_that_froze_a_month_ago() {
-    let (_server, machine) = boot(&frozen(), None).await;
+    let store = frozen();
+    let (_server, machine) = boot(&store, None).await;
     let console = machine.refuses("manifest", "FRESHNESS-EXPIRED").await;
     assert!(console.contains(", now is "), "{console}");
 }
 
 #[tokio::test]
 async fn a_mirror_that_froze_a_month_ago_before_a_clock_of_1970() {
-    let (_server, machine) = boot(&frozen(), dead_battery()).await;
+    let store = frozen();
+    let (_server, machine) = boot(&store, dead_battery()).await;
     let console = machine.refuses("manifest", "FRESHNESS-EXPIRED").await;
     assert!(
         console.contains("the clock said 1970-01-01T00:00:"),
