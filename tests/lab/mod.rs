@@ -11,6 +11,7 @@
 pub(crate) mod archives;
 pub(crate) mod attacks;
 pub(crate) mod odd_signatures;
+pub(crate) mod policies;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -404,3 +404,233 @@ fn contradiction(error: &PolicyError) -> Failure {
         _ => failure,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 4] = [
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
+    ];
+
+    fn signer(name: &str, key: usize) -> Signer {
+        Signer {
+            name: name.parse().expect("a name"),
+            key: format!("ed25519:{}", KEYS[key]).parse().expect("a key"),
+        }
+    }
+
+    fn version(version: u64) -> ImageVersion {
+        version.try_into().expect("in range")
+    }
+
+    fn images(images: &[&str]) -> Vec<ImageArgument> {
+        let images = images.iter().map(|image| image.parse());
+        images.collect::<Result<_, _>>().expect("images")
+    }
+
+    /// Everything that a policy can say, none of it the default.
+    fn whole() -> TrustPolicy {
+        let json = format!(
+            r#"{{
+                "version": 4,
+                "keys": [{{"name": "alice", "key": "ed25519:{}"}}, {{"name": "bob", "key": "ed25519:{}"}}],
+                "threshold": 2,
+                "images": [{{"name": "relay", "min_version": 41, "denied_versions": [43, 44]}}, {{"name": "exit", "min_version": 7}}],
+                "denied_digests": ["{}"],
+                "expiry": {{"required": true, "max_days": 90}},
+                "freshness": {{"keys": [{{"name": "clockwork", "key": "ed25519:{}"}}], "threshold": 1, "required": true, "max_hours": 5}},
+                "allow_http": true,
+                "clock_tolerance_seconds": 17,
+                "on_failure": {{"first_wait_seconds": 3, "longest_wait_seconds": 61, "reboot_after": 21}}
+            }}"#,
+            KEYS[0], KEYS[1], KEYS[0], KEYS[2]
+        );
+        TrustPolicy::parse(json.as_bytes()).expect("agrees with itself")
+    }
+
+    fn next(rules: Rules) -> TrustPolicy {
+        let old = whole();
+        rules
+            .policy(Vec::new(), Vec::new(), Some(&old))
+            .expect("agrees with itself")
+    }
+
+    #[test]
+    fn with_nothing_given_only_the_version_changes() {
+        let old = whole();
+        let next = next(Rules::default());
+        assert_eq!(next.version().as_u64(), 5);
+        assert_eq!(next.with_version(old.version()), old);
+    }
+
+    #[test]
+    fn a_raised_floor_keeps_what_is_denied() {
+        let rules = Rules {
+            images: images(&["relay=50", "new"]),
+            denied_versions: vec![("relay".parse().expect("a name"), version(55))],
+            ..Rules::default()
+        };
+        let next = next(rules);
+        let [relay, new] = next.images() else {
+            panic!("{:?}", next.images());
+        };
+        assert_eq!(relay.min_version, version(50));
+        assert_eq!(relay.denied_versions, [43, 44, 55].map(version));
+        assert_eq!(new.name.as_str(), "new", "the list replaces the old one");
+        assert_eq!(new.min_version, ImageVersion::FIRST);
+    }
+
+    #[test]
+    fn an_image_that_is_named_without_a_version_keeps_its_floor() {
+        let rules = Rules {
+            images: images(&["relay"]),
+            ..Rules::default()
+        };
+        assert_eq!(next(rules).images(), &whole().images()[..1]);
+    }
+
+    #[test]
+    fn what_is_denied_again_is_denied_once() {
+        let digest = whole().denied_digests()[0];
+        let rules = Rules {
+            denied_versions: vec![("relay".parse().expect("a name"), version(43)); 2],
+            denied_digests: vec![digest, digest],
+            ..Rules::default()
+        };
+        let next = next(rules);
+        assert_eq!(next.images()[0].denied_versions, [43, 44].map(version));
+        assert_eq!(next.denied_digests(), [digest]);
+    }
+
+    #[test]
+    fn single_values_replace_and_nothing_else_moves() {
+        let rules = Rules {
+            max_life: Some(30),
+            max_freshness: Some(6),
+            longest_wait: Some(99),
+            ..Rules::default()
+        };
+        let next = next(rules);
+        let old = whole();
+        assert_eq!(next.expiry().max_days, Some(30));
+        assert!(next.expiry().required);
+        let freshness = next.freshness().expect("inherited");
+        assert_eq!(freshness.max_hours, 6);
+        assert!(freshness.required);
+        assert_eq!(next.on_failure().longest_wait_seconds, 99);
+        assert_eq!(next.on_failure().first_wait_seconds, 3);
+        assert_eq!(next.keys(), old.keys());
+        assert_eq!(next.clock_tolerance(), old.clock_tolerance());
+        assert!(next.allows_http());
+    }
+
+    #[test]
+    fn keys_replace_keys_and_may_change_their_role() {
+        let policy = Rules::default()
+            .policy(
+                vec![signer("bob", 1), signer("clockwork", 2)],
+                vec![signer("alice", 0)],
+                Some(&whole()),
+            )
+            .expect("agrees with itself");
+        assert_eq!(policy.keys(), [signer("bob", 1), signer("clockwork", 2)]);
+        let freshness = policy.freshness().expect("given");
+        assert_eq!(freshness.keys, [signer("alice", 0)]);
+        assert_eq!(freshness.max_hours, 5, "the old role's rules stay");
+    }
+
+    #[test]
+    fn a_key_that_would_have_both_roles_is_refused() {
+        let both = Rules::default().policy(
+            vec![signer("bob", 1), signer("clockwork", 2)],
+            Vec::new(),
+            Some(&whole()),
+        );
+        assert_eq!(
+            both.expect_err("one key").fact(),
+            "these make no trust policy"
+        );
+    }
+
+    #[test]
+    fn an_inherited_threshold_that_fewer_keys_cannot_reach_is_refused() {
+        let fewer = Rules::default().policy(vec![signer("bob", 1)], Vec::new(), Some(&whole()));
+        assert_eq!(
+            fewer.expect_err("one of two").fact(),
+            "these make no trust policy"
+        );
+    }
+
+    #[test]
+    fn a_role_for_freshness_starts_with_one_key_and_three_days() {
+        let rules = Rules {
+            threshold: Some(1),
+            images: images(&["relay"]),
+            ..Rules::default()
+        };
+        let policy = rules
+            .policy(vec![signer("alice", 0)], vec![signer("clockwork", 2)], None)
+            .expect("agrees with itself");
+        let freshness = policy.freshness().expect("given");
+        assert_eq!((freshness.threshold, freshness.max_hours), (1, 72));
+        assert!(!freshness.required);
+        assert_eq!(policy.version(), PolicyVersion::FIRST);
+    }
+
+    #[test]
+    fn rules_about_freshness_need_somebody_who_says_it() {
+        let old = whole().with_freshness(None).expect("agrees with itself");
+        for (rules, option) in [
+            (
+                Rules {
+                    require_freshness: true,
+                    ..Rules::default()
+                },
+                "--require-freshness",
+            ),
+            (
+                Rules {
+                    max_freshness: Some(1),
+                    ..Rules::default()
+                },
+                "--max-freshness",
+            ),
+            (
+                Rules {
+                    freshness_threshold: Some(1),
+                    ..Rules::default()
+                },
+                "--freshness-threshold",
+            ),
+        ] {
+            let failure = rules
+                .policy(Vec::new(), Vec::new(), Some(&old))
+                .expect_err(option);
+            assert!(failure.fact().starts_with(option), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_not_accepted_cannot_be_denied() {
+        let rules = Rules {
+            denied_versions: vec![("other".parse().expect("a name"), version(1))],
+            ..Rules::default()
+        };
+        assert!(
+            rules
+                .policy(Vec::new(), Vec::new(), Some(&whole()))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn after_the_last_version_there_is_none() {
+        let last = whole().with_version(9_007_199_254_740_991.try_into().expect("in range"));
+        let after = Rules::default().policy(Vec::new(), Vec::new(), Some(&last));
+        assert!(after.is_err());
+    }
+}

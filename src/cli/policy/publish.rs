@@ -11,7 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::roles::Roles;
-use super::{load, read_envelope};
+use super::{Stored, load, read_envelope, signed_path};
 use crate::cli::files::{self, Existing};
 use crate::cli::{Failure, output, passphrase, rotation, time};
 use crate::failure::Diagnose as _;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     }
     let baked_in = load(&args.policy)?;
     let chain = rotation::walk(baked_in.clone(), &args.store)?;
-    let envelope = read_envelope(&args.envelope)?;
+    let envelope = signed_envelope(&args.envelope)?;
     if let Some(version) = claimed_version(&envelope) {
         let path = rotation::place(&args.store, version);
         if version > baked_in.version() && version <= chain.newest().version() {
@@ -90,10 +90,25 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     output::talk(roles.standing(&envelope).trim_end());
     if next.freshness().is_some() {
         output::talk(
-            "now run `sealboot freshness renew`: until then, nothing tells machines of it that a mirror keeps it from",
+            "now run `sealboot freshness renew`: until then, a mirror can keep the new policy from machines unnoticed",
         );
     }
     output::data(&format!("{}\n", path.display()))
+}
+
+/// Reads the envelope; of a policy that nobody has signed yet, says what to do with it.
+fn signed_envelope(path: &Path) -> Result<Envelope, Failure> {
+    match Stored::read(path) {
+        Ok(Stored::Plain(_)) => Err(Failure::new(format!(
+            "{} is a policy without signatures",
+            path.display()
+        ))
+        .hint(format!(
+            "sign it with `sealboot policy sign`, and give {}",
+            signed_path(path).display()
+        ))),
+        _ => read_envelope(path),
+    }
 }
 
 /// What the envelope says of its version, for messages that come before it is judged.
@@ -164,9 +179,15 @@ fn successor(chain: &Chain, envelope: &Envelope) -> Result<TrustPolicy, Failure>
         Ok(()) => Ok(longer.newest().clone()),
         Err(refusal) => {
             let failure = Failure::refused(&refusal);
-            Err(match remedy(chain, envelope) {
-                Some(remedy) => failure.hint(remedy),
-                None => failure,
+            Err(match (&refusal, remedy(chain, envelope)) {
+                (_, Some(remedy)) => failure.hint(remedy),
+                (Refusal::PayloadType { .. }, _) => {
+                    failure.hint("give the envelope that `sealboot policy sign` made")
+                }
+                (Refusal::Policy(_), _) => failure.hint(
+                    "make the policy with `sealboot policy create --from`, and have that one signed",
+                ),
+                _ => failure,
             })
         }
     }
@@ -249,7 +270,7 @@ fn judge_images(args: &PublishArgs, roles: Roles<'_>, now: Timestamp) -> Result<
         stopped.join(", ")
     ))
     .hint(format!(
-        "nothing was changed; first have what they run signed as both policies ask, and publish it again; or let them stop, with {}",
+        "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
         options.join(" ")
     )))
 }

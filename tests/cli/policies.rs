@@ -1,0 +1,128 @@
+//! Policies, where more than one process takes part.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sealboot::trust::Envelope;
+use tempfile::TempDir;
+
+use super::{SEALBOOT, lab, sealboot, succeeded, text, world};
+
+fn world_of_policies() -> TempDir {
+    let world = world();
+    lab::policies::build(&world.path().join("policies"));
+    world
+}
+
+fn signatures(path: &Path) -> usize {
+    let envelope = fs::read(path).expect("there");
+    let envelope = Envelope::parse(&envelope).expect("valid");
+    envelope.signatures().len()
+}
+
+#[test]
+fn signers_who_make_the_envelope_in_the_same_moment_all_keep_their_signatures() {
+    for _ in 0..8 {
+        let world = world_of_policies();
+        let signers = ["alice", "bob", "carol"].map(|name| {
+            sealboot(&world)
+                .args(["policy", "sign", "--key"])
+                .arg(format!("test-only-keys/{name}.key"))
+                .arg("policies/2.json")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the program can be run")
+        });
+        for mut signer in signers {
+            assert!(signer.wait().expect("it ends").success());
+        }
+        assert_eq!(signatures(&world.path().join("policies/2.signed.json")), 3);
+    }
+}
+
+#[test]
+fn of_two_policies_published_in_the_same_moment_one_stays() {
+    for _ in 0..8 {
+        let world = world_of_policies();
+        let candidates = ["policies/good.json", "policies/other.json"];
+        let publishers = candidates.map(|envelope| {
+            sealboot(&world)
+                .args(["policy", "publish", "--policy", "policies/1.json"])
+                .args(["--store", "store", "--let-stop", "relay", envelope])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the program can be run")
+        });
+        let done = publishers.map(|mut publisher| publisher.wait().expect("it ends").success());
+        let [one, other] = done;
+        assert!(one != other, "{done:?}");
+        let winner = candidates[usize::from(other)];
+        assert_eq!(
+            fs::read(world.path().join("store/trust/2.json")).expect("published"),
+            fs::read(world.path().join(winner)).expect("there")
+        );
+        let names: Vec<_> = fs::read_dir(world.path().join("store/trust"))
+            .expect("there")
+            .map(|entry| entry.expect("readable").file_name())
+            .collect();
+        assert_eq!(names, ["2.json"], "nothing else is left there");
+    }
+}
+
+#[test]
+fn a_published_policy_can_be_read_by_the_server_whatever_the_umask() {
+    for umask in ["000", "077", "777"] {
+        let world = world_of_policies();
+        let script = format!("umask {umask} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("bash");
+        command.current_dir(&world).args(["-c", &script, SEALBOOT]);
+        command.args(["policy", "publish", "--policy", "policies/1.json"]);
+        command.args(["--store", "store", "--let-stop", "relay"]);
+        succeeded(command.arg("policies/good.json").output());
+        for (path, mode) in [("store/trust", 0o755), ("store/trust/2.json", 0o644)] {
+            let metadata = fs::metadata(world.path().join(path)).expect(path);
+            let found = metadata.permissions().mode() & 0o7777;
+            assert_eq!(found, mode, "{path}, umask {umask}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_refused_a_policy_is_as_it_was() {
+    let world = world_of_policies();
+    let listing = || {
+        let output = Command::new("find")
+            .arg(world.path().join("store"))
+            .output();
+        text(&succeeded(output).stdout)
+    };
+    let before = listing();
+    let refused = [
+        "old-alone",
+        "new-alone",
+        "bob-alone",
+        "strangers",
+        "unsigned",
+        "third-skipping",
+        "back",
+        "as-manifest",
+        "as-freshness",
+        "spelling",
+        "three-of-two",
+        "unknown-field",
+        "good",
+    ];
+    for name in refused {
+        let output = sealboot(&world)
+            .args(["policy", "publish", "--policy", "policies/1.json"])
+            .args(["--store", "store", &format!("policies/{name}.json")])
+            .output()
+            .expect("the program can be run");
+        assert_eq!(output.status.code(), Some(3), "{name}");
+        assert_eq!(listing(), before, "{name}");
+    }
+}
