@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sealboot::trust::Envelope;
+use sealboot::trust::{Envelope, TrustPolicy};
 use tempfile::TempDir;
 
 use super::{SEALBOOT, lab, sealboot, succeeded, text, world};
@@ -89,6 +89,38 @@ fn a_published_policy_can_be_read_by_the_server_whatever_the_umask() {
             assert_eq!(found, mode, "{path}, umask {umask}");
         }
     }
+}
+
+#[test]
+fn a_chain_that_no_machine_would_walk_is_not_made_longer() {
+    let world = world_of_policies();
+    let keys = || [lab::bob(), lab::carol()];
+    let sealed = |version: u64| {
+        let policy = lab::policies::policy(version, [("bob", lab::bob()), ("carol", lab::carol())]);
+        lab::seal(TrustPolicy::PAYLOAD_TYPE, policy.encode(), &keys())
+    };
+    lab::put(
+        &world.path().join("store/trust/2.json"),
+        &fs::read(world.path().join("policies/good.json")).expect("there"),
+    );
+    for version in 3..=64 {
+        let path = format!("store/trust/{version}.json");
+        lab::put(&world.path().join(path), &sealed(version));
+    }
+    let publish = |version: u64| {
+        lab::put(&world.path().join("next.json"), &sealed(version));
+        sealboot(&world)
+            .args(["policy", "publish", "--policy", "policies/1.json"])
+            .args(["--store", "store", "next.json"])
+            .output()
+            .expect("the program can be run")
+    };
+    succeeded(Ok(publish(65)));
+    let output = publish(66);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("TRUST-LENGTH"), "{stderr}");
+    assert!(!world.path().join("store/trust/66.json").exists());
 }
 
 #[test]

@@ -186,6 +186,8 @@ impl Rules {
         policy
             .and_then(|policy| self.with_rules(policy))
             .and_then(|policy| policy.with_freshness(freshness))
+            // What is written must load, and could be larger than a policy may be.
+            .and_then(|policy| TrustPolicy::parse_signed(&policy.encode()))
             .map_err(|error| contradiction(&error))
     }
 
@@ -386,10 +388,14 @@ impl KeyArgument {
     }
 }
 
+const FEWER_DENIALS: &str = "deny less: raise the oldest version that may boot, --name IMAGE=MIN_VERSION, and take out of the old policy's file what is below it";
+
 fn contradiction(error: &PolicyError) -> Failure {
     let failure = Failure::new("these make no trust policy").because(error);
-    let PolicyError::Contradiction(invalid) = error else {
-        return failure;
+    let invalid = match error {
+        PolicyError::Contradiction(invalid) => invalid,
+        PolicyError::TooLarge => return failure.hint(FEWER_DENIALS),
+        _ => return failure,
     };
     match invalid.field {
         "keys.key" => failure.hint("two of the key files hold the same key; each signer needs one of their own"),
@@ -400,7 +406,7 @@ fn contradiction(error: &PolicyError) -> Failure {
         "freshness.keys.name" => failure.hint("tell them apart: --freshness-key NAME=FILE.pub"),
         "freshness.threshold" => failure.hint("give as many --freshness-key as must sign, or another --freshness-threshold"),
         "on_failure.longest_wait_seconds" => failure.hint("make --longest-wait at least as long as --first-wait"),
-        "images.denied_versions" => failure.hint("raise the oldest version instead: --name IMAGE=MIN_VERSION"),
+        "images.denied_versions" | "denied_digests" => failure.hint(FEWER_DENIALS),
         _ => failure,
     }
 }
@@ -624,6 +630,29 @@ mod tests {
             rules
                 .policy(Vec::new(), Vec::new(), Some(&whole()))
                 .is_err()
+        );
+    }
+
+    #[test]
+    fn a_policy_that_could_not_be_read_is_not_made() {
+        let names: Vec<String> = (0..64).map(|at| format!("image-{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let denied = names.iter().flat_map(|name| {
+            let name: ImageName = name.parse().expect("a name");
+            (1..=120).map(move |number| (name.clone(), version(number)))
+        });
+        let rules = Rules {
+            images: images(&names),
+            denied_versions: denied.collect(),
+            ..Rules::default()
+        };
+        let failure = rules
+            .policy(Vec::new(), Vec::new(), Some(&whole()))
+            .err()
+            .expect("too large");
+        assert!(
+            failure.to_string().contains("larger than 65536 bytes"),
+            "{failure}"
         );
     }
 

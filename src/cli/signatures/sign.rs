@@ -28,7 +28,7 @@ pub(in crate::cli) struct Options {
     #[command(flatten)]
     passphrase: passphrase::Source,
 
-    /// Leave the envelope as it is and write the signature by itself, to be merged with it later
+    /// Leave the envelope as it is and write the signature by itself, for `merge`
     #[arg(long)]
     detached: bool,
 
