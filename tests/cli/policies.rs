@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use sealboot::format::freshness::Freshness;
+use sealboot::trust::policy::{FreshnessRule, Signer};
 use sealboot::trust::{Envelope, TrustPolicy};
 use tempfile::TempDir;
 
@@ -121,6 +123,81 @@ fn a_chain_that_no_machine_would_walk_is_not_made_longer() {
     let stderr = text(&output.stderr);
     assert!(stderr.contains("TRUST-LENGTH"), "{stderr}");
     assert!(!world.path().join("store/trust/66.json").exists());
+}
+
+#[test]
+fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
+    let world = world_of_policies();
+    let freshness = FreshnessRule {
+        keys: vec![Signer {
+            name: "clockwork".parse().expect("a name"),
+            key: lab::mallory().public(),
+        }],
+        threshold: 1,
+        required: true,
+        max_hours: 72,
+    };
+    let with = |policy: TrustPolicy| {
+        policy
+            .with_freshness(Some(freshness.clone()))
+            .expect("agrees with itself")
+    };
+    let put = |name: &str, bytes: &[u8]| lab::put(&world.path().join(name), bytes);
+    let [alice, bob, carol] = [lab::alice, lab::bob, lab::carol];
+    let first = with(lab::policies::policy(
+        1,
+        [("alice", alice()), ("bob", bob())],
+    ));
+    let second = with(lab::policies::policy(
+        2,
+        [("bob", bob()), ("carol", carol())],
+    ));
+    let signed = lab::seal(
+        TrustPolicy::PAYLOAD_TYPE,
+        second.encode(),
+        &[alice(), bob(), carol()],
+    );
+    let statement = Freshness {
+        name: "relay".parse().expect("a name"),
+        version: 41.try_into().expect("in range"),
+        trust: first.version(),
+        created: "2026-01-01T12:00:00Z".parse().expect("a time"),
+        expires: "2026-01-02T12:00:00Z".parse().expect("a time"),
+    };
+    let statement = lab::seal(
+        Freshness::PAYLOAD_TYPE,
+        statement.encode(),
+        &[lab::mallory()],
+    );
+    let image = lab::seal_manifest(&lab::manifest(41), &[alice(), bob()]);
+    put("first.json", &first.encode());
+    put("second.signed.json", &signed);
+    put(
+        "store/images/relay.json",
+        &lab::channel(&image, Some(&statement)),
+    );
+    let publish = || {
+        let output = sealboot(&world)
+            .args(["policy", "publish", "--policy", "first.json"])
+            .args(["--store", "store", "second.signed.json"])
+            .output()
+            .expect("the program can be run");
+        (output.status.code(), text(&output.stderr))
+    };
+    let (status, stderr) = publish();
+    assert_eq!(status, Some(3), "{stderr}");
+    assert!(stderr.contains("code: MANIFEST-THRESHOLD"), "{stderr}");
+    assert!(!world.path().join("store/trust").exists());
+
+    // Signed well enough for both, the statement that has run out already stops nothing more.
+    let image = lab::seal_manifest(&lab::manifest(41), &[alice(), bob(), carol()]);
+    put(
+        "store/images/relay.json",
+        &lab::channel(&image, Some(&statement)),
+    );
+    let (status, stderr) = publish();
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(!stderr.contains("warning"), "{stderr}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod describe;
 mod merge;
 mod publish;
 mod roles;
+mod rules;
 mod sign;
 
 use std::path::{Path, PathBuf};

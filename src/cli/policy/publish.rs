@@ -299,36 +299,35 @@ fn refused(store: &Path, roles: Roles<'_>, now: Timestamp) -> Result<Vec<Refused
     Ok(refused)
 }
 
-/// What the old policy refuses too does not stop now.
+/// What the old policy refuses too does not stop now. A statement of freshness that has run out is none
+/// of that: it is renewed in a moment, and then the image must be good.
 fn refused_image(
     path: &Path,
     image: ImageName,
     roles: Roles<'_>,
     now: Timestamp,
 ) -> Result<Option<Refused>, Failure> {
-    let channel = files::read(path, LIMITS.channel_bytes)?;
+    let bytes = files::read(path, LIMITS.channel_bytes)?;
+    let Ok(channel) = Channel::parse(&bytes) else {
+        return Ok(None);
+    };
     let expected = Expected {
         name: Some(&image),
         arch: None,
         now,
     };
-    let boots = |policy: &TrustPolicy| policy.verify_channel(&channel, &expected).map(drop);
-    if roles.old.is_some_and(|old| boots(old).is_err()) {
-        return Ok(None);
-    }
-    let Err(refusal) = boots(roles.new) else {
-        return Ok(None);
+    let envelope = channel.manifest.encode();
+    let signed = |policy: &TrustPolicy| policy.verify_manifest(&envelope, &expected).map(drop);
+    let boots = |policy: &TrustPolicy| policy.verify_channel(&bytes, &expected).map(drop);
+    let by_old = |accepts: &dyn Fn(&TrustPolicy) -> Result<(), Refusal>| {
+        roles.old.is_none_or(|old| accepts(old).is_ok())
     };
-    let envelope_is_good = Channel::parse(&channel).is_ok_and(|channel| {
-        let envelope = channel.manifest.encode();
-        roles.new.verify_manifest(&envelope, &expected).is_ok()
-    });
-    let what = if envelope_is_good {
-        Lacking::Freshness
-    } else {
-        Lacking::Envelope
+    let found = match (signed(roles.new), boots(roles.new)) {
+        (Err(refusal), _) if by_old(&signed) => Some((Lacking::Envelope, refusal)),
+        (Ok(()), Err(refusal)) if by_old(&boots) => Some((Lacking::Freshness, refusal)),
+        _ => None,
     };
-    Ok(Some(Refused {
+    Ok(found.map(|(what, refusal)| Refused {
         image,
         refusal,
         what,
