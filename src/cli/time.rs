@@ -192,6 +192,8 @@ mod tests {
         assert_eq!(seconds("2s"), Ok(2));
         assert_eq!(seconds("5m"), Ok(300));
         assert_eq!(seconds("24h"), Ok(86_400));
+        assert_eq!(hours("72h"), Ok(72));
+        assert_eq!(hours("365d"), Ok(8760));
     }
 
     #[test]
@@ -224,6 +226,9 @@ mod tests {
         }
         for bad in ["", "s", "0s", "2", "+2s", "25h", "1d", "86401s"] {
             assert!(seconds(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "h", "0h", "72", "90m", "+1h", "8761h", "366d"] {
+            assert!(hours(bad).is_err(), "{bad:?}");
         }
     }
 

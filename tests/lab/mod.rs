@@ -11,6 +11,7 @@
 pub(crate) mod archives;
 pub(crate) mod attacks;
 pub(crate) mod odd_signatures;
+pub(crate) mod policies;
 pub(crate) mod trust;
 
 use std::fs;

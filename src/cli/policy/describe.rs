@@ -119,7 +119,7 @@ pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
     if policy.threshold() == 1 {
         found.push("threshold 1: one stolen key is enough to change what runs".to_owned());
     } else if policy.threshold() == policy.keys().len() {
-        found.push("every signer must sign: one lost key stops every new image".to_owned());
+        found.push("every signer must sign: one lost key stops every new image, and every new policy that could replace it".to_owned());
     }
     if !required && fresh {
         found.push(
@@ -220,4 +220,120 @@ fn facts(policy: &TrustPolicy) -> Vec<(String, String)> {
     }
     facts.extend(rules(policy).map(|[name, value]| (name, value)));
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(change: impl Fn(String) -> String) -> TrustPolicy {
+        let json = r#"{
+            "version": 1,
+            "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"},
+                     {"name": "bob", "key": "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"}],
+            "threshold": 1,
+            "images": [{"name": "relay", "min_version": 1}],
+            "denied_digests": [],
+            "expiry": {"required": true, "max_days": 90},
+            "freshness": {"keys": [{"name": "clockwork", "key": "ed25519:fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"}],
+                          "threshold": 1, "required": true, "max_hours": 72},
+            "allow_http": false,
+            "clock_tolerance_seconds": 300,
+            "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}
+        }"#;
+        TrustPolicy::parse(change(json.to_owned()).as_bytes()).expect("agrees with itself")
+    }
+
+    #[test]
+    fn no_change_of_a_policy_goes_unsaid() {
+        let old = policy(|json| json);
+        assert_eq!(changes(&old, &old), Vec::<[String; 2]>::new());
+        for (from, to) in [
+            ("\"version\": 1", "\"version\": 2"),
+            ("\"alice\"", "\"anne\""),
+            (
+                "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
+            ),
+            (
+                "\"threshold\": 1,\n            \"images",
+                "\"threshold\": 2,\n            \"images",
+            ),
+            ("\"relay\"", "\"exit\""),
+            ("\"min_version\": 1", "\"min_version\": 2"),
+            ("\"min_version\": 1", "\"denied_versions\": [7]"),
+            (
+                "\"denied_digests\": []",
+                "\"denied_digests\": [\"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"]",
+            ),
+            (
+                "\"required\": true, \"max_days\"",
+                "\"required\": false, \"max_days\"",
+            ),
+            ("\"max_days\": 90", "\"max_days\": 91"),
+            ("\"clockwork\"", "\"timer\""),
+            (
+                "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+                "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
+            ),
+            (
+                "\"required\": true, \"max_hours\"",
+                "\"required\": false, \"max_hours\"",
+            ),
+            ("\"max_hours\": 72", "\"max_hours\": 73"),
+            ("\"allow_http\": false", "\"allow_http\": true"),
+            ("300", "301"),
+            ("\"first_wait_seconds\": 2", "\"first_wait_seconds\": 3"),
+            (
+                "\"longest_wait_seconds\": 60",
+                "\"longest_wait_seconds\": 61",
+            ),
+            ("\"reboot_after\": 20", "\"reboot_after\": 21"),
+        ] {
+            let new = policy(|json| {
+                assert!(json.contains(from), "{from}");
+                json.replace(from, to)
+            });
+            assert_ne!(old, new, "{to}");
+            assert!(!changes(&old, &new).is_empty(), "{to}");
+            assert!(!changes(&new, &old).is_empty(), "{to}");
+            assert!(describe(&old) != describe(&new), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_mirror_is_a_weakness_for_as_long_as_nobody_would_notice() {
+        let warns = |policy: &TrustPolicy, text: &str| {
+            let all = weaknesses(policy);
+            assert!(all.iter().any(|found| found.contains(text)), "{all:?}");
+        };
+        let sound = policy(|json| {
+            json.replace(
+                "\"threshold\": 1,\n            \"images",
+                "\"threshold\": 2,\n            \"images",
+            )
+        });
+        assert_eq!(weaknesses(&sound).len(), 1, "every signer must sign");
+        warns(
+            &sound.clone().with_freshness(None).expect("agrees"),
+            "not noticed before its image expires",
+        );
+        warns(
+            &policy(|json| json.replace("\"required\": true", "\"required\": false")),
+            "freshness not required",
+        );
+        warns(
+            &policy(|json| json.replace("\"max_hours\": 72", "\"max_hours\": 169")),
+            "up to 169 hours",
+        );
+        warns(
+            &policy(|json| {
+                json.replace(
+                    "\"required\": true, \"max_days\"",
+                    "\"required\": false, \"max_days\"",
+                )
+            }),
+            "whoever has the freshness role's keys",
+        );
+    }
 }

@@ -6,6 +6,7 @@ mod describe;
 mod merge;
 mod publish;
 mod roles;
+mod rules;
 mod sign;
 
 use std::path::{Path, PathBuf};
@@ -157,7 +158,12 @@ fn unverified_policy(path: &Path, envelope: &Envelope) -> Result<TrustPolicy, Fa
 fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), Failure> {
     let (envelope_file, policy) = match Stored::read(file)? {
         Stored::Signed(policy) => (EnvelopeFile::open(&POLICY, file)?, policy),
-        Stored::Plain(policy) => (beside(file, &policy)?, policy),
+        Stored::Plain(policy) => {
+            // One that was written by hand may be larger in the one spelling that is signed.
+            let spelled = TrustPolicy::parse_signed(&policy.encode());
+            let policy = spelled.map_err(|error| unusable(file, &error))?;
+            (beside(file, &policy)?, policy)
+        }
     };
     if policy.version() == PolicyVersion::FIRST {
         return Err(Failure::new(format!(

@@ -11,7 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::roles::Roles;
-use super::{load, read_envelope};
+use super::{Stored, load, read_envelope, signed_path};
 use crate::cli::files::{self, Existing};
 use crate::cli::{Failure, output, passphrase, rotation, time};
 use crate::failure::Diagnose as _;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     }
     let baked_in = load(&args.policy)?;
     let chain = rotation::walk(baked_in.clone(), &args.store)?;
-    let envelope = read_envelope(&args.envelope)?;
+    let envelope = signed_envelope(&args.envelope)?;
     if let Some(version) = claimed_version(&envelope) {
         let path = rotation::place(&args.store, version);
         if version > baked_in.version() && version <= chain.newest().version() {
@@ -90,10 +90,25 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     output::talk(roles.standing(&envelope).trim_end());
     if next.freshness().is_some() {
         output::talk(
-            "now run `sealboot freshness renew`: until then, nothing tells machines of it that a mirror keeps it from",
+            "now run `sealboot freshness renew`: until then, a mirror can keep the new policy from machines unnoticed",
         );
     }
     output::data(&format!("{}\n", path.display()))
+}
+
+/// Reads the envelope; of a policy that nobody has signed yet, says what to do with it.
+fn signed_envelope(path: &Path) -> Result<Envelope, Failure> {
+    match Stored::read(path) {
+        Ok(Stored::Plain(_)) => Err(Failure::new(format!(
+            "{} is a policy without signatures",
+            path.display()
+        ))
+        .hint(format!(
+            "sign it with `sealboot policy sign`, and give {}",
+            signed_path(path).display()
+        ))),
+        _ => read_envelope(path),
+    }
 }
 
 /// What the envelope says of its version, for messages that come before it is judged.
@@ -164,9 +179,15 @@ fn successor(chain: &Chain, envelope: &Envelope) -> Result<TrustPolicy, Failure>
         Ok(()) => Ok(longer.newest().clone()),
         Err(refusal) => {
             let failure = Failure::refused(&refusal);
-            Err(match remedy(chain, envelope) {
-                Some(remedy) => failure.hint(remedy),
-                None => failure,
+            Err(match (&refusal, remedy(chain, envelope)) {
+                (_, Some(remedy)) => failure.hint(remedy),
+                (Refusal::PayloadType { .. }, _) => {
+                    failure.hint("give the envelope that `sealboot policy sign` made")
+                }
+                (Refusal::Policy(_), _) => failure.hint(
+                    "make the policy with `sealboot policy create --from`, and have that one signed",
+                ),
+                _ => failure,
             })
         }
     }
@@ -249,7 +270,7 @@ fn judge_images(args: &PublishArgs, roles: Roles<'_>, now: Timestamp) -> Result<
         stopped.join(", ")
     ))
     .hint(format!(
-        "nothing was changed; first have what they run signed as both policies ask, and publish it again; or let them stop, with {}",
+        "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
         options.join(" ")
     )))
 }
@@ -278,36 +299,35 @@ fn refused(store: &Path, roles: Roles<'_>, now: Timestamp) -> Result<Vec<Refused
     Ok(refused)
 }
 
-/// What the old policy refuses too does not stop now.
+/// What the old policy refuses too does not stop now. A statement of freshness that has run out is none
+/// of that: it is renewed in a moment, and then the image must be good.
 fn refused_image(
     path: &Path,
     image: ImageName,
     roles: Roles<'_>,
     now: Timestamp,
 ) -> Result<Option<Refused>, Failure> {
-    let channel = files::read(path, LIMITS.channel_bytes)?;
+    let bytes = files::read(path, LIMITS.channel_bytes)?;
+    let Ok(channel) = Channel::parse(&bytes) else {
+        return Ok(None);
+    };
     let expected = Expected {
         name: Some(&image),
         arch: None,
         now,
     };
-    let boots = |policy: &TrustPolicy| policy.verify_channel(&channel, &expected).map(drop);
-    if roles.old.is_some_and(|old| boots(old).is_err()) {
-        return Ok(None);
-    }
-    let Err(refusal) = boots(roles.new) else {
-        return Ok(None);
+    let envelope = channel.manifest.encode();
+    let signed = |policy: &TrustPolicy| policy.verify_manifest(&envelope, &expected).map(drop);
+    let boots = |policy: &TrustPolicy| policy.verify_channel(&bytes, &expected).map(drop);
+    let by_old = |accepts: &dyn Fn(&TrustPolicy) -> Result<(), Refusal>| {
+        roles.old.is_none_or(|old| accepts(old).is_ok())
     };
-    let envelope_is_good = Channel::parse(&channel).is_ok_and(|channel| {
-        let envelope = channel.manifest.encode();
-        roles.new.verify_manifest(&envelope, &expected).is_ok()
-    });
-    let what = if envelope_is_good {
-        Lacking::Freshness
-    } else {
-        Lacking::Envelope
+    let found = match (signed(roles.new), boots(roles.new)) {
+        (Err(refusal), _) if by_old(&signed) => Some((Lacking::Envelope, refusal)),
+        (Ok(()), Err(refusal)) if by_old(&boots) => Some((Lacking::Freshness, refusal)),
+        _ => None,
     };
-    Ok(Some(Refused {
+    Ok(found.map(|(what, refusal)| Refused {
         image,
         refusal,
         what,

@@ -3,7 +3,7 @@
 use crate::cli::output;
 use crate::cli::signatures::{names, shown};
 use crate::trust::policy::{Signer, SignerName};
-use crate::trust::{Envelope, Ignored, PublicKey, TrustPolicy};
+use crate::trust::{Envelope, PublicKey, TrustPolicy};
 
 /// The two policies whose signers must sign the newer of them.
 #[derive(Debug, Clone, Copy)]
@@ -113,8 +113,10 @@ impl<'a> Roles<'a> {
                 continue;
             }
             let why = match self.old {
-                Some(_) => Ignored::NotByATrustedKey.to_string(),
-                None => "not of this version's signers; give --policy to see whether it is of the one's before".to_owned(),
+                Some(_) => "no key of either version made it",
+                None => {
+                    "no key of this version made it; whether one of the version before did, --policy says"
+                }
             };
             rows.push([
                 "ignored".to_owned(),

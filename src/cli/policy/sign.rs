@@ -61,7 +61,7 @@ fn show(path: Option<&Path>, roles: Roles<'_>, key: Option<&PublicKey>) {
         roles.warnings().iter().for_each(output::warn);
         if old.version().next() != Some(new.version()) {
             output::warn(format!(
-                "version {} does not follow version {}: machines take one step after the other",
+                "version {} does not follow version {}, and machines take one step after the other; compare with the one before, such as STORE/trust/N.json",
                 new.version(),
                 old.version()
             ));

@@ -250,6 +250,15 @@ impl TrustPolicy {
         }
     }
 
+    /// Refuses mirrors that are plain http, which is how a policy starts.
+    #[must_use]
+    pub fn with_https_only(self) -> Self {
+        Self {
+            allow_http: false,
+            ..self
+        }
+    }
+
     fn check(&self) -> Result<(), PolicyError> {
         self.agree().map_err(PolicyError::Contradiction)
     }
