@@ -36,11 +36,20 @@ macro_rules! vectors {
     };
 }
 
+mod confusion;
 mod counting;
+mod mathematics;
+mod rotation;
 
 /// Every vector.
 pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
-    [counting::ALL].into_iter().flatten()
+    let families = [
+        counting::ALL,
+        mathematics::ALL,
+        confusion::ALL,
+        rotation::ALL,
+    ];
+    families.into_iter().flatten()
 }
 
 /// One attack, or one proof that nothing was wrong.
@@ -109,6 +118,12 @@ impl Case {
     /// The mirror shows this as this version of the trust policy.
     pub(crate) fn policy(self, version: u64, envelope: impl Into<Vec<u8>>) -> Self {
         self.shows(format!("trust/{version}.json"), envelope)
+    }
+
+    /// The mirror shows spaces after this file of its store, up to so many bytes.
+    pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
+        self.padded.insert(format!("store/{path}"), bytes);
+        self
     }
 
     /// The mirror has the archive of [`manifest`] too.
