@@ -36,9 +36,13 @@ macro_rules! vectors {
     };
 }
 
+mod bytes;
 mod confusion;
 mod counting;
+mod images;
 mod mathematics;
+mod newness;
+mod numbers;
 mod rotation;
 
 /// Every vector.
@@ -48,6 +52,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
         mathematics::ALL,
         confusion::ALL,
         rotation::ALL,
+        newness::ALL,
+        images::ALL,
+        numbers::ALL,
+        bytes::ALL,
     ];
     families.into_iter().flatten()
 }
@@ -118,6 +126,11 @@ impl Case {
     /// The mirror shows this as this version of the trust policy.
     pub(crate) fn policy(self, version: u64, envelope: impl Into<Vec<u8>>) -> Self {
         self.shows(format!("trust/{version}.json"), envelope)
+    }
+
+    /// The machine's clock says this.
+    pub(crate) fn at(self, now: &'static str) -> Self {
+        Self { now, ..self }
     }
 
     /// The mirror shows spaces after this file of its store, up to so many bytes.
