@@ -36,6 +36,7 @@ macro_rules! vectors {
     };
 }
 
+mod archives;
 mod bytes;
 mod confusion;
 mod counting;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
         images::ALL,
         numbers::ALL,
         bytes::ALL,
+        archives::ALL,
     ];
     families.into_iter().flatten()
 }
@@ -133,9 +135,9 @@ impl Case {
         Self { now, ..self }
     }
 
-    /// The mirror shows spaces after this file of its store, up to so many bytes.
+    /// Spaces follow this file of the folder, up to so many bytes.
     pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
-        self.padded.insert(format!("store/{path}"), bytes);
+        self.padded.insert(path.to_owned(), bytes);
         self
     }
 

@@ -180,11 +180,11 @@ vectors! {
 
     /// The next policy's file has as many bytes as are read.
     next_policy_of_the_largest_size => Ok(()),
-        rotated(&["bob", "carol"]).archive().padded("trust/2.json", limit());
+        rotated(&["bob", "carol"]).archive().padded("store/trust/2.json", limit());
 
     /// The next policy's file has one byte more than is read.
     next_policy_one_byte_too_large => Err(FetchTooLarge),
-        rotated(&["bob", "carol"]).padded("trust/2.json", limit() + 1);
+        rotated(&["bob", "carol"]).padded("store/trust/2.json", limit() + 1);
 }
 
 fn at(policy: TrustPolicy, version: u64) -> TrustPolicy {
