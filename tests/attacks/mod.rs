@@ -46,20 +46,30 @@ mod newness;
 mod numbers;
 mod rotation;
 
+/// Every vector, by family.
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 9] {
+    [
+        ("Who signed", counting::ALL),
+        (
+            "Keys and signatures that only a cheat makes",
+            mathematics::ALL,
+        ),
+        (
+            "One kind of statement where another is expected",
+            confusion::ALL,
+        ),
+        ("Rotation", rotation::ALL),
+        ("Freshness", newness::ALL),
+        ("Which image, of which age", images::ALL),
+        ("Numbers", numbers::ALL),
+        ("Bytes and spellings", bytes::ALL),
+        ("Archives", archives::ALL),
+    ]
+}
+
 /// Every vector.
 pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
-    let families = [
-        counting::ALL,
-        mathematics::ALL,
-        confusion::ALL,
-        rotation::ALL,
-        newness::ALL,
-        images::ALL,
-        numbers::ALL,
-        bytes::ALL,
-        archives::ALL,
-    ];
-    families.into_iter().flatten()
+    families().into_iter().flat_map(|(_, vectors)| vectors)
 }
 
 /// One attack, or one proof that nothing was wrong.
