@@ -19,7 +19,7 @@ vectors! {
     archive_of_every_kind_of_member => Ok(()),
         signed(&lab::tar(&all_kinds()), Encoding::None, &all_kinds());
 
-    /// The same in gzip.
+    /// Two initrds, a file beside them and an empty one, in gzip.
     gzip_archive_of_every_kind_of_member => Ok(()),
         signed(&gzip(&lab::tar(&all_kinds())), Encoding::Gzip, &all_kinds());
 

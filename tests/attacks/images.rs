@@ -86,7 +86,7 @@ vectors! {
     expired_image_on_a_clock_set_back => Ok(()),
         strict(Some("2026-01-14T00:00:00Z")).at("2026-01-10T00:00:00Z").archive();
 
-    /// The same, where min_version has moved on.
+    /// An expired image on a machine whose clock was set back, where min_version has moved on.
     old_image_on_a_clock_set_back_below_min_version => Err(ManifestRollback), {
         let mut old = manifest(40);
         old.expires = Some("2026-01-14T00:00:00Z".parse().unwrap());

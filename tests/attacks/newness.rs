@@ -108,11 +108,12 @@ vectors! {
     /// be new enough.
     freshness_fast_forward => Err(ManifestStale), said(&freshness(LIMITS.number_max));
 
-    /// The way back: the next policy replaces the stolen key, and the new one says what is true.
+    /// The way back after a stolen key has named the largest version: the next policy replaces the key, and the new one says what is true.
     way_back_from_a_freshness_fast_forward => Ok(()),
         renewed_by_another().fresh(&good(), &sealed_freshness(&second(42), &["clockwork2"])).archive();
 
-    /// After the way back the stolen key's statement counts for nothing.
+    /// The next policy has replaced the stolen key: its statement, which names the largest version,
+    /// counts for nothing.
     fast_forward_after_the_way_back => Err(FreshnessThreshold),
         renewed_by_another().fresh(&good(), &sealed_freshness(&freshness(LIMITS.number_max), &["clockwork"]));
 
@@ -135,13 +136,13 @@ vectors! {
     /// The statement leaves out which trust policy is the newest.
     freshness_without_a_policy => Err(FreshnessInvalid), spelled("\"trust\":1,", "");
 
-    /// The same statement with a space in it: a statement has one spelling.
+    /// A good statement with a space in it: a statement has one spelling.
     freshness_spelled_with_white_space => Err(FreshnessInvalid), spelled("{\"name\"", "{ \"name\"");
 
-    /// The same statement with a line break after it.
+    /// A good statement with a line break after it.
     freshness_with_a_line_break => Err(FreshnessInvalid), spelled("}", "}\n");
 
-    /// The same time in another zone.
+    /// A good statement with its time in another zone.
     freshness_in_another_time_zone => Err(FreshnessInvalid),
         spelled("2026-01-14T12:00:00Z", "2026-01-14T13:00:00+01:00");
 
@@ -155,11 +156,12 @@ vectors! {
     /// machines take it.
     image_fast_forward => Ok(()), Case::of(&policy()).manifest(&sealed(&manifest(LIMITS.number_max), &["alice", "bob"])).archive();
 
-    /// The way back: the next policy, of new signers, denies that version.
+    /// The way back after stolen keys have released the largest version: the next policy, of new signers,
+    /// denies it.
     image_fast_forward_denied => Err(ManifestDenied),
         denying_the_largest().manifest(&sealed(&manifest(LIMITS.number_max), &["carol", "dora"]));
 
-    /// After the way back an image with the next honest version boots: no machine remembers the largest.
+    /// The next policy denies the largest version, which stolen keys released: an image with the next honest version boots: no machine remembers the largest.
     way_back_from_an_image_fast_forward => Ok(()),
         denying_the_largest().manifest(&sealed(&manifest(42), &["carol", "dora"])).archive();
 

@@ -20,11 +20,11 @@ vectors! {
     /// image.
     rotation_that_is_followed => Ok(()), rotated(&["bob", "carol"]).archive();
 
-    /// After that rotation alice and bob, who were enough before it, sign an image: who was removed
+    /// After the rotation from alice and bob to bob and carol, alice and bob sign an image: who was removed
     /// counts for nothing at once.
     image_by_a_removed_signer => Err(ManifestThreshold), rotated(&["alice", "bob"]);
 
-    /// Before that rotation reaches a mirror, bob and carol sign an image.
+    /// Bob and carol sign an image before the mirror shows the rotation that makes carol a signer.
     image_by_a_signer_to_come => Err(ManifestThreshold),
         Case::of(&first()).manifest(&sealed(&manifest(42), &["bob", "carol"]));
 
@@ -123,7 +123,7 @@ vectors! {
         )
     };
 
-    /// The same mirror shows the rotation: nothing is stale.
+    /// The freshness statement names the second trust policy, and the mirror shows it: nothing is stale.
     rotation_shown_and_fresh => Ok(()), {
         let mut newest = freshness(42);
         newest.trust = 2.try_into().unwrap();
