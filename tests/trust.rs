@@ -551,6 +551,9 @@ fn a_policy_counts_keys_and_not_names() {
 }
 
 proptest! {
+    // Each case signs and verifies; unoptimised, that takes its time.
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whoever signs, in whatever order and however often: accepted is who has two of the three keys.
     #[test]
     fn an_envelope_is_accepted_if_two_distinct_signers_are_among_its_signatures(

@@ -342,6 +342,18 @@ vectors! {
     /// A label in letters that look like others.
     label_in_look_alike_letters => Err(ManifestInvalid), signed("-debian12", "-d\u{435}bian12");
 
+    /// A manifest that leaves out its version.
+    manifest_without_a_version => Err(ManifestInvalid), signed("\"version\":42,", "");
+
+    /// A time that does not say in which zone it is.
+    manifest_with_a_time_of_no_zone => Err(ManifestInvalid), signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00");
+
+    /// A file that is neither to be booted nor under meta/.
+    manifest_with_a_file_elsewhere => Err(ManifestInvalid), signed("boot/initrd", "etc/shadow");
+
+    /// The name of the image in capitals, which some file systems take for the same.
+    image_name_in_capitals => Err(ManifestInvalid), signed("\"relay\"", "\"Relay\"");
+
     /// An encoding that this reader does not know.
     unknown_encoding => Err(ManifestInvalid), signed("\"encoding\":\"none\"", "\"encoding\":\"xz\"");
 
