@@ -202,6 +202,8 @@ struct Place {
     root: PathBuf,
     /// What the file's place says the image's name is.
     name: String,
+    /// Whether it is what machines fetch, rather than one version for people.
+    fetched: bool,
 }
 
 /// Finds the store of `…/images/NAME.json` or `…/images/NAME/VERSION.json`.
@@ -213,7 +215,8 @@ fn place(envelope: &Path) -> Option<Place> {
 fn place_of(envelope: &Path) -> Option<Place> {
     let stem = envelope.file_stem()?.to_str()?;
     let above = envelope.parent()?;
-    let (images, name) = if above.ends_with("images") {
+    let fetched = above.ends_with("images");
+    let (images, name) = if fetched {
         (above, stem)
     } else {
         (above.parent()?, above.file_name()?.to_str()?)
@@ -222,6 +225,7 @@ fn place_of(envelope: &Path) -> Option<Place> {
     stored.then(|| Place {
         root: images.parent().unwrap_or(Path::new("")).to_owned(),
         name: name.to_owned(),
+        fetched,
     })
 }
 
@@ -231,11 +235,12 @@ mod tests {
 
     #[test]
     fn the_store_of_an_envelope_is_found_from_its_place() {
-        for envelope in [
-            "/srv/store/images/relay.json",
-            "/srv/store/images/relay/42.json",
+        for (envelope, fetched) in [
+            ("/srv/store/images/relay.json", true),
+            ("/srv/store/images/relay/42.json", false),
         ] {
             let place = place(Path::new(envelope)).expect(envelope);
+            assert_eq!(place.fetched, fetched, "{envelope}");
             assert_eq!(place.root, Path::new("/srv/store"), "{envelope}");
             assert_eq!(place.name, "relay", "{envelope}");
         }

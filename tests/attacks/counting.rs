@@ -21,7 +21,8 @@ vectors! {
     garbage_signature_first_under_a_good_key_id => Ok(()),
         shown(&with_garbage_first(&[0xa5; 64])).archive();
 
-    /// The same with bytes that are too few for a signature.
+    /// Bytes that are too few for a signature stand first, under a good key's id: the key's real one,
+    /// further down, counts.
     short_signature_first_under_a_good_key_id => Ok(()),
         shown(&with_garbage_first(b"short")).archive();
 

@@ -36,11 +36,40 @@ macro_rules! vectors {
     };
 }
 
+mod archives;
+mod bytes;
+mod confusion;
 mod counting;
+mod images;
+mod mathematics;
+mod newness;
+mod numbers;
+mod rotation;
+
+/// Every vector, by family.
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 9] {
+    [
+        ("Who signed", counting::ALL),
+        (
+            "Keys and signatures that only a cheat makes",
+            mathematics::ALL,
+        ),
+        (
+            "One kind of statement where another is expected",
+            confusion::ALL,
+        ),
+        ("Rotation", rotation::ALL),
+        ("Freshness", newness::ALL),
+        ("Which image, of which age", images::ALL),
+        ("Numbers", numbers::ALL),
+        ("Bytes and spellings", bytes::ALL),
+        ("Archives", archives::ALL),
+    ]
+}
 
 /// Every vector.
 pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
-    [counting::ALL].into_iter().flatten()
+    families().into_iter().flat_map(|(_, vectors)| vectors)
 }
 
 /// One attack, or one proof that nothing was wrong.
@@ -109,6 +138,17 @@ impl Case {
     /// The mirror shows this as this version of the trust policy.
     pub(crate) fn policy(self, version: u64, envelope: impl Into<Vec<u8>>) -> Self {
         self.shows(format!("trust/{version}.json"), envelope)
+    }
+
+    /// The machine's clock says this.
+    pub(crate) fn at(self, now: &'static str) -> Self {
+        Self { now, ..self }
+    }
+
+    /// Spaces follow this file of the folder, up to so many bytes.
+    pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
+        self.padded.insert(path.to_owned(), bytes);
+        self
     }
 
     /// The mirror has the archive of [`manifest`] too.
