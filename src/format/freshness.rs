@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
+use super::json;
 use super::manifest::{ImageName, ImageVersion};
 use super::version::PolicyVersion;
 
@@ -53,7 +54,7 @@ impl Freshness {
     ///
     /// Refuses every byte string that [`Freshness::encode`] would not write.
     pub fn parse(json: &[u8]) -> Result<Self, FreshnessError> {
-        let freshness: Self = serde_json::from_slice(json).map_err(FreshnessError::Json)?;
+        let freshness: Self = json::from_slice(json).map_err(FreshnessError::Json)?;
         if freshness.expires <= freshness.created {
             return Err(FreshnessError::Contradiction(Invalid::new(
                 "expires",

@@ -16,6 +16,7 @@ use super::Invalid;
 use super::archive::{self, MemberPath, Role};
 use super::cmdline::Cmdline;
 use super::digest::Sha256Digest;
+use super::json;
 use super::limits::LIMITS;
 pub use super::version::ImageVersion;
 
@@ -101,7 +102,7 @@ pub enum ManifestError {
     /// Not JSON, or JSON of another shape; serde's message names line and column.
     #[error("the manifest is not the JSON it should be")]
     Json(#[source] serde_json::Error),
-    /// JSON that says the same in another spelling: with white space, in another order, as an array.
+    /// JSON that says the same in another spelling: with white space, in another order, with escapes.
     #[error("the manifest is not spelled as `sealboot image pack` spells it")]
     Spelling,
     /// Two fields contradict each other.
@@ -122,7 +123,7 @@ impl Manifest {
     /// Refuses every byte string that [`Manifest::encode`] would not write: a statement has one spelling,
     /// so no two readers can see two statements in it.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        let manifest: Self = json::from_slice(json).map_err(ManifestError::Json)?;
         manifest.check().map_err(ManifestError::Contradiction)?;
         if manifest.encode() != json {
             return Err(ManifestError::Spelling);
@@ -416,9 +417,6 @@ mod tests {
 
     #[test]
     fn another_spelling_of_the_same_is_refused() {
-        let array = r#"["boot/vmlinuz",1,"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]"#;
-        let object = &MANIFEST[MANIFEST.find(r#"{"path":"boot/v"#).unwrap()..];
-        let object = &object[..=object.find('}').unwrap()];
         for (from, to) in [
             (",", ", "),
             ("{", "\n{"),
@@ -430,7 +428,6 @@ mod tests {
             ("12:00:00Z\",\"expires", "13:00:00+01:00\",\"expires"),
             ("12:00:00Z\",\"expires", "12:00:00.0Z\",\"expires"),
             (r#""expires":"2026-12-21T12:00:00Z","#, r#""expires":null,"#),
-            (object, array),
         ] {
             assert!(MANIFEST.contains(from), "{from}");
             let json = MANIFEST.replacen(from, to, 1);

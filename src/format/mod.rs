@@ -10,6 +10,7 @@
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`freshness`] | the signed statement about which version is the newest |
 //! | [`version`] | counters that only grow |
+//! | `json` | JSON in which an object is written as an object |
 //! | [`key`] | public keys and their ids |
 //! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
 //! | [`openssh`] | ed25519 keys as OpenSSH writes them (operator) |
@@ -24,6 +25,7 @@ pub mod cpio;
 pub mod digest;
 pub mod freshness;
 pub mod host_config;
+pub(crate) mod json;
 pub mod key;
 pub mod limits;
 #[cfg(feature = "operator")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::envelope::{self, Envelope, EnvelopeSignature, WireSignature};
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
+use crate::format::json;
 use crate::format::limits::LIMITS;
 
 /// Signatures over a statement that is elsewhere; nobody has checked them yet.
@@ -90,7 +91,7 @@ impl DetachedSignatures {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.detached_bytes) {
             return Err(DetachedError::TooLarge { found: json.len() });
         }
-        let wire: Wire = serde_json::from_slice(json).map_err(DetachedError::Json)?;
+        let wire: Wire = json::from_slice(json).map_err(DetachedError::Json)?;
         let invalid = |field, found: &dyn std::fmt::Display, takes| {
             DetachedError::Invalid(Invalid::new(field, found, takes))
         };

@@ -12,12 +12,13 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
+use crate::format::json;
 use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
 /// A statement with signatures that nobody has checked yet.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Wire")]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
@@ -64,9 +65,10 @@ pub enum EnvelopeError {
     },
 }
 
+/// An envelope as it stands in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+pub(super) struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: String,
@@ -113,7 +115,7 @@ impl Envelope {
                 limit: LIMITS.envelope_bytes,
             });
         }
-        let wire: Wire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        let wire: Wire = json::from_slice(json).map_err(EnvelopeError::Json)?;
         wire.try_into()
     }
 

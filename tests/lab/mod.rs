@@ -11,6 +11,7 @@
 pub(crate) mod archives;
 pub(crate) mod attacks;
 pub(crate) mod odd_signatures;
+pub(crate) mod trust;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,6 +41,8 @@ signer!(bob);
 signer!(carol);
 // Of no policy.
 signer!(mallory);
+// Renews: of the freshness role of `fresh.json`.
+signer!(clockwork);
 
 /// Two of alice, bob and carol; image `relay` from version 41, and `exit`.
 pub(crate) fn policy() -> TrustPolicy {
@@ -47,9 +50,8 @@ pub(crate) fn policy() -> TrustPolicy {
         name: name.parse().unwrap(),
         key: key.public(),
     };
-    let image = |name: &str, min_version: u64| AcceptedImage {
-        name: name.parse().unwrap(),
-        min_version: min_version.try_into().unwrap(),
+    let image = |name: &str, min_version: u64| {
+        AcceptedImage::new(name.parse().unwrap(), min_version.try_into().unwrap())
     };
     TrustPolicy::new(
         vec![
@@ -138,7 +140,11 @@ pub(crate) fn manifest(version: u64) -> Manifest {
 }
 
 /// An envelope over any payload, signed by each of `keys`.
-pub(crate) fn seal(payload_type: &str, payload: Vec<u8>, keys: &[PrivateKey]) -> Vec<u8> {
+pub(crate) fn seal<'k>(
+    payload_type: &str,
+    payload: Vec<u8>,
+    keys: impl IntoIterator<Item = &'k PrivateKey>,
+) -> Vec<u8> {
     let mut envelope = Envelope::unsigned(payload_type, payload);
     for key in keys {
         let signature = key.sign(&envelope.signed_bytes());
@@ -152,6 +158,18 @@ pub(crate) fn seal_manifest(manifest: &Manifest, keys: &[PrivateKey]) -> Vec<u8>
     seal(Manifest::PAYLOAD_TYPE, manifest.encode(), keys)
 }
 
+/// A channel file around an envelope, as text: what is broken stays broken.
+pub(crate) fn channel(envelope: &[u8], freshness: Option<&[u8]>) -> Vec<u8> {
+    let mut channel = b"{\"manifest\": ".to_vec();
+    channel.extend_from_slice(envelope.trim_ascii_end());
+    if let Some(freshness) = freshness {
+        channel.extend_from_slice(b", \"freshness\": ");
+        channel.extend_from_slice(freshness.trim_ascii_end());
+    }
+    channel.extend_from_slice(b"}\n");
+    channel
+}
+
 /// Writes a file and the directories above it.
 pub(crate) fn put(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -161,7 +179,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) {
 /// Writes what every page of `tests/cli` starts with:
 ///
 /// - `tests/cli/fixtures`, with private keys for their owner alone, but for `loose.key`;
-/// - `trust.json` and `strict.json`, [`policy`] and [`strict_policy`];
+/// - `trust.json` and `strict.json`, [`policy`] and [`strict_policy`], and `fresh.json`, which requires that
+///   clockwork says what is newest;
 /// - `store/`, where `relay` is published in version 41 and version 42 waits for signatures;
 /// - `staging/`, a store of its own with version 43 of `relay`, signed by alice and bob;
 /// - `flipped/`, the same with version 44 and one bit of the archive flipped;
@@ -192,13 +211,15 @@ pub(crate) fn build_world(world: &Path) {
     put(&world.join("host-configs/huge.json"), &[b' '; 65_537]);
     put(&world.join("trust.json"), &policy().encode());
     put(&world.join("strict.json"), &strict_policy().encode());
+    let fresh = trust::renewed_by(policy(), &clockwork(), true);
+    put(&world.join("fresh.json"), &fresh.encode());
 
     let store = world.join("store");
     let archive = tar(&files());
     let published = seal_manifest(&manifest(41), &[alice(), bob()]);
     put(&store.join(&manifest(41).archive.path), &archive);
     put(&store.join("images/relay/41.json"), &published);
-    put(&store.join("images/relay.json"), &published);
+    put(&store.join("images/relay.json"), &channel(&published, None));
     let unsigned = seal_manifest(&manifest(42), &[]);
     put(&store.join("images/relay/42.json"), &unsigned);
 
@@ -217,15 +238,16 @@ pub(crate) fn build_world(world: &Path) {
         );
     }
     attacks::build_odd_envelopes(&world.join("odd-envelopes"));
-    for (place, manifest) in [
-        ("images/relay.json", manifest(41)),
-        ("images/relay/40.json", manifest(40)),
-        ("images/relay/43.json", with_files_changed()),
-    ] {
+    for manifest in [manifest(40), manifest(41), with_files_changed()] {
+        let images = world.join("changes/images");
+        let envelope = seal_manifest(&manifest, &[alice(), bob()]);
         put(
-            &world.join("changes").join(place),
-            &seal_manifest(&manifest, &[alice(), bob()]),
+            &images.join(format!("relay/{}.json", manifest.version)),
+            &envelope,
         );
+        if manifest.version.as_u64() == 41 {
+            put(&images.join("relay.json"), &channel(&envelope, None));
+        }
     }
     odd_signatures::build(
         &world.join("odd-signatures"),

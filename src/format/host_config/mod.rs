@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::dracut::Overrides;
 use super::Invalid;
 use super::cmdline::Parameters;
+use super::json;
 use super::limits::LIMITS;
 use super::manifest::ImageName;
 use crate::failure::{Diagnose, FailureCode};
@@ -29,6 +30,7 @@ pub struct HostConfig {
     /// Where the same store can be read, in order of preference.
     pub mirrors: Vec<MirrorUrl>,
     /// How the machine gets its address.
+    #[serde(deserialize_with = "json::object")]
     pub network: Network,
 }
 
@@ -105,7 +107,7 @@ impl HostConfig {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
             return Err(HostConfigError::TooLarge);
         }
-        let config: Self = serde_json::from_slice(json).map_err(HostConfigError::Json)?;
+        let config: Self = json::from_slice(json).map_err(HostConfigError::Json)?;
         config.check().map_err(HostConfigError::Value)?;
         Ok(config)
     }

@@ -4,27 +4,26 @@ use serde::Serialize;
 
 use crate::cli::output;
 use crate::trust::policy::SignerName;
-use crate::trust::verified::Ignored;
-use crate::trust::{Envelope, Tally, TrustPolicy};
+use crate::trust::{Envelope, Ignored, Tally, TrustPolicy};
 
 /// The signatures of an envelope, counted.
 #[derive(Debug, Serialize)]
-pub(super) struct Counted {
+pub(in crate::cli) struct Counted {
     /// How many the policy asks for.
-    pub(super) threshold: usize,
+    pub(in crate::cli) threshold: usize,
     /// How many of them are not there yet.
-    pub(super) missing: usize,
+    pub(in crate::cli) missing: usize,
     /// Whose signatures count.
-    pub(super) signers: Vec<SignerName>,
+    pub(in crate::cli) signers: Vec<SignerName>,
     /// The policy's other signers.
-    pub(super) not_signed_by: Vec<SignerName>,
+    pub(in crate::cli) not_signed_by: Vec<SignerName>,
     /// What counts for nothing.
-    pub(super) ignored: Vec<IgnoredSignature>,
+    pub(in crate::cli) ignored: Vec<IgnoredSignature>,
 }
 
 /// A signature that counts for nothing.
 #[derive(Debug, Serialize)]
-pub(super) struct IgnoredSignature {
+pub(in crate::cli) struct IgnoredSignature {
     /// The key id that stands beside it; anybody can have written it.
     claimed_key_id: String,
     /// The signer who has that key id.
@@ -34,7 +33,7 @@ pub(super) struct IgnoredSignature {
 }
 
 impl Counted {
-    pub(super) fn new(policy: &TrustPolicy, envelope: &Envelope) -> Self {
+    pub(in crate::cli) fn new(policy: &TrustPolicy, envelope: &Envelope) -> Self {
         let Tally { signers, ignored } = policy.tally(envelope);
         let others = policy.keys().iter().map(|signer| &signer.name);
         Self {
@@ -53,7 +52,7 @@ impl Counted {
     }
 
     /// The rows of a description.
-    pub(super) fn rows(&self) -> Vec<[String; 2]> {
+    pub(in crate::cli) fn rows(&self) -> Vec<[String; 2]> {
         let row = |name: &str, value: String| [name.to_owned(), value];
         let signed = if self.signers.is_empty() {
             "nobody".to_owned()
@@ -77,7 +76,7 @@ impl Counted {
     }
 
     /// The rows as text.
-    pub(super) fn describe(&self) -> String {
+    pub(in crate::cli) fn describe(&self) -> String {
         output::columns(self.rows())
     }
 }
@@ -111,7 +110,8 @@ impl IgnoredSignature {
     }
 }
 
-fn names(names: &[SignerName]) -> String {
+/// Names in a row.
+pub(in crate::cli) fn names(names: &[SignerName]) -> String {
     let names: Vec<&str> = names.iter().map(SignerName::as_str).collect();
     names.join(", ")
 }

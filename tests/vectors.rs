@@ -1,0 +1,258 @@
+//! Every attack of `tests/vectors`, one folder each, judged as a machine would judge it.
+//!
+//! A folder holds what a machine has baked in, what a mirror shows it, and what it must say to that;
+//! `tests/vectors/README.md` describes it. The families in `tests/attacks` make the folders. Each vector
+//! is a test of its own, in which
+//!
+//! - the folder on disk is, byte for byte, what its family makes (`UPDATE_VECTORS=1` rewrites it);
+//! - the library, called in the order of a boot, comes to the verdict that the folder expects;
+//! - `sealboot image verify`, the real binary, comes to the same.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
+mod attacks;
+mod lab;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+use sealboot::boot::unpack::verify_archive;
+use sealboot::failure::{Diagnose, FailureCode};
+use sealboot::format::limits::LIMITS;
+use sealboot::format::manifest::{Arch, ImageName};
+use sealboot::trust::verified::Expected;
+use sealboot::trust::{Chain, TrustPolicy};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use attacks::Vector;
+
+/// What a folder's `expect.json` says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectation {
+    /// What the attacker does, and why it must fail; or why nothing is wrong.
+    about: String,
+    /// The code of the refusal, or `accepted`.
+    code: String,
+    /// The image that the machine boots.
+    image: ImageName,
+    /// The machine's architecture.
+    arch: Arch,
+    /// The machine's time.
+    now: Timestamp,
+    /// Files that are longer than they are kept: spaces follow, up to so many bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    padded: BTreeMap<String, usize>,
+}
+
+const EXPECTATION: &str = "expect.json";
+
+/// The vector holds: its folder is what its family makes, and everybody judges it as it says.
+fn assert_holds(vector: &Vector) {
+    let directory = vectors().join(vector.folder());
+    let files = files_of(vector);
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        rewrite(&directory, &files);
+    }
+    assert_same(&directory, &files);
+
+    let expectation: Expectation =
+        serde_json::from_slice(&fs::read(directory.join(EXPECTATION)).unwrap()).unwrap();
+    let whole = TempDir::new().unwrap();
+    for (path, bytes) in files.iter().filter(|(path, _)| *path != EXPECTATION) {
+        let mut bytes = bytes.clone();
+        if let Some(len) = expectation.padded.get(path) {
+            assert!(bytes.len() <= *len, "{path} is longer than that");
+            bytes.resize(*len, b' ');
+        }
+        lab::put(&whole.path().join(path), &bytes);
+    }
+    let expected = match expectation.code.as_str() {
+        "accepted" => Ok(()),
+        code => {
+            let known = FailureCode::ALL.iter().find(|known| known.as_str() == code);
+            Err(*known.unwrap_or_else(|| panic!("there is no code {code}")))
+        }
+    };
+    assert_eq!(expected, vector.verdict, "{}", vector.about());
+    assert_eq!(
+        judged_by_library(whole.path(), &expectation),
+        expected,
+        "{}",
+        vector.about()
+    );
+    assert_judged_by_tool(whole.path(), &expectation, expected);
+}
+
+fn vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
+}
+
+/// Everything that the folder of a vector holds, by path.
+fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
+    let case = (vector.make)();
+    let expectation = Expectation {
+        about: vector.about(),
+        code: match vector.verdict {
+            Ok(()) => "accepted".to_owned(),
+            Err(code) => code.to_string(),
+        },
+        image: case.image.parse().unwrap(),
+        arch: case.arch,
+        now: case.now.parse().unwrap(),
+        padded: case.padded,
+    };
+    let mut json = serde_json::to_vec_pretty(&expectation).unwrap();
+    json.push(b'\n');
+    let mut files = case.files;
+    files.insert(EXPECTATION.to_owned(), json);
+    files
+}
+
+fn rewrite(directory: &Path, files: &BTreeMap<String, Vec<u8>>) {
+    if directory.exists() {
+        fs::remove_dir_all(directory).unwrap();
+    }
+    for (path, bytes) in files {
+        lab::put(&directory.join(path), bytes);
+    }
+}
+
+fn assert_same(directory: &Path, made: &BTreeMap<String, Vec<u8>>) {
+    let mut found = BTreeMap::new();
+    read_all(directory, directory, &mut found);
+    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        names(&found),
+        names(made),
+        "{} holds other files than are made; UPDATE_VECTORS=1 rewrites it",
+        directory.display()
+    );
+    for (path, bytes) in made {
+        assert!(
+            found[path] == *bytes,
+            "{} is not what is made; UPDATE_VECTORS=1 rewrites it",
+            directory.join(path).display()
+        );
+    }
+}
+
+fn read_all(root: &Path, directory: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(root, &path, into);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            into.insert(name.to_owned(), fs::read(&path).unwrap());
+        }
+    }
+}
+
+/// What the loader does, in its order and with its bounds: the chain of policies, the channel, the archive.
+fn judged_by_library(folder: &Path, expectation: &Expectation) -> Result<(), FailureCode> {
+    fn code(error: impl Diagnose) -> FailureCode {
+        error.code()
+    }
+    let store = folder.join("store");
+    let baked_in = fs::read(folder.join("trust.json")).unwrap();
+    let mut chain = Chain::from(TrustPolicy::parse(&baked_in).map_err(code)?);
+    while let Some(version) = chain.next() {
+        let path = store.join(format!("trust/{version}.json"));
+        if !path.exists() {
+            break;
+        }
+        let envelope = fetched(&path, LIMITS.policy_envelope_bytes)?;
+        chain.step(&envelope).map_err(code)?;
+    }
+    let channel = store.join(format!("images/{}.json", expectation.image));
+    let channel = fetched(&channel, LIMITS.channel_bytes)?;
+    let expected = Expected {
+        name: Some(&expectation.image),
+        arch: Some(expectation.arch),
+        now: expectation.now,
+    };
+    let current = chain
+        .newest()
+        .verify_channel(&channel, &expected)
+        .map_err(code)?;
+    let archive = store.join(&current.manifest().as_ref().archive.path);
+    let archive = fs::File::open(&archive)
+        .unwrap_or_else(|_| panic!("nothing was refused before the archive was asked for"));
+    verify_archive(current.manifest(), archive, &mut |_| {}).map_err(code)
+}
+
+/// A file of the store, read as far as the loader reads it.
+fn fetched(path: &Path, limit: u64) -> Result<Vec<u8>, FailureCode> {
+    let bytes = fs::read(path).unwrap();
+    if bytes.len() as u64 > limit {
+        return Err(FailureCode::FetchTooLarge);
+    }
+    Ok(bytes)
+}
+
+/// `sealboot` comes to the same verdict, and exits with 3 where it is a refusal.
+fn assert_judged_by_tool(
+    folder: &Path,
+    expectation: &Expectation,
+    expected: Result<(), FailureCode>,
+) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealboot"));
+    command.current_dir(folder).env("NO_COLOR", "1");
+    if expected == Err(FailureCode::ConfigurePolicy) {
+        // To verify by a policy that does not load is a mistake of the caller; this judges the policy.
+        command.args(["policy", "check", "trust.json"]);
+    } else {
+        command
+            .args(["image", "verify", "--policy", "trust.json", "--at"])
+            .arg(expectation.now.to_string())
+            .arg(format!("store/images/{}.json", expectation.image));
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let code = said.lines().find_map(|line| line.strip_prefix("  code: "));
+    let (status, expected_code) = match expected {
+        // It looks at images for machines of every kind.
+        Ok(()) | Err(FailureCode::ManifestArch) => (0, None),
+        // No mirror answers it: a file that is too large is none that it can read.
+        Err(FailureCode::FetchTooLarge) => (1, None),
+        Err(code) => (3, Some(code.as_str())),
+    };
+    assert_eq!(
+        (output.status.code(), code),
+        (Some(status), expected_code),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn every_folder_is_made_by_a_family() {
+    let made: BTreeSet<String> = attacks::all().map(Vector::folder).collect();
+    assert_eq!(
+        made.len(),
+        attacks::all().count(),
+        "two vectors have one name"
+    );
+    let entries = fs::read_dir(vectors()).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let found: BTreeSet<String> = folders
+        .map(|folder| folder.file_name().into_string().unwrap())
+        .collect();
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        for stale in found.difference(&made) {
+            fs::remove_dir_all(vectors().join(stale)).unwrap();
+        }
+    } else {
+        assert_eq!(found, made, "UPDATE_VECTORS=1 rewrites them");
+    }
+}
