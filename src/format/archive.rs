@@ -149,7 +149,9 @@ pub fn check_order<'a>(members: impl Iterator<Item = &'a MemberPath>) -> Result<
         let expected = match (seen.len(), path.role()) {
             (0, Role::Kernel) | (1, Role::Initrd | Role::InitrdPart(0)) => true,
             (at, Role::InitrdPart(part)) => {
-                part > 0 && at == part + 1 && matches!(seen[at - 1].role(), Role::InitrdPart(_))
+                // A path may hold any number, the largest too.
+                let before = seen.last().map(|path| path.role());
+                part.checked_add(1) == Some(at) && matches!(before, Some(Role::InitrdPart(_)))
             }
             (at, Role::Meta) => at >= 2 && !seen.contains(&path),
             _ => false,
@@ -259,6 +261,8 @@ mod tests {
             &["boot/vmlinuz", "boot/initrd.0", "boot/initrd"],
             &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/a"],
             &["boot/vmlinuz", "boot/initrd", "meta/a", "boot/initrd.0"],
+            &["boot/initrd.18446744073709551615"],
+            &["boot/vmlinuz", "boot/initrd.18446744073709551615"],
         ] {
             assert!(order(bad).is_err(), "{bad:?}");
         }
