@@ -219,4 +219,63 @@ mod tests {
         off_curve[0] = 2;
         assert!(PublicKey::from_bytes(&off_curve).is_err());
     }
+
+    /// RFC 8032, section 7.1, test 1: of the empty message.
+    const SIGNATURE: &str = concat!(
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+        "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    );
+
+    fn signature(hex: &str) -> [u8; 64] {
+        let halves = [&hex[..64], &hex[64..]].map(|half| parse_hex32(half).expect(half));
+        halves.concat().try_into().expect("64 bytes")
+    }
+
+    #[test]
+    fn what_a_key_signed_and_nothing_else_it_has_signed() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        let good = signature(SIGNATURE);
+        assert!(key.has_signed(b"", &good));
+        assert!(!key.has_signed(b"\0", &good));
+        for at in 0..64 {
+            let mut touched = good;
+            touched[at] ^= 1;
+            assert!(!key.has_signed(b"", &touched), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn signatures_that_anyone_can_turn_into_others_are_refused() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        for hex in [
+            // The one above with the group's order added to s: the same equation holds.
+            concat!(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                "4c8c7872aa064e049dbb3013fbf29380d25bf5f0595bbe24655141438e7a101b",
+            ),
+            // Made by the key's owner with R of order 1, of which cofactored verifiers know eight.
+            concat!(
+                "0100000000000000000000000000000000000000000000000000000000000000",
+                "756cf9b1d6f0d7a979b9d2af3dc2bc1294ec7cb6daa20eaff534c024fc57920f",
+            ),
+        ] {
+            assert!(!key.has_signed(b"", &signature(hex)), "{hex}");
+        }
+    }
+
+    #[test]
+    fn debug_and_json_show_what_people_compare() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        assert_eq!(
+            format!("{key:?} {:?}", key.id()),
+            format!("{KEY} 21fe31dfa154a261")
+        );
+        let json = serde_json::to_string(&key).expect("a string");
+        assert_eq!(json, format!("\"{KEY}\""));
+        assert_eq!(
+            serde_json::from_str::<PublicKey>(&json).expect("valid"),
+            key
+        );
+        assert!(serde_json::from_str::<PublicKey>(&json.replace("ed25519:", "")).is_err());
+    }
 }
