@@ -98,7 +98,7 @@ fn a_chain_that_no_machine_would_walk_is_not_made_longer() {
     let world = world_of_policies();
     let keys = || [lab::bob(), lab::carol()];
     let sealed = |version: u64| {
-        let policy = lab::policies::policy(version, [("bob", lab::bob()), ("carol", lab::carol())]);
+        let policy = lab::trust::two_of(version, [("bob", &lab::bob()), ("carol", &lab::carol())]);
         lab::seal(TrustPolicy::PAYLOAD_TYPE, policy.encode(), &keys())
     };
     lab::put(
@@ -144,14 +144,8 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
     };
     let put = |name: &str, bytes: &[u8]| lab::put(&world.path().join(name), bytes);
     let [alice, bob, carol] = [lab::alice, lab::bob, lab::carol];
-    let first = with(lab::policies::policy(
-        1,
-        [("alice", alice()), ("bob", bob())],
-    ));
-    let second = with(lab::policies::policy(
-        2,
-        [("bob", bob()), ("carol", carol())],
-    ));
+    let first = with(lab::trust::two_of(1, [("alice", alice()), ("bob", bob())]));
+    let second = with(lab::trust::two_of(2, [("bob", bob()), ("carol", carol())]));
     let signed = lab::seal(
         TrustPolicy::PAYLOAD_TYPE,
         second.encode(),

@@ -8,26 +8,15 @@ use sealboot::format::freshness::Freshness;
 use sealboot::format::manifest::Manifest;
 use sealboot::format::pem::PrivateKey;
 use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::{AcceptedImage, Signer};
+use sealboot::trust::policy::AcceptedImage;
 
+use super::trust::two_of;
 use super::{alice, bob, carol, mallory, put, seal};
-
-/// Two of two, for `relay` from version 41.
-pub(crate) fn policy(version: u64, signers: [(&str, PrivateKey); 2]) -> TrustPolicy {
-    let signers = signers.map(|(name, key)| Signer {
-        name: name.parse().unwrap(),
-        key: key.public(),
-    });
-    let relay = AcceptedImage::new("relay".parse().unwrap(), 41.try_into().unwrap());
-    TrustPolicy::new(signers.to_vec(), 2, vec![relay])
-        .unwrap()
-        .with_version(version.try_into().unwrap())
-}
 
 /// Writes each as a file of its own.
 pub(crate) fn build(directory: &Path) {
-    let first = policy(1, [("alice", alice()), ("bob", bob())]);
-    let second = policy(2, [("bob", bob()), ("carol", carol())]);
+    let first = two_of(1, [("alice", &alice()), ("bob", &bob())]);
+    let second = two_of(2, [("bob", &bob()), ("carol", &carol())]);
     let third = second.clone().with_version(3.try_into().unwrap());
     let relay = AcceptedImage::new("relay".parse().unwrap(), 42.try_into().unwrap());
     let other = second.clone().with_images(vec![relay]).unwrap();
