@@ -144,8 +144,14 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
     };
     let put = |name: &str, bytes: &[u8]| lab::put(&world.path().join(name), bytes);
     let [alice, bob, carol] = [lab::alice, lab::bob, lab::carol];
-    let first = with(lab::trust::two_of(1, [("alice", alice()), ("bob", bob())]));
-    let second = with(lab::trust::two_of(2, [("bob", bob()), ("carol", carol())]));
+    let first = with(lab::trust::two_of(
+        1,
+        [("alice", &alice()), ("bob", &bob())],
+    ));
+    let second = with(lab::trust::two_of(
+        2,
+        [("bob", &bob()), ("carol", &carol())],
+    ));
     let signed = lab::seal(
         TrustPolicy::PAYLOAD_TYPE,
         second.encode(),
