@@ -531,7 +531,7 @@ fn a_policy_counts_keys_and_not_names() {
         relay(),
     );
     assert!(
-        matches!(&twice, Err(PolicyError::Contradiction(invalid)) if invalid.field == "keys"),
+        matches!(&twice, Err(PolicyError::Contradiction(invalid)) if invalid.field == "keys.key"),
         "{twice:?}"
     );
     assert_eq!(
