@@ -535,8 +535,7 @@ mod tests {
         };
         let failure = rules
             .policy(Vec::new(), Vec::new(), Some(&whole()))
-            .err()
-            .expect("too large");
+            .expect_err("too large");
         assert!(
             failure.to_string().contains("larger than 65536 bytes"),
             "{failure}"
