@@ -99,7 +99,7 @@ fn a_blob_whose_own_hash_was_signed_wrongly_is_refused() {
     manifest.archive.path = format!("blobs/sha256-{}.tar", manifest.archive.sha256);
     assert!(matches!(
         check(&manifest, &stored),
-        Err(StoredArchiveError::Whole { .. })
+        Err(StoredArchiveError::Unpack(UnpackError::Whole { .. }))
     ));
 }
 
