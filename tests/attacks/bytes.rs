@@ -48,6 +48,28 @@ vectors! {
     unknown_field_in_the_baked_in_policy => Err(ConfigurePolicy),
         baked_in("\"min_version\"", "\"min_versoin\"");
 
+    /// A field that is not known and whose name is an escape sequence, to clear the console on which the
+    /// refusal is shown; nobody has signed it.
+    unknown_field_that_draws => Err(ManifestEnvelope),
+        channel("{\"manifest\"", "{\"\\u001b[2J\\u202e\": 1, \"manifest\"");
+
+    /// A field that is not known and whose name is of twenty thousand letters: to show them all on a slow
+    /// console would take the machine's time.
+    unknown_field_that_floods => Err(ManifestEnvelope),
+        channel("{\"manifest\"", &format!("{{\"{}\": 1, \"manifest\"", "a".repeat(20_000)));
+
+    /// A string of twenty thousand letters where an envelope should be.
+    string_that_floods => Err(ManifestEnvelope),
+        Case::of(&policy()).shows(CHANNEL, format!("{{\"manifest\": \"{}\"}}", "a".repeat(20_000)));
+
+    /// An encoding, in a signed manifest, that is not known and whose name is an escape sequence.
+    unknown_encoding_that_draws => Err(ManifestInvalid),
+        signed("\"encoding\":\"none\"", "\"encoding\":\"\\u001b[2J\"");
+
+    /// A field of the next trust policy that is not known and whose name is an escape sequence.
+    unknown_field_of_a_policy_that_draws => Err(TrustInvalid),
+        next("\"threshold\"", "\"\\u001b[2J\": 1, \"threshold\"");
+
     /// A channel with two manifests.
     duplicate_key_in_a_channel => Err(ManifestEnvelope), {
         let field = lab::channel(&good(), None);
@@ -175,6 +197,15 @@ vectors! {
     /// The manifest with a fraction of a second that is zero.
     manifest_with_a_zero_fraction => Err(ManifestInvalid),
         signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000Z");
+
+    /// The manifest with a leap second, which readers of time count in two ways.
+    manifest_with_a_leap_second => Err(ManifestInvalid), signed("12:00:00Z", "12:00:60Z");
+
+    /// The manifest with the name of a time zone after its time.
+    manifest_with_a_named_time_zone => Err(ManifestInvalid), signed("12:00:00Z", "12:00:00Z[UTC]");
+
+    /// The manifest with a small letter for the zone.
+    manifest_with_a_small_z => Err(ManifestInvalid), signed("12:00:00Z", "12:00:00z");
 
     /// The manifest with a hash in capitals.
     manifest_with_a_hash_in_capitals => Err(ManifestInvalid), {

@@ -77,6 +77,15 @@ vectors! {
     /// The image grants itself a hundred years.
     image_that_lives_too_long => Err(ManifestExpiry), strict(Some("2126-01-01T12:00:00Z"));
 
+    /// The image was made in the first year of the calendar and expires in its last.
+    image_of_all_time => Err(ManifestExpiry), {
+        let rule = ExpiryRule { required: true, max_days: Some(36_500) };
+        Case::of(&policy().with_expiry(rule).unwrap()).manifest(&changed(|manifest| {
+            manifest.created = "-009999-01-02T01:59:59Z".parse().unwrap();
+            manifest.expires = Some("9999-12-30T22:00:00Z".parse().unwrap());
+        }))
+    };
+
     /// The image expires before it was made.
     image_that_expires_before_it_was_made => Err(ManifestInvalid),
         strict(Some("2025-12-31T12:00:00Z"));

@@ -11,7 +11,7 @@ use rustls::RootCertStore;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
 use sealboot::boot::unpack::verify_archive;
-use sealboot::failure::{Diagnose, FailureCode};
+use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::Client;
 use sealboot::fetch::archive::Patience;
 use sealboot::format::host_config::{HostConfig, Network};
@@ -26,8 +26,18 @@ use super::Expectation;
 
 type Verdict = Result<(), FailureCode>;
 
+/// The code of an error that can be shown: on a console, a serial one of 9,600 baud among them, whose
+/// reader must not be deceived nor kept waiting.
 fn code(error: impl Diagnose) -> FailureCode {
+    assert_can_be_shown(&Report(&error).to_string());
     error.code()
+}
+
+fn assert_can_be_shown(text: &str) {
+    let turns = |char: char| matches!(char, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let draws = |char: char| char != '\n' && (char.is_control() || turns(char));
+    assert!(!text.contains(draws), "{text:?}");
+    assert!(text.len() < 4096, "{} bytes: {text}", text.len());
 }
 
 /// The library, called in the order of a boot.
@@ -181,6 +191,7 @@ pub(crate) fn assert_tool(folder: &Path, expectation: &Expectation, expected: Ve
     }
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
+    assert_can_be_shown(&said);
     let code = said.lines().find_map(|line| line.strip_prefix("  code: "));
     let (status, expected_code) = match expected {
         // It looks at images for machines of every kind.

@@ -123,6 +123,14 @@ vectors! {
     /// be new enough.
     freshness_fast_forward => Err(ManifestStale), said(&freshness(LIMITS.number_max));
 
+    /// Whoever stole the key that renews says that the largest version of the trust policy is the newest.
+    freshness_fast_forward_of_the_policy => Err(TrustStale),
+        said(&Freshness { trust: LIMITS.number_max.try_into().unwrap(), ..freshness(42) });
+
+    /// The statement counts from the first year of the calendar to its last.
+    freshness_of_all_time => Err(FreshnessLife),
+        said(&dated("-009999-01-02T01:59:59Z", "9999-12-30T22:00:00Z"));
+
     /// The way back after a stolen key has named the largest version: the next policy replaces the key,
     /// and the new one says what is true.
     way_back_from_a_freshness_fast_forward => Ok(()),
