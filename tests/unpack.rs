@@ -130,7 +130,15 @@ fn a_refusal_says_what_is_where_a_member_should_be() {
         check_signed(&stored, Encoding::None, &small())
     };
     type Change = fn(&mut tar::Header);
-    let cases: [(Change, &str); 5] = [
+    let cases: [(Change, &str); 7] = [
+        (
+            |header| header.set_uid(1000),
+            r#"a file "boot/vmlinuz" of size 1000, mode 0644, but with another owner, time or format of its header"#,
+        ),
+        (
+            |header| header.as_mut_bytes()[257..265].fill(0),
+            r#"a file "boot/vmlinuz" of size 1000, mode 0644, but with another owner, time or format of its header"#,
+        ),
         (
             |header| header.set_entry_type(tar::EntryType::Symlink),
             r#"a symbolic link "boot/vmlinuz" of size 1000, mode 0644"#,

@@ -167,12 +167,17 @@ fn read_header(file: &ImageFile, tar: &mut dyn Read) -> Result<(), UnpackError> 
     let mut found = tar::Header::new_old();
     tar.read_exact(found.as_mut_bytes())
         .map_err(UnpackError::Broken)?;
-    if found.as_bytes() == header(&file.path, file.size).as_bytes() {
+    let due = header(&file.path, file.size);
+    if found.as_bytes() == due.as_bytes() {
         return Ok(());
+    }
+    let mut description = describe(&found);
+    if description == describe(&due) {
+        description += ", but with another owner, time or format of its header";
     }
     Err(UnpackError::Member {
         expected: format!("{} of {} bytes", file.path, file.size),
-        found: describe(&found),
+        found: description,
     })
 }
 
