@@ -66,7 +66,7 @@ pub enum EnvelopeError {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an envelope")]
 struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
@@ -75,7 +75,7 @@ struct Wire {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a signature")]
 pub(super) struct WireSignature {
     #[serde(default)]
     pub(super) keyid: String,
