@@ -5,28 +5,25 @@
 //! is a test of its own, in which
 //!
 //! - the folder on disk is, byte for byte, what its family makes (`UPDATE_VECTORS=1` rewrites it);
-//! - the library, called in the order of a boot, comes to the verdict that the folder expects;
-//! - `sealboot image verify`, the real binary, comes to the same.
+//! - three judges come to the verdict that the folder expects: the library, called in the order of a boot;
+//!   the loader's own stages, over HTTP; and `sealboot image verify`, the real binary.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"
 )]
 
 mod attacks;
+#[path = "attacks/judges.rs"]
+mod judges;
 mod lab;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use jiff::Timestamp;
-use sealboot::boot::unpack::verify_archive;
-use sealboot::failure::{Diagnose, FailureCode};
-use sealboot::format::limits::LIMITS;
+use sealboot::failure::FailureCode;
 use sealboot::format::manifest::{Arch, ImageName};
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Chain, TrustPolicy};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -81,13 +78,9 @@ fn assert_holds(vector: &Vector) {
         }
     };
     assert_eq!(expected, vector.verdict, "{}", vector.about());
-    assert_eq!(
-        judged_by_library(whole.path(), &expectation),
-        expected,
-        "{}",
-        vector.about()
-    );
-    assert_judged_by_tool(whole.path(), &expectation, expected);
+    judges::assert_library(whole.path(), &expectation, expected);
+    judges::assert_loader(whole.path(), &expectation, expected);
+    judges::assert_tool(whole.path(), &expectation, expected);
 }
 
 fn updating() -> bool {
@@ -164,83 +157,6 @@ fn read_all(root: &Path, directory: &Path, into: &mut BTreeMap<String, Vec<u8>>)
             into.insert(name.to_owned(), fs::read(&path).unwrap());
         }
     }
-}
-
-/// What the loader does, in its order and with its bounds: the chain of policies, the channel, the archive.
-fn judged_by_library(folder: &Path, expectation: &Expectation) -> Result<(), FailureCode> {
-    fn code(error: impl Diagnose) -> FailureCode {
-        error.code()
-    }
-    let store = folder.join("store");
-    let baked_in = fs::read(folder.join("trust.json")).unwrap();
-    let mut chain = Chain::from(TrustPolicy::parse(&baked_in).map_err(code)?);
-    while let Some(version) = chain.next() {
-        let path = store.join(format!("trust/{version}.json"));
-        if !path.exists() {
-            break;
-        }
-        let envelope = fetched(&path, LIMITS.policy_envelope_bytes)?;
-        chain.step(&envelope).map_err(code)?;
-    }
-    let channel = store.join(format!("images/{}.json", expectation.image));
-    let channel = fetched(&channel, LIMITS.channel_bytes)?;
-    let expected = Expected {
-        name: Some(&expectation.image),
-        arch: Some(expectation.arch),
-        now: expectation.now,
-    };
-    let current = chain
-        .newest()
-        .verify_channel(&channel, &expected)
-        .map_err(code)?;
-    let archive = store.join(&current.manifest().as_ref().archive.path);
-    let archive = fs::File::open(&archive)
-        .unwrap_or_else(|_| panic!("nothing was refused before the archive was asked for"));
-    verify_archive(current.manifest(), archive, &mut |_| {}).map_err(code)
-}
-
-/// A file of the store, read as far as the loader reads it.
-fn fetched(path: &Path, limit: u64) -> Result<Vec<u8>, FailureCode> {
-    let bytes = fs::read(path).unwrap();
-    if bytes.len() as u64 > limit {
-        return Err(FailureCode::FetchTooLarge);
-    }
-    Ok(bytes)
-}
-
-/// `sealboot` comes to the same verdict, and exits with 3 where it is a refusal.
-fn assert_judged_by_tool(
-    folder: &Path,
-    expectation: &Expectation,
-    expected: Result<(), FailureCode>,
-) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealboot"));
-    command.current_dir(folder).env("NO_COLOR", "1");
-    if expected == Err(FailureCode::ConfigurePolicy) {
-        // To verify by a policy that does not load is a mistake of the caller; this judges the policy.
-        command.args(["policy", "check", "trust.json"]);
-    } else {
-        command
-            .args(["image", "verify", "--policy", "trust.json", "--at"])
-            .arg(expectation.now.to_string())
-            .arg(format!("store/images/{}.json", expectation.image));
-    }
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    let code = said.lines().find_map(|line| line.strip_prefix("  code: "));
-    let (status, expected_code) = match expected {
-        // It looks at images for machines of every kind.
-        Ok(()) | Err(FailureCode::ManifestArch) => (0, None),
-        // A file that is too large is none that it can read: no verdict, but no success either.
-        Err(FailureCode::FetchTooLarge) => (1, None),
-        Err(code) => (3, Some(code.as_str())),
-    };
-    assert_eq!(
-        (output.status.code(), code),
-        (Some(status), expected_code),
-        "{said}"
-    );
-    assert!(!said.contains("panicked"), "{said}");
 }
 
 #[test]

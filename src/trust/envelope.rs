@@ -67,7 +67,7 @@ pub enum EnvelopeError {
 
 /// An envelope as it stands in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an envelope")]
 pub(super) struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
@@ -76,7 +76,7 @@ pub(super) struct Wire {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a signature")]
 pub(super) struct WireSignature {
     #[serde(default)]
     pub(super) keyid: String,

@@ -20,26 +20,55 @@ use crate::lab;
 
 vectors! {
     /// A field that a channel does not have.
-    unknown_field_in_a_channel => Err(ManifestEnvelope), channel("{\"manifest\"", "{\"newest\": 43, \"manifest\"");
+    unknown_field_in_a_channel => Err(ManifestEnvelope),
+        channel("{\"manifest\"", "{\"newest\": 43, \"manifest\"");
 
     /// A field that an envelope does not have.
-    unknown_field_in_an_envelope => Err(ManifestEnvelope), channel("\"payload\"", "\"critical\": [], \"payload\"");
+    unknown_field_in_an_envelope => Err(ManifestEnvelope),
+        channel("\"payload\"", "\"critical\": [], \"payload\"");
 
     /// A field that a signature does not have.
-    unknown_field_in_a_signature => Err(ManifestEnvelope), channel("\"sig\"", "\"algorithm\": \"none\", \"sig\"");
+    unknown_field_in_a_signature => Err(ManifestEnvelope),
+        channel("\"sig\"", "\"algorithm\": \"none\", \"sig\"");
 
     /// A field that a manifest does not have, validly signed: this reader cannot know what it restricts.
-    unknown_field_in_a_manifest => Err(ManifestInvalid), signed("{\"name\"", "{\"only_on\":\"host-7\",\"name\"");
+    unknown_field_in_a_manifest => Err(ManifestInvalid),
+        signed("{\"name\"", "{\"only_on\":\"host-7\",\"name\"");
 
     /// A field that a file in a manifest does not have.
-    unknown_field_deep_in_a_manifest => Err(ManifestInvalid), signed("{\"path\":\"boot/vmlinuz\"", "{\"mode\":420,\"path\":\"boot/vmlinuz\"");
+    unknown_field_deep_in_a_manifest => Err(ManifestInvalid),
+        signed("{\"path\":\"boot/vmlinuz\"", "{\"mode\":420,\"path\":\"boot/vmlinuz\"");
 
     /// A field that the next trust policy does not have.
-    unknown_field_in_the_next_policy => Err(TrustInvalid), next("\"version\": 2", "\"emergency_key\": \"\",\n  \"version\": 2");
+    unknown_field_in_the_next_policy => Err(TrustInvalid),
+        next("\"version\": 2", "\"emergency_key\": \"\",\n  \"version\": 2");
 
     /// A field that the baked-in trust policy does not have, as a slip of the pen makes it: what it was
     /// meant to restrict would not be.
-    unknown_field_in_the_baked_in_policy => Err(ConfigurePolicy), baked_in("\"min_version\"", "\"min_versoin\"");
+    unknown_field_in_the_baked_in_policy => Err(ConfigurePolicy),
+        baked_in("\"min_version\"", "\"min_versoin\"");
+
+    /// A field that is not known and whose name is an escape sequence, to clear the console on which the
+    /// refusal is shown; nobody has signed it.
+    unknown_field_that_draws => Err(ManifestEnvelope),
+        channel("{\"manifest\"", "{\"\\u001b[2J\\u202e\": 1, \"manifest\"");
+
+    /// A field that is not known and whose name is of twenty thousand letters: to show them all on a slow
+    /// console would take the machine's time.
+    unknown_field_that_floods => Err(ManifestEnvelope),
+        channel("{\"manifest\"", &format!("{{\"{}\": 1, \"manifest\"", "a".repeat(20_000)));
+
+    /// A string of twenty thousand letters where an envelope should be.
+    string_that_floods => Err(ManifestEnvelope),
+        Case::of(&policy()).shows(CHANNEL, format!("{{\"manifest\": \"{}\"}}", "a".repeat(20_000)));
+
+    /// An encoding, in a signed manifest, that is not known and whose name is an escape sequence.
+    unknown_encoding_that_draws => Err(ManifestInvalid),
+        signed("\"encoding\":\"none\"", "\"encoding\":\"\\u001b[2J\"");
+
+    /// A field of the next trust policy that is not known and whose name is an escape sequence.
+    unknown_field_of_a_policy_that_draws => Err(TrustInvalid),
+        next("\"threshold\"", "\"\\u001b[2J\": 1, \"threshold\"");
 
     /// A channel with two manifests.
     duplicate_key_in_a_channel => Err(ManifestEnvelope), {
@@ -61,16 +90,20 @@ vectors! {
     };
 
     /// A signature that is given twice in one object.
-    duplicate_key_in_a_signature => Err(ManifestEnvelope), channel("\"sig\"", "\"sig\": \"AAAA\", \"sig\"");
+    duplicate_key_in_a_signature => Err(ManifestEnvelope),
+        channel("\"sig\"", "\"sig\": \"AAAA\", \"sig\"");
 
     /// A manifest with two versions.
-    duplicate_key_in_a_manifest => Err(ManifestInvalid), signed("\"version\":42", "\"version\":42,\"version\":43");
+    duplicate_key_in_a_manifest => Err(ManifestInvalid),
+        signed("\"version\":42", "\"version\":42,\"version\":43");
 
     /// The next trust policy with two thresholds.
-    duplicate_key_in_the_next_policy => Err(TrustInvalid), next("\"threshold\": 2", "\"threshold\": 2,\n  \"threshold\": 1");
+    duplicate_key_in_the_next_policy => Err(TrustInvalid),
+        next("\"threshold\": 2", "\"threshold\": 2,\n  \"threshold\": 1");
 
     /// The baked-in trust policy with two thresholds.
-    duplicate_key_in_the_baked_in_policy => Err(ConfigurePolicy), baked_in("\"threshold\": 2", "\"threshold\": 2, \"threshold\": 1");
+    duplicate_key_in_the_baked_in_policy => Err(ConfigurePolicy),
+        baked_in("\"threshold\": 2", "\"threshold\": 2, \"threshold\": 1");
 
     /// JSON a hundred deep where a payload should be: a reader that recurses would be led down.
     hundred_deep_in_an_envelope => Err(ManifestEnvelope), deep_envelope(100);
@@ -93,13 +126,16 @@ vectors! {
     };
 
     /// JSON a hundred deep in a manifest, validly signed.
-    hundred_deep_in_a_manifest => Err(ManifestInvalid), signed("\"console=ttyS0 quiet\"", &deep(100));
+    hundred_deep_in_a_manifest => Err(ManifestInvalid),
+        signed("\"console=ttyS0 quiet\"", &deep(100));
 
     /// JSON a thousand deep in a manifest, validly signed.
-    thousand_deep_in_a_manifest => Err(ManifestInvalid), signed("\"console=ttyS0 quiet\"", &deep(1000));
+    thousand_deep_in_a_manifest => Err(ManifestInvalid),
+        signed("\"console=ttyS0 quiet\"", &deep(1000));
 
     /// JSON a hundred deep in the next trust policy, validly signed.
-    hundred_deep_in_the_next_policy => Err(TrustInvalid), next("\"threshold\": 2", &format!("\"threshold\": {}", deep(100)));
+    hundred_deep_in_the_next_policy => Err(TrustInvalid),
+        next("\"threshold\": 2", &format!("\"threshold\": {}", deep(100)));
 
     /// JSON a hundred deep in a freshness statement, validly signed.
     hundred_deep_in_a_freshness => Err(FreshnessInvalid), {
@@ -109,13 +145,16 @@ vectors! {
     };
 
     /// JSON a hundred deep in the baked-in trust policy.
-    hundred_deep_in_the_baked_in_policy => Err(ConfigurePolicy), baked_in("\"threshold\": 2", &format!("\"threshold\": {}", deep(100)));
+    hundred_deep_in_the_baked_in_policy => Err(ConfigurePolicy),
+        baked_in("\"threshold\": 2", &format!("\"threshold\": {}", deep(100)));
 
     /// A channel of as many bytes as are read.
-    channel_of_the_largest_size => Ok(()), shown(&good()).archive().padded("store/images/relay.json", limit());
+    channel_of_the_largest_size => Ok(()),
+        shown(&good()).archive().padded("store/images/relay.json", limit());
 
     /// A channel of one byte more than is read.
-    channel_one_byte_too_large => Err(FetchTooLarge), shown(&good()).padded("store/images/relay.json", limit() + 1);
+    channel_one_byte_too_large => Err(FetchTooLarge),
+        shown(&good()).padded("store/images/relay.json", limit() + 1);
 
     /// The baked-in trust policy has as many bytes as are read.
     baked_in_policy_of_the_largest_size => Ok(()),
@@ -130,28 +169,43 @@ vectors! {
     manifest_spelled_with_white_space => Err(ManifestInvalid), signed("{\"name\"", "{ \"name\"");
 
     /// The manifest with a line break after it.
-    manifest_with_a_line_break => Err(ManifestInvalid), signed_bytes([manifest(42).encode(), b"\n".to_vec()].concat());
+    manifest_with_a_line_break => Err(ManifestInvalid),
+        signed_bytes([manifest(42).encode(), b"\n".to_vec()].concat());
 
     /// The manifest with its fields in another order.
-    manifest_in_another_order => Err(ManifestInvalid), signed("\"name\":\"relay\",\"version\":42", "\"version\":42,\"name\":\"relay\"");
+    manifest_in_another_order => Err(ManifestInvalid),
+        signed("\"name\":\"relay\",\"version\":42", "\"version\":42,\"name\":\"relay\"");
 
     /// The manifest with a letter of its name as an escape.
     manifest_with_an_escape => Err(ManifestInvalid), signed("\"relay\"", "\"\\u0072elay\"");
 
     /// The manifest with a letter of a field's name as an escape.
-    manifest_with_an_escape_in_a_field_name => Err(ManifestInvalid), signed("\"name\"", "\"n\\u0061me\"");
+    manifest_with_an_escape_in_a_field_name => Err(ManifestInvalid),
+        signed("\"name\"", "\"n\\u0061me\"");
 
     /// The manifest with its slashes escaped, as some writers of JSON do.
     manifest_with_escaped_slashes => Err(ManifestInvalid), signed("boot/vmlinuz", "boot\\/vmlinuz");
 
     /// The manifest with the expiry that it does not have as null.
-    manifest_with_a_null => Err(ManifestInvalid), signed("\"cmdline\"", "\"expires\":null,\"cmdline\"");
+    manifest_with_a_null => Err(ManifestInvalid),
+        signed("\"cmdline\"", "\"expires\":null,\"cmdline\"");
 
     /// The manifest with its time in another zone.
-    manifest_in_another_time_zone => Err(ManifestInvalid), signed("2026-01-01T12:00:00Z", "2026-01-01T13:00:00+01:00");
+    manifest_in_another_time_zone => Err(ManifestInvalid),
+        signed("2026-01-01T12:00:00Z", "2026-01-01T13:00:00+01:00");
 
     /// The manifest with a fraction of a second that is zero.
-    manifest_with_a_zero_fraction => Err(ManifestInvalid), signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000Z");
+    manifest_with_a_zero_fraction => Err(ManifestInvalid),
+        signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000Z");
+
+    /// The manifest with a leap second, which readers of time count in two ways.
+    manifest_with_a_leap_second => Err(ManifestInvalid), signed("12:00:00Z", "12:00:60Z");
+
+    /// The manifest with the name of a time zone after its time.
+    manifest_with_a_named_time_zone => Err(ManifestInvalid), signed("12:00:00Z", "12:00:00Z[UTC]");
+
+    /// The manifest with a small letter for the zone.
+    manifest_with_a_small_z => Err(ManifestInvalid), signed("12:00:00Z", "12:00:00z");
 
     /// The manifest with a hash in capitals.
     manifest_with_a_hash_in_capitals => Err(ManifestInvalid), {
@@ -162,7 +216,7 @@ vectors! {
     /// The manifest's files as lists of their fields, without the names.
     manifest_with_arrays_for_objects => Err(ManifestInvalid), {
         let file = &manifest(42).files[0];
-        let object = format!("{{\"path\":\"{}\",\"size\":{},\"sha256\":\"{}\"}}", file.path, file.size, file.sha256);
+        let object = serde_json::to_string(file).unwrap();
         signed(&object, &format!("[\"{}\",{},\"{}\"]", file.path, file.size, file.sha256))
     };
 
@@ -190,9 +244,7 @@ vectors! {
 
     /// The envelope as a list of its fields.
     envelope_as_an_array => Err(ManifestEnvelope), {
-        let envelope: serde_json::Value = serde_json::from_slice(&good()).unwrap();
-        let array = serde_json::json!([envelope["payload"], envelope["payloadType"], envelope["signatures"]]);
-        shown(array.to_string().as_bytes())
+        shown(&without_names(&good()))
     };
 
     /// Each signature as a list of its fields.
@@ -206,9 +258,8 @@ vectors! {
 
     /// The next trust policy's envelope as a list of its fields.
     envelope_of_the_next_policy_as_an_array => Err(TrustEnvelope), {
-        let envelope: serde_json::Value = serde_json::from_slice(&sealed_policy(&second(), &["alice", "bob"])).unwrap();
-        let array = serde_json::json!([envelope["payload"], envelope["payloadType"], envelope["signatures"]]);
-        Case::of(&policy()).policy(2, array.to_string()).manifest(&good())
+        let envelope = sealed_policy(&second(), &["alice", "bob"]);
+        Case::of(&policy()).policy(2, without_names(&envelope)).manifest(&good())
     };
 
     /// A signer in the baked-in trust policy as a list of name and key.
@@ -277,7 +328,8 @@ vectors! {
         signed_bytes([manifest(42).encode(), manifest(43).encode()].concat());
 
     /// A comment in the channel, as lenient readers of JSON allow.
-    comment_in_a_channel => Err(ManifestEnvelope), channel("{\"manifest\"", "{/* newest */ \"manifest\"");
+    comment_in_a_channel => Err(ManifestEnvelope),
+        channel("{\"manifest\"", "{/* newest */ \"manifest\"");
 
     /// A comma after the last field, as lenient readers of JSON allow.
     trailing_comma_in_a_manifest => Err(ManifestInvalid),
@@ -307,7 +359,8 @@ vectors! {
     empty_channel => Err(ManifestEnvelope), Case::of(&policy()).shows(CHANNEL, b"");
 
     /// What stands where the channel should is the mirror's own page for what it does not have.
-    html_for_a_channel => Err(ManifestEnvelope), Case::of(&policy()).shows(CHANNEL, b"<html>404</html>\n");
+    html_for_a_channel => Err(ManifestEnvelope),
+        Case::of(&policy()).shows(CHANNEL, b"<html>404</html>\n");
 
     /// The channel is cut in the middle.
     channel_cut_short => Err(ManifestEnvelope), {
@@ -325,7 +378,8 @@ vectors! {
     archive_path_that_climbs => Err(ManifestInvalid), signed("\"blobs/", "\"../blobs/");
 
     /// The path of an archive on another server.
-    archive_path_on_another_server => Err(ManifestInvalid), signed("\"blobs/", "\"https://mirror.example/blobs/");
+    archive_path_on_another_server => Err(ManifestInvalid),
+        signed("\"blobs/", "\"https://mirror.example/blobs/");
 
     /// The path of an archive that is not the one that its hash makes.
     archive_path_of_another_hash => Err(ManifestInvalid), {
@@ -334,7 +388,8 @@ vectors! {
     };
 
     /// A line break in the kernel's command line.
-    line_break_in_the_cmdline => Err(ManifestInvalid), signed("ttyS0 quiet", "ttyS0\\ninit=/bin/sh");
+    line_break_in_the_cmdline => Err(ManifestInvalid),
+        signed("ttyS0 quiet", "ttyS0\\ninit=/bin/sh");
 
     /// An escape sequence in the label, to clear the console that prints it.
     label_that_draws => Err(ManifestInvalid), signed("-debian12", "\\u001b[2J");
@@ -346,7 +401,8 @@ vectors! {
     manifest_without_a_version => Err(ManifestInvalid), signed("\"version\":42,", "");
 
     /// A time that does not say in which zone it is.
-    manifest_with_a_time_of_no_zone => Err(ManifestInvalid), signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00");
+    manifest_with_a_time_of_no_zone => Err(ManifestInvalid),
+        signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00");
 
     /// A file that is neither to be booted nor under meta/.
     manifest_with_a_file_elsewhere => Err(ManifestInvalid), signed("boot/initrd", "etc/shadow");
@@ -355,7 +411,8 @@ vectors! {
     image_name_in_capitals => Err(ManifestInvalid), signed("\"relay\"", "\"Relay\"");
 
     /// An encoding that this reader does not know.
-    unknown_encoding => Err(ManifestInvalid), signed("\"encoding\":\"none\"", "\"encoding\":\"xz\"");
+    unknown_encoding => Err(ManifestInvalid),
+        signed("\"encoding\":\"none\"", "\"encoding\":\"xz\"");
 
     /// An architecture that this reader does not know.
     unknown_architecture => Err(ManifestInvalid), signed("\"x86_64\"", "\"riscv64\"");
@@ -397,6 +454,13 @@ fn next_bytes(payload: Vec<u8>) -> Case {
 /// The baked-in trust policy with one text replaced.
 fn baked_in(from: &str, to: &str) -> Case {
     Case::of_bytes(edited(&policy().encode(), from, to)).manifest(&good())
+}
+
+/// An envelope as a list of its fields.
+fn without_names(envelope: &[u8]) -> Vec<u8> {
+    let envelope: serde_json::Value = serde_json::from_slice(envelope).unwrap();
+    let fields = ["payload", "payloadType", "signatures"].map(|name| envelope[name].clone());
+    serde_json::to_vec(&fields).unwrap()
 }
 
 /// A valid JSON value that is so deep.

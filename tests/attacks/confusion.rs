@@ -30,19 +30,23 @@ vectors! {
     freshness_for_a_policy => Err(TrustPayloadType), for_policy(FRESHNESS, statement());
 
     /// A manifest stands where the freshness statement should, signed by the key that renews.
-    manifest_for_a_freshness => Err(FreshnessInvalid), for_freshness(MANIFEST, manifest(42).encode());
+    manifest_for_a_freshness => Err(FreshnessInvalid),
+        for_freshness(MANIFEST, manifest(42).encode());
 
     /// A trust policy stands where the freshness statement should, signed by the key that renews.
     policy_for_a_freshness => Err(FreshnessInvalid), for_freshness(POLICY, next_policy());
 
     /// The payload of a trust policy, signed as a manifest.
-    payload_of_a_policy_as_a_manifest => Err(ManifestInvalid), for_manifest(MANIFEST, next_policy());
+    payload_of_a_policy_as_a_manifest => Err(ManifestInvalid),
+        for_manifest(MANIFEST, next_policy());
 
     /// The payload of a freshness statement, signed as a manifest: they share most of their fields.
-    payload_of_a_freshness_as_a_manifest => Err(ManifestInvalid), for_manifest(MANIFEST, statement());
+    payload_of_a_freshness_as_a_manifest => Err(ManifestInvalid),
+        for_manifest(MANIFEST, statement());
 
     /// The payload of a manifest, signed as a trust policy.
-    payload_of_a_manifest_as_a_policy => Err(TrustInvalid), for_policy(POLICY, manifest(42).encode());
+    payload_of_a_manifest_as_a_policy => Err(TrustInvalid),
+        for_policy(POLICY, manifest(42).encode());
 
     /// The payload of a freshness statement, signed as a trust policy.
     payload_of_a_freshness_as_a_policy => Err(TrustInvalid), for_policy(POLICY, statement());
@@ -52,7 +56,8 @@ vectors! {
         for_freshness(FRESHNESS, manifest(42).encode());
 
     /// The payload of a trust policy, signed as a freshness statement.
-    payload_of_a_policy_as_a_freshness => Err(FreshnessInvalid), for_freshness(FRESHNESS, next_policy());
+    payload_of_a_policy_as_a_freshness => Err(FreshnessInvalid),
+        for_freshness(FRESHNESS, next_policy());
 
     /// The signatures were made for the payload as a trust policy; only the type beside it is changed.
     type_of_a_manifest_put_over_a_policy => Err(ManifestThreshold),

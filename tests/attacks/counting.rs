@@ -29,13 +29,15 @@ vectors! {
     /// The key ids of two good signatures are exchanged: a key id is a hint, and decides nothing.
     key_ids_exchanged => Ok(()), {
         let (alice, bob) = (key_id("alice"), key_id("bob"));
-        let exchanged = edited(&edited(&edited(&good(), &alice, "-"), &bob, &alice), "\"-\"", &format!("\"{bob}\""));
-        shown(&exchanged).archive()
+        let bobs_is_alices = edited(&edited(&good(), &alice, "?"), &bob, &alice);
+        shown(&edited(&bobs_is_alices, "?", &bob)).archive()
     };
 
     /// The signatures name no key at all, as DSSE allows.
     no_key_ids => Ok(()), {
-        let without = |envelope: &[u8], name: &str| edited(envelope, &format!("\"keyid\": \"{}\",", key_id(name)), "");
+        let without = |envelope: &[u8], name: &str| {
+            edited(envelope, &format!("\"keyid\": \"{}\",", key_id(name)), "")
+        };
         shown(&without(&without(&good(), "alice"), "bob")).archive()
     };
 
@@ -147,6 +149,20 @@ vectors! {
             envelope = edited(&envelope, &text, &STANDARD.encode(longer));
         }
         shown(&envelope)
+    };
+
+    /// The baked-in policy has two signers of one name: who has signed could not be said.
+    one_name_for_two_keys => Err(ConfigurePolicy),
+        Case::of_bytes(edited(&policy().encode(), "\"carol\"", "\"alice\"")).manifest(&good());
+
+    /// The baked-in policy has one key more than is ever tried.
+    thirty_three_keys => Err(ConfigurePolicy), {
+        let carol = format!("{{\n      \"name\": \"carol\",\n      \"key\": \"{}\"\n    }}", signer("carol").key);
+        let more: Vec<String> = (0..31).map(|number| {
+            let key = super::from_seed(&[number; 32]).public();
+            format!("{{\"name\": \"signer{number}\", \"key\": \"{key}\"}}")
+        }).collect();
+        Case::of_bytes(edited(&policy().encode(), &carol, &more.join(", "))).manifest(&good())
     };
 
     /// The baked-in policy names one key as two signers, so that its holder alone would be enough.

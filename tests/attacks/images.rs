@@ -15,7 +15,8 @@ use super::{Case, good, manifest, policy, sealed, shown};
 vectors! {
     /// Another image, which the policy accepts too, stands under this one's name.
     other_image_under_this_name => Err(ManifestName), {
-        let both = vec![AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap()), policy().images()[0].clone()];
+        let exit = AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap());
+        let both = vec![exit, policy().images()[0].clone()];
         let policy = TrustPolicy::new(policy().keys().to_vec(), 2, both).unwrap();
         Case::of(&policy).manifest(&changed(|manifest| manifest.name = "exit".parse().unwrap()))
     };
@@ -31,7 +32,8 @@ vectors! {
         shown(&changed(|manifest| manifest.arch = Arch::Aarch64)).archive();
 
     /// The last version below the policy's min_version, validly signed long ago.
-    rollback_below_min_version => Err(ManifestRollback), shown(&sealed(&manifest(40), &["alice", "bob"]));
+    rollback_below_min_version => Err(ManifestRollback),
+        shown(&sealed(&manifest(40), &["alice", "bob"]));
 
     /// The policy's min_version itself.
     min_version_itself => Ok(()), shown(&sealed(&manifest(41), &["alice", "bob"])).archive();
@@ -40,7 +42,8 @@ vectors! {
     denied_version => Err(ManifestDenied), Case::of(&denying_version(42)).manifest(&good());
 
     /// The version after the one that the policy denies.
-    version_after_a_denied_one => Ok(()), Case::of(&denying_version(41)).manifest(&good()).archive();
+    version_after_a_denied_one => Ok(()),
+        Case::of(&denying_version(41)).manifest(&good()).archive();
 
     /// A manifest that the policy denies by its digest.
     denied_manifest => Err(ManifestDenied),
@@ -74,8 +77,18 @@ vectors! {
     /// The image grants itself a hundred years.
     image_that_lives_too_long => Err(ManifestExpiry), strict(Some("2126-01-01T12:00:00Z"));
 
+    /// The image was made in the first year of the calendar and expires in its last.
+    image_of_all_time => Err(ManifestExpiry), {
+        let rule = ExpiryRule { required: true, max_days: Some(36_500) };
+        Case::of(&policy().with_expiry(rule).unwrap()).manifest(&changed(|manifest| {
+            manifest.created = "-009999-01-02T01:59:59Z".parse().unwrap();
+            manifest.expires = Some("9999-12-30T22:00:00Z".parse().unwrap());
+        }))
+    };
+
     /// The image expires before it was made.
-    image_that_expires_before_it_was_made => Err(ManifestInvalid), strict(Some("2025-12-31T12:00:00Z"));
+    image_that_expires_before_it_was_made => Err(ManifestInvalid),
+        strict(Some("2025-12-31T12:00:00Z"));
 
     /// The image was made tomorrow: whoever made it lies about the time, or this clock does.
     image_from_the_future => Err(ManifestFuture),

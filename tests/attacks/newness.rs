@@ -29,23 +29,30 @@ vectors! {
         Case::of(&fresh(policy())).shows(CHANNEL, lab::channel(&good(), Some(b"null")));
 
     /// The mirror is frozen since last month, and shows last month's statement.
-    freshness_expired => Err(FreshnessExpired), said(&dated("2025-12-14T12:00:00Z", "2025-12-16T12:00:00Z"));
+    freshness_expired => Err(FreshnessExpired),
+        said(&dated("2025-12-14T12:00:00Z", "2025-12-16T12:00:00Z"));
 
     /// The machine's clock says 1970, when nothing of this was signed: it must not judge by it.
     clock_in_1970 => Err(ManifestFuture), said(&freshness(42)).at("1970-01-01T00:00:00Z");
 
     /// The statement comes from tomorrow: whoever made it lies about the time, or this clock does.
-    freshness_from_the_future => Err(FreshnessFuture), said(&dated("2026-01-16T00:00:00Z", "2026-01-17T00:00:00Z"));
+    freshness_from_the_future => Err(FreshnessFuture),
+        said(&dated("2026-01-16T00:00:00Z", "2026-01-17T00:00:00Z"));
 
     /// The statement grants itself a year, in which a stolen one could be shown.
-    freshness_that_lives_too_long => Err(FreshnessLife), said(&dated("2026-01-14T12:00:00Z", "2027-01-14T12:00:00Z"));
+    freshness_that_lives_too_long => Err(FreshnessLife),
+        said(&dated("2026-01-14T12:00:00Z", "2027-01-14T12:00:00Z"));
 
     /// The statement is about another image, of which this version is the newest.
-    freshness_for_another_name => Err(FreshnessName), said(&Freshness { name: "exit".parse().unwrap(), ..freshness(42) });
+    freshness_for_another_name => Err(FreshnessName),
+        said(&Freshness { name: "exit".parse().unwrap(), ..freshness(42) });
 
     /// Those who sign images have signed the statement: they are not of this role.
     freshness_signed_by_image_keys_alone => Err(FreshnessThreshold),
-        Case::of(&fresh(policy())).fresh(&good(), &sealed_freshness(&freshness(42), &["alice", "bob", "carol"]));
+        Case::of(&fresh(policy())).fresh(
+            &good(),
+            &sealed_freshness(&freshness(42), &["alice", "bob", "carol"]),
+        );
 
     /// Nobody has signed the statement.
     freshness_without_a_signature => Err(FreshnessThreshold),
@@ -78,7 +85,8 @@ vectors! {
     newer_image_than_the_freshness => Ok(()), said(&freshness(41)).archive();
 
     /// The statement names a newer trust policy than the mirror shows.
-    newer_policy_than_shown => Err(TrustStale), said(&Freshness { trust: 2.try_into().unwrap(), ..freshness(42) });
+    newer_policy_than_shown => Err(TrustStale),
+        said(&Freshness { trust: 2.try_into().unwrap(), ..freshness(42) });
 
     /// The statement expires before it was made.
     freshness_that_expires_before_it_was_made => Err(FreshnessInvalid),
@@ -87,15 +95,22 @@ vectors! {
     /// The statement is that of a frozen mirror, where the policy would do without one: what stands
     /// there is judged all the same.
     expired_freshness_where_none_is_required => Err(FreshnessExpired),
-        Case::of(&not_required()).fresh(&good(), &sealed_freshness(&dated("2025-12-14T12:00:00Z", "2025-12-16T12:00:00Z"), &["clockwork"]));
+        Case::of(&not_required()).fresh(
+            &good(),
+            &sealed_freshness(&dated("2025-12-14T12:00:00Z", "2025-12-16T12:00:00Z"), &["clockwork"]),
+        );
 
     /// The policy does without a statement, and there is none.
-    freshness_missing_where_none_is_required => Ok(()), Case::of(&not_required()).manifest(&good()).archive();
+    freshness_missing_where_none_is_required => Ok(()),
+        Case::of(&not_required()).manifest(&good()).archive();
 
     /// The policy has no role for freshness, and the mirror shows a statement of a stranger, about
     /// another image, long expired: it says nothing and is not looked at.
     freshness_where_the_policy_has_no_role => Ok(()), {
-        let strange = Freshness { name: "exit".parse().unwrap(), ..dated("2020-01-14T12:00:00Z", "2020-01-16T12:00:00Z") };
+        let strange = Freshness {
+            name: "exit".parse().unwrap(),
+            ..dated("2020-01-14T12:00:00Z", "2020-01-16T12:00:00Z")
+        };
         Case::of(&policy()).fresh(&good(), &sealed_freshness(&strange, &["mallory"])).archive()
     };
 
@@ -108,17 +123,28 @@ vectors! {
     /// be new enough.
     freshness_fast_forward => Err(ManifestStale), said(&freshness(LIMITS.number_max));
 
-    /// The way back after a stolen key has named the largest version: the next policy replaces the key, and the new one says what is true.
+    /// Whoever stole the key that renews says that the largest version of the trust policy is the newest.
+    freshness_fast_forward_of_the_policy => Err(TrustStale),
+        said(&Freshness { trust: LIMITS.number_max.try_into().unwrap(), ..freshness(42) });
+
+    /// The statement counts from the first year of the calendar to its last.
+    freshness_of_all_time => Err(FreshnessLife),
+        said(&dated("-009999-01-02T01:59:59Z", "9999-12-30T22:00:00Z"));
+
+    /// The way back after a stolen key has named the largest version: the next policy replaces the key,
+    /// and the new one says what is true.
     way_back_from_a_freshness_fast_forward => Ok(()),
         renewed_by_another().fresh(&good(), &sealed_freshness(&second(42), &["clockwork2"])).archive();
 
     /// The next policy has replaced the stolen key: its statement, which names the largest version,
     /// counts for nothing.
     fast_forward_after_the_way_back => Err(FreshnessThreshold),
-        renewed_by_another().fresh(&good(), &sealed_freshness(&freshness(LIMITS.number_max), &["clockwork"]));
+        renewed_by_another()
+            .fresh(&good(), &sealed_freshness(&freshness(LIMITS.number_max), &["clockwork"]));
 
     /// A version past the largest number that all readers of JSON agree on.
-    freshness_of_a_version_past_the_largest => Err(FreshnessInvalid), spelled("\"version\":42", "\"version\":9007199254740992");
+    freshness_of_a_version_past_the_largest => Err(FreshnessInvalid),
+        spelled("\"version\":42", "\"version\":9007199254740992");
 
     /// A statement about version 0, which no image has.
     freshness_of_version_zero => Err(FreshnessInvalid), spelled("\"version\":42", "\"version\":0");
@@ -127,7 +153,8 @@ vectors! {
     freshness_of_policy_zero => Err(FreshnessInvalid), spelled("\"trust\":1", "\"trust\":0");
 
     /// A field that this reader does not know, and of which it cannot know what it restricts.
-    unknown_field_in_a_freshness => Err(FreshnessInvalid), spelled("{\"name\"", "{\"only\":\"exit\",\"name\"");
+    unknown_field_in_a_freshness => Err(FreshnessInvalid),
+        spelled("{\"name\"", "{\"only\":\"exit\",\"name\"");
 
     /// A field that is given twice, of which readers take the first or the last.
     duplicate_key_in_a_freshness => Err(FreshnessInvalid),
@@ -154,14 +181,16 @@ vectors! {
 
     /// Whoever stole two signers' keys releases the largest version there is: it is validly signed, and
     /// machines take it.
-    image_fast_forward => Ok(()), Case::of(&policy()).manifest(&sealed(&manifest(LIMITS.number_max), &["alice", "bob"])).archive();
+    image_fast_forward => Ok(()),
+        Case::of(&policy()).manifest(&sealed(&manifest(LIMITS.number_max), &["alice", "bob"])).archive();
 
     /// The way back after stolen keys have released the largest version: the next policy, of new signers,
     /// denies it.
     image_fast_forward_denied => Err(ManifestDenied),
         denying_the_largest().manifest(&sealed(&manifest(LIMITS.number_max), &["carol", "dora"]));
 
-    /// The next policy denies the largest version, which stolen keys released: an image with the next honest version boots: no machine remembers the largest.
+    /// The next policy denies the largest version, which stolen keys released; an image with the next
+    /// honest version boots, as no machine remembers the largest.
     way_back_from_an_image_fast_forward => Ok(()),
         denying_the_largest().manifest(&sealed(&manifest(42), &["carol", "dora"])).archive();
 

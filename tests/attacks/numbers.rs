@@ -69,7 +69,8 @@ vectors! {
     file_size_below_zero => Err(ManifestInvalid), of_kernel("\"size\":-9");
 
     /// An archive of one byte more than is ever read.
-    archive_past_the_largest => Err(ManifestInvalid), replaced("\"size\":3072", "\"size\":68719476737");
+    archive_past_the_largest => Err(ManifestInvalid),
+        replaced("\"size\":3072", "\"size\":68719476737");
 
     /// An archive of no bytes.
     archive_of_no_bytes => Err(ManifestInvalid), replaced("\"size\":3072", "\"size\":0");
@@ -78,10 +79,12 @@ vectors! {
     chunk_size_zero => Err(ManifestInvalid), replaced("\"chunk_size\":65536", "\"chunk_size\":0");
 
     /// Chunks of 2^63 bytes, one of which would be held in memory.
-    chunk_size_that_overflows => Err(ManifestInvalid), replaced("\"chunk_size\":65536", "\"chunk_size\":9223372036854775808");
+    chunk_size_that_overflows => Err(ManifestInvalid),
+        replaced("\"chunk_size\":65536", "\"chunk_size\":9223372036854775808");
 
     /// Chunks of a size that is no power of two.
-    chunk_size_no_power_of_two => Err(ManifestInvalid), replaced("\"chunk_size\":65536", "\"chunk_size\":65537");
+    chunk_size_no_power_of_two => Err(ManifestInvalid),
+        replaced("\"chunk_size\":65536", "\"chunk_size\":65537");
 
     /// One chunk, and hashes for none.
     chunk_hash_missing => Err(ManifestInvalid), {
@@ -96,16 +99,19 @@ vectors! {
     };
 
     /// The day after the last on which a calendar has days.
-    date_past_the_calendar => Err(ManifestInvalid), replaced("2026-01-01T12:00:00Z", "10000-01-01T00:00:00Z");
+    date_past_the_calendar => Err(ManifestInvalid),
+        replaced("2026-01-01T12:00:00Z", "10000-01-01T00:00:00Z");
 
     /// The thirtieth of February.
-    date_that_is_none => Err(ManifestInvalid), replaced("2026-01-01T12:00:00Z", "2026-02-30T12:00:00Z");
+    date_that_is_none => Err(ManifestInvalid),
+        replaced("2026-01-01T12:00:00Z", "2026-02-30T12:00:00Z");
 
     /// The next trust policy has version 0.
     policy_version_zero => Err(TrustInvalid), next("\"version\": 2", "\"version\": 0");
 
     /// The next trust policy has version 2^53.
-    policy_version_past_the_largest_number => Err(TrustInvalid), next("\"version\": 2", "\"version\": 9007199254740992");
+    policy_version_past_the_largest_number => Err(TrustInvalid),
+        next("\"version\": 2", "\"version\": 9007199254740992");
 
     /// The next trust policy has version 2.0.
     policy_version_with_a_fraction => Err(TrustInvalid), next("\"version\": 2", "\"version\": 2.0");
@@ -114,7 +120,8 @@ vectors! {
     policy_threshold_below_zero => Err(TrustInvalid), next("\"threshold\": 2", "\"threshold\": -1");
 
     /// The next trust policy asks for 2^64 + 2 signatures, which is 2 where nobody looks.
-    policy_threshold_past_64_bits => Err(TrustInvalid), next("\"threshold\": 2", "\"threshold\": 18446744073709551618");
+    policy_threshold_past_64_bits => Err(TrustInvalid),
+        next("\"threshold\": 2", "\"threshold\": 18446744073709551618");
 
     /// The next trust policy tolerates clocks that are 2^32 seconds off.
     policy_tolerance_past_32_bits => Err(TrustInvalid),
@@ -128,7 +135,8 @@ vectors! {
 
     /// The baked-in trust policy starts at version 0 of the image.
     min_version_zero_baked_in => Err(ConfigurePolicy),
-        Case::of_bytes(edited(&policy().encode(), "\"min_version\": 41", "\"min_version\": 0")).manifest(&good());
+        Case::of_bytes(edited(&policy().encode(), "\"min_version\": 41", "\"min_version\": 0"))
+            .manifest(&good());
 }
 
 /// A machine whose policy takes every version.

@@ -1,12 +1,13 @@
 //! The chain of trust policies: each signed by the one before and by itself, in order, to an end.
 
 use sealboot::failure::FailureCode::{
-    FetchTooLarge, ManifestThreshold, TrustEnvelope, TrustInvalid, TrustLength, TrustStale,
-    TrustThreshold, TrustVersion,
+    FetchTooLarge, ManifestName, ManifestRollback, ManifestThreshold, TrustEnvelope, TrustInvalid,
+    TrustLength, TrustPayloadType, TrustStale, TrustThreshold, TrustVersion,
 };
+use sealboot::format::freshness::Freshness;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::version::PolicyVersion;
-use sealboot::trust::policy::FreshnessRule;
+use sealboot::trust::policy::{AcceptedImage, FreshnessRule};
 use sealboot::trust::{Envelope, TrustPolicy};
 
 use super::{
@@ -105,6 +106,72 @@ vectors! {
         Case::of(&at(second(), LIMITS.number_max))
             .manifest(&sealed(&manifest(42), &["bob", "carol"]))
             .archive();
+
+    /// The next policy asks for one signature where this one asks for two, and one has signed it: what a
+    /// policy grants, it does not grant to itself.
+    policy_that_lowers_the_threshold_for_itself => Err(TrustThreshold), {
+        let next = at(policy_of(&["alice", "bob"], 1), 2);
+        Case::of(&first())
+            .policy(2, sealed_policy(&next, &["alice"]))
+            .manifest(&sealed(&manifest(42), &["alice"]))
+    };
+
+    /// The next policy raises the image's min_version, and the mirror shows the image that the baked-in
+    /// one would take.
+    min_version_raised_by_a_rotation => Err(ManifestRollback), {
+        let relay = AcceptedImage::new("relay".parse().unwrap(), 43.try_into().unwrap());
+        let next = TrustPolicy::new(first().keys().to_vec(), 2, vec![relay]).unwrap();
+        Case::of(&first())
+            .policy(2, sealed_policy(&at(next, 2), &["alice", "bob"]))
+            .manifest(&sealed(&manifest(42), &["alice", "bob"]))
+    };
+
+    /// The next policy accepts another image alone, and the mirror shows the one that the baked-in one
+    /// would take.
+    image_dropped_by_a_rotation => Err(ManifestName), {
+        let exit = AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap());
+        let next = TrustPolicy::new(first().keys().to_vec(), 2, vec![exit]).unwrap();
+        Case::of(&first())
+            .policy(2, sealed_policy(&at(next, 2), &["alice", "bob"]))
+            .manifest(&sealed(&manifest(42), &["alice", "bob"]))
+    };
+
+    /// The next policy makes alice, who signed images, the one who renews; she and bob sign an image.
+    image_by_a_signer_who_now_renews => Err(ManifestThreshold), {
+        let rule = FreshnessRule {
+            keys: vec![signer("alice")],
+            threshold: 1,
+            required: true,
+            max_hours: 72,
+        };
+        let next = second().with_freshness(Some(rule)).unwrap();
+        let newest = Freshness { trust: 2.try_into().unwrap(), ..freshness(42) };
+        Case::of(&first())
+            .policy(2, sealed_policy(&next, &["alice", "bob", "carol"]))
+            .fresh(
+                &sealed(&manifest(42), &["alice", "bob"]),
+                &sealed_freshness(&newest, &["alice"]),
+            )
+    };
+
+    /// A trust policy of the next format, of which this reader cannot know what it means.
+    policy_of_the_next_format => Err(TrustPayloadType), {
+        let payload_type = "application/vnd.sealboot.trust.v2+json";
+        followed_by(lab::seal(payload_type, second().encode(), &keys(&["alice", "bob", "carol"])))
+    };
+
+    /// One signature more than is checked stands on the next policy.
+    next_policy_with_thirty_three_signatures => Err(TrustEnvelope), {
+        let mut envelope = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, second().encode());
+        for number in 0..30 {
+            envelope.add_signature(key("mallory").public().id(), [number; 64]);
+        }
+        for name in ["alice", "bob", "carol"] {
+            let signature = key(name).sign(&envelope.signed_bytes());
+            envelope.add_signature(key(name).public().id(), signature);
+        }
+        followed_by(envelope.encode())
+    };
 
     /// As many policies follow as a machine walks.
     chain_of_the_longest_length => Ok(()), chain(LIMITS.policy_chain).archive();
