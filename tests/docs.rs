@@ -14,13 +14,17 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
 use sealboot::failure::FailureCode;
+use sealboot::format::freshness::Freshness;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::manifest::{Encoding, Manifest};
 use sealboot::format::pem::PrivateKey;
+use sealboot::format::version::PolicyVersion;
 use sealboot::trust::detached::DetachedSignatures;
 use sealboot::trust::verified::Expected;
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot::trust::{Channel, Envelope, TrustPolicy};
+use serde_json::Value;
 
 fn doc(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -105,9 +109,10 @@ fn failure_codes_are_distinct_and_made_of_capitals() {
     }
 }
 
-/// The secret keys of RFC 8032, section 7.1, tests 1 and 2: public for ever, so good for examples only.
+/// The secret keys of RFC 8032, section 7.1, tests 1 to 3: public for ever, so good for examples only.
 const ALICE: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
 const BOB: &str = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+const CLOCKWORK: &str = "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7";
 
 fn key(seed: &str) -> PrivateKey {
     let byte = |at: usize| u8::from_str_radix(&seed[at..at + 2], 16).unwrap();
@@ -139,9 +144,10 @@ fn fenced(kind: &str, text: &str) -> String {
 
 #[test]
 fn the_worked_example_is_what_the_code_makes() {
-    let (alice, bob) = (key(ALICE), key(BOB));
+    let (alice, bob, clockwork) = (key(ALICE), key(BOB), key(CLOCKWORK));
     let policy = format!(
         r#"{{
+  "version": 1,
   "keys": [
     {{"name": "alice", "key": "{}"}},
     {{"name": "bob", "key": "{}"}}
@@ -149,12 +155,17 @@ fn the_worked_example_is_what_the_code_makes() {
   "threshold": 2,
   "images": [{{"name": "relay", "min_version": 41}}],
   "expiry": {{"required": true, "max_days": 90}},
+  "freshness": {{
+    "keys": [{{"name": "clockwork", "key": "{}"}}],
+    "threshold": 1, "required": true, "max_hours": 72
+  }},
   "allow_http": false,
   "clock_tolerance_seconds": 300,
   "on_failure": {{"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}}
 }}"#,
         alice.public(),
-        bob.public()
+        bob.public(),
+        clockwork.public()
     );
     let manifest = example_manifest();
     let mut envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, manifest.encode());
@@ -166,6 +177,22 @@ fn the_worked_example_is_what_the_code_makes() {
     let detached = DetachedSignatures::of(&bobs);
     detached.check_over(&envelope).unwrap();
     let detached = String::from_utf8(detached.encode()).unwrap();
+    let freshness = Freshness {
+        name: manifest.name.clone(),
+        version: manifest.version,
+        trust: PolicyVersion::FIRST,
+        created: lab::archives::noon(),
+        expires: lab::archives::noon() + SignedDuration::from_hours(24),
+    };
+    let mut stated = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
+    let signature = clockwork.sign(&stated.signed_bytes());
+    stated.add_signature(clockwork.public().id(), signature);
+    let channel = Channel {
+        manifest: envelope.clone(),
+        freshness: Some(stated),
+    };
+    let channel = channel.encode();
+    let freshness = String::from_utf8(freshness.encode()).unwrap();
     let signed_bytes = String::from_utf8(envelope.signed_bytes()).unwrap();
     let envelope = String::from_utf8(envelope.encode()).unwrap();
     let readable = serde_json::to_string_pretty(&manifest).unwrap();
@@ -180,11 +207,22 @@ fn the_worked_example_is_what_the_code_makes() {
         .verify_manifest(envelope.as_bytes(), &expected)
         .unwrap();
     assert_eq!(*verified.as_ref(), manifest);
+    let current = loaded.verify_channel(&channel, &expected).unwrap();
+    assert_eq!(*current.manifest().as_ref(), manifest);
+    assert!(current.freshness().is_some());
+    // The manifest's envelope stands above already.
+    let channel = serde_json::json!({
+        "manifest": "…",
+        "freshness": serde_json::from_slice::<Value>(&channel).unwrap()["freshness"],
+    });
+    let channel = serde_json::to_string_pretty(&channel).unwrap();
 
     compare("formats.md", "policy", &fenced("json", &policy));
     compare("formats.md", "manifest", &fenced("json", &readable));
     compare("formats.md", "signed-bytes", &fenced("text", &signed_bytes));
     compare("formats.md", "envelope", &fenced("json", &envelope));
+    compare("formats.md", "freshness", &fenced("json", &freshness));
+    compare("formats.md", "channel", &fenced("json", &channel));
     compare("formats.md", "detached", &fenced("json", &detached));
     compare(
         "formats.md",
@@ -192,9 +230,10 @@ fn the_worked_example_is_what_the_code_makes() {
         &fenced(
             "text",
             &format!(
-                "alice  {}\nbob    {}",
+                "alice      {}\nbob        {}\nclockwork  {}",
                 alice.public().id(),
-                bob.public().id()
+                bob.public().id(),
+                clockwork.public().id()
             ),
         ),
     );

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lab::archives::{CHUNK, Files, image, verified};
+use lab::archives::{CHUNK, Files, current, image};
 use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -278,7 +278,7 @@ impl Boot {
     async fn from(authority: &Authority, mirrors: &[MirrorUrl], manifest: &Manifest) -> Self {
         let client = Client::new(authority.roots.clone(), NoNames).unwrap();
         let accepted = Accepted {
-            manifest: verified(manifest),
+            current: current(manifest),
             mirror: mirrors[0].clone(),
         };
         let directory = tempfile::tempdir().unwrap();
@@ -496,7 +496,7 @@ async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
         (Fault::CutAlways(1), Err(FailureCode::FetchCut)),
     ] {
         let server = Server::start(&authority, Certificate::Good, fault, b"{}".to_vec()).await;
-        let envelope = client.manifest(&server.url(), &name).await;
+        let envelope = client.channel(&server.url(), &name).await;
         assert_eq!(envelope.map_err(|error| error.code()), expected);
     }
 }

@@ -124,10 +124,10 @@ fn two_of_two() -> TrustPolicy {
         name: name.parse().expect("a name"),
         key: key.public(),
     };
-    let image = AcceptedImage {
-        name: "relay".parse().expect("a name"),
-        min_version: 1.try_into().expect("in range"),
-    };
+    let image = AcceptedImage::new(
+        "relay".parse().expect("a name"),
+        1.try_into().expect("in range"),
+    );
     TrustPolicy::new(
         vec![signer("alice", alice()), signer("bob", bob())],
         2,

@@ -141,10 +141,10 @@ fn policy_of(key: PublicKey) -> TrustPolicy {
         name: "signer".parse().expect("a name"),
         key,
     };
-    let image = AcceptedImage {
-        name: "relay".parse().expect("a name"),
-        min_version: 1.try_into().expect("in range"),
-    };
+    let image = AcceptedImage::new(
+        "relay".parse().expect("a name"),
+        1.try_into().expect("in range"),
+    );
     TrustPolicy::new(vec![signer], 1, vec![image]).expect("agrees with itself")
 }
 

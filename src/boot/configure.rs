@@ -144,15 +144,17 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
     }
     let tls_roots = read_tls_roots(root)?;
     let says = format!(
-        "image \"{}\", mirrors: {}, signatures required: {} of {}",
+        "image \"{}\", mirrors: {}, version {} of the trust policy, signatures required: {} of {}",
         host.image,
         host.mirrors.len(),
+        policy.version(),
         policy.threshold(),
         policy.keys().len(),
     );
     let done = Done::new((), says)
         .with("image", &host.image)
         .with("mirrors", host.mirrors.len())
+        .with("trust", policy.version())
         .with("threshold", policy.threshold())
         .with("keys", policy.keys().len());
     Ok(done.map(|()| Configured {
@@ -231,6 +233,7 @@ mod tests {
     use super::*;
 
     const POLICY: &str = r#"{
+        "version": 1,
         "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}],
         "threshold": 1,
         "images": [{"name": "relay"}]
@@ -325,10 +328,6 @@ mod tests {
             (
                 FailureCode::ConfigureHost,
                 Box::new(move |etc| write("host.json", "{}".into())(etc)),
-            ),
-            (
-                FailureCode::ConfigureHost,
-                Box::new(move |etc| write("host.json", HOST.replace("relay", "exit"))(etc)),
             ),
             (
                 FailureCode::FetchPlainHttp,

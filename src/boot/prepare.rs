@@ -132,6 +132,10 @@ pub fn take_over() -> Result<(), PrepareError> {
 pub fn prepare() -> Result<Done<Prepared>, PrepareError> {
     let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
     let clock = match clock::raise_to(floor).map_err(PrepareError::Clock)? {
+        Clock::Kept if clock::is_far_ahead(clock::now(), floor) => format!(
+            "the clock says {}, YEARS after this loader was built at {floor}: if that is wrong, set the machine's real-time clock",
+            clock::now()
+        ),
         Clock::Kept => format!("the clock says {}", clock::now()),
         Clock::Raised { was } => {
             format!("the clock said {was}, before this loader was built, and was set to {floor}")

@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Failure, files, output};
+use crate::format::freshness::Freshness;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{Manifest, ManifestError};
-use crate::trust::Envelope;
 use crate::trust::envelope::EnvelopeSignature;
+use crate::trust::{Channel, Envelope, EnvelopeError};
 
 /// Pack, sign, check and publish images.
 ///
@@ -26,8 +27,10 @@ use crate::trust::envelope::EnvelopeSignature;
 /// what it is, down to the hash of every chunk of its archive; an envelope holds the manifest with
 /// the signatures over it; and a store holds envelopes and archives as machines fetch them:
 ///
-///   STORE/images/NAME.json             the newest envelope of an image
-///   STORE/images/NAME/VERSION.json     every version's
+///   STORE/images/NAME.json             an image's channel: the envelope of its newest version, and
+///                                      the statement that says until when it is the newest
+///   STORE/images/NAME/VERSION.json     every version's envelope
+///   STORE/trust/VERSION.json           the trust policies that follow the machines' own
 ///   STORE/blobs/sha256-HEX.tar[.gz]    archives
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
@@ -69,13 +72,73 @@ fn unverified_manifest(path: &Path, envelope: &Envelope) -> Result<Manifest, Fai
     })
 }
 
-/// Reads an envelope to work on it.
+/// A file that holds an image's envelope.
+#[derive(Debug)]
+enum Stored {
+    /// The envelope of one version.
+    Envelope(Envelope),
+    /// The channel, which holds the envelope of the newest.
+    Channel(Channel),
+}
+
+impl Stored {
+    /// Reads either, to look at it.
+    fn read(path: &Path) -> Result<Self, Failure> {
+        Self::parse(&files::read(path, LIMITS.channel_bytes)?).map_err(|error| {
+            Failure::new(format!("{} is no envelope", path.display()))
+                .because(&error)
+                .hint("give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made")
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if Channel::is_one(bytes) {
+            Channel::parse(bytes).map(Self::Channel)
+        } else {
+            Envelope::parse(bytes).map(Self::Envelope)
+        }
+    }
+
+    /// What a channel says of its freshness, with nothing verified.
+    fn unverified_freshness(&self, path: &Path) -> Result<Option<Freshness>, Failure> {
+        let Self::Channel(Channel {
+            freshness: Some(envelope),
+            ..
+        }) = self
+        else {
+            return Ok(None);
+        };
+        Freshness::parse(envelope.unverified_payload())
+            .map(Some)
+            .map_err(|error| {
+                Failure::new(format!(
+                    "{} holds no usable freshness statement",
+                    path.display()
+                ))
+                .because(&error)
+                .hint("renew it with `sealboot freshness renew`")
+            })
+    }
+
+    /// The image's envelope.
+    fn into_envelope(self) -> Envelope {
+        match self {
+            Self::Envelope(envelope) => envelope,
+            Self::Channel(channel) => channel.manifest,
+        }
+    }
+}
+
+/// Reads the envelope of one version, to work on it.
 fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
-    Envelope::parse(&files::read(path, LIMITS.envelope_bytes)?).map_err(|error| {
-        Failure::new(format!("{} is no envelope", path.display()))
-            .because(&error)
-            .hint("give the file that `sealboot image pack` made")
-    })
+    match Stored::read(path)? {
+        Stored::Envelope(envelope) => Ok(envelope),
+        Stored::Channel(_) => Err(Failure::new(format!(
+            "{} is a channel, which machines fetch: it is published, not signed",
+            path.display()
+        ))
+        .hint("give the envelope of a version, such as STORE/images/NAME/VERSION.json")),
+    }
 }
 
 /// A manifest, in words. Every field's type has checked that it can be shown.
@@ -112,6 +175,18 @@ fn describe(manifest: &Manifest) -> String {
         ]
     });
     format!("{about}files\n{}", output::columns(files))
+}
+
+/// A freshness statement, in words.
+fn describe_freshness(freshness: &Freshness) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    output::columns([
+        row("image", freshness.name.to_string()),
+        row("newest version", freshness.version.to_string()),
+        row("newest policy", freshness.trust.to_string()),
+        row("created", freshness.created.to_string()),
+        row("expires", freshness.expires.to_string()),
+    ])
 }
 
 /// The key id that stands beside a signature: anybody can have written anything there.

@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod failure;
 mod files;
+mod freshness;
 mod host_config;
 mod image;
 mod initramfs;
@@ -16,6 +17,7 @@ mod man;
 mod output;
 mod passphrase;
 mod policy;
+mod rotation;
 mod secrecy;
 mod serve;
 mod signals;
@@ -62,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
+    Freshness(freshness::Command),
+    #[command(subcommand)]
     Initramfs(initramfs::Command),
     #[command(subcommand)]
     Tls(tls::Command),
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::HostConfig(command) => host_config::run(command),
         Command::Image(command) => image::run(command),
+        Command::Freshness(command) => freshness::run(command),
         Command::Initramfs(command) => initramfs::run(command),
         Command::Tls(command) => tls::run(command),
         Command::Serve(args) => serve::run(args),

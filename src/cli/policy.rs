@@ -156,10 +156,7 @@ fn accepted_image(text: &str) -> Result<AcceptedImage, Invalid> {
         Some((name, version)) => (name, version.parse()?),
         None => (text, ImageVersion::FIRST),
     };
-    Ok(AcceptedImage {
-        name: name.parse::<ImageName>()?,
-        min_version,
-    })
+    Ok(AcceptedImage::new(name.parse::<ImageName>()?, min_version))
 }
 
 fn create(args: CreateArgs) -> Result<(), Failure> {

@@ -3,26 +3,29 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::{Failure, files, secrecy};
+use super::freshness::{Keeper, Renewal};
+use super::{Failure, files, passphrase, secrecy, time};
 use crate::format::limits::LIMITS;
 use crate::server::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
 
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///
 /// Speaks HTTP/1.1 over TLS 1.3, with post-quantum key exchange (X25519MLKEM768) for clients that ask
-/// for it, as loaders do. Answers GET and HEAD, with Range, ETag and their conditions, for images/ and
-/// blobs/ of the store; every other path is 404, and no symbolic link leads out of the store. What is
+/// for it, as loaders do. Answers GET and HEAD, with Range, ETag and their conditions, for images/,
+/// trust/ and blobs/ of the store; every other path is 404, and no symbolic link leads out of the store. What is
 /// published while it runs is served at once. Any static web server can do the same job: loaders check
 /// every byte.
 ///
 /// Prints its URL on stdout once it listens. SIGTERM or Ctrl-C stops it: it takes no new connections,
 /// lets transfers go on for up to 30 seconds, and exits with 0; a second signal stops it at once.
-/// SIGHUP reads certificate and key again; open connections go on.
+/// SIGHUP reads certificate and key again, and renews what is due; open connections go on.
 ///
 /// At most 480 connections are served at once, more wait. A client is dropped that takes over
 /// 10 seconds for the TLS handshake, over 15 seconds to send a request, or that reads nothing for
@@ -41,7 +44,7 @@ Examples:
   In a script, on any free port:
     sealboot serve --store store --listen 127.0.0.1:0 --tls-cert C --tls-key K > url &")]
 pub(super) struct Args {
-    /// The store: the directory that holds images/ and blobs/
+    /// The store: the directory that holds images/, trust/ and blobs/
     ///
     /// Opened once; moving another directory into its place is not noticed.
     #[arg(long, value_name = "DIR")]
@@ -73,7 +76,32 @@ pub(super) struct Args {
     /// 2026-11-21T12:00:00Z 10.0.0.7 GET /images/relay.json 200 8123/8123
     #[arg(long)]
     access_log: bool,
+
+    /// Renew the images' freshness statements with this key for as long as the server runs; give as many
+    /// as the threshold of the policy's freshness role
+    ///
+    /// Before it listens, and then every 15 seconds, looks for images whose statement is missing, is not
+    /// about the newest version, or has lived half its life, and renews it as `sealboot freshness renew`
+    /// does. What cannot be renewed is said on stderr, once. On one server of several; mirrors copy.
+    #[arg(long = "renew", value_name = "KEY", requires = "policy")]
+    renew: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// For how long renewed statements count, such as 24h [default: 24h, or the policy's max_hours if that
+    /// is less]
+    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "renew")]
+    fresh_for: Option<SignedDuration>,
+
+    /// The trust policy that the machines have, for --renew
+    #[arg(long, value_name = "FILE", requires = "renew")]
+    policy: Option<PathBuf>,
 }
+
+/// How often the freshness statements are looked at: a publisher who has no key of the role waits no
+/// longer than this for machines to take a new image.
+const RENEWAL_PERIOD: Duration = Duration::from_secs(15);
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -90,19 +118,55 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         config.access_log = AccessLog::Stderr;
     }
     let server = Server::bind(config).map_err(|error| failure(&error))?;
+    let keeper = keeper(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Threads that read files. Each has its own stack and heap; this many keep any disk busy.
         .max_blocking_threads(32)
         .build()
         .map_err(|error| Failure::new("cannot start the asynchronous runtime").because(&error))?;
-    let result = runtime.block_on(serve(server, &args, &identity));
+    let result = runtime.block_on(serve(server, &args, &identity, keeper));
     // Reads of files that nobody waits for any more.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(server: Server, args: &Args, identity: &Identity) -> Result<(), Failure> {
+/// Who renews the freshness statements, after a first round: no machine is to be refused for it.
+fn keeper(args: &Args) -> Result<Option<Keeper>, Failure> {
+    let Some(policy) = args.policy.as_ref().filter(|_| !args.renew.is_empty()) else {
+        return Ok(None);
+    };
+    let renewal = Renewal::new(&args.renew, &args.passphrase, args.fresh_for)?;
+    let mut keeper = Keeper::new(renewal, policy.clone(), args.store.clone())?;
+    keeper.tend(time::now());
+    Ok(Some(keeper))
+}
+
+/// Renews for ever, in a thread of its own: a signature by an agent can take as long as a person does.
+async fn renew(keeper: Option<Keeper>, mut hurry: mpsc::Receiver<()>) {
+    let Some(mut keeper) = keeper else {
+        return std::future::pending().await;
+    };
+    loop {
+        // A closed channel means that the server ends.
+        let _ = tokio::time::timeout(RENEWAL_PERIOD, hurry.recv()).await;
+        let tended = tokio::task::spawn_blocking(move || {
+            keeper.tend(time::now());
+            keeper
+        });
+        keeper = match tended.await {
+            Ok(keeper) => keeper,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+    }
+}
+
+async fn serve(
+    server: Server,
+    args: &Args,
+    identity: &Identity,
+    keeper: Option<Keeper>,
+) -> Result<(), Failure> {
     let install = |kind| {
         signal(kind).map_err(|error| Failure::new("cannot watch for signals").because(&error))
     };
@@ -117,6 +181,8 @@ async fn serve(server: Server, args: &Args, identity: &Identity) -> Result<(), F
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let reloader = server.reloader();
+    let (hurry, hurried) = mpsc::channel(1);
+    let mut renewing = std::pin::pin!(renew(keeper, hurried));
     let mut serving = std::pin::pin!(server.run(async {
         // An error is a sender that was dropped, which happens when `serve` itself ends.
         let _ = stopped.await;
@@ -125,7 +191,12 @@ async fn serve(server: Server, args: &Args, identity: &Identity) -> Result<(), F
         tokio::select! {
             result = &mut serving => return result.map_err(|error| failure(&error)),
             () = first_of(&mut interrupt, &mut terminate) => break,
-            _ = hangup.recv() => reload(&reloader, args),
+            () = &mut renewing => unreachable!("renewing goes on for ever"),
+            _ = hangup.recv() => {
+                reload(&reloader, args);
+                // One that is under way already is as good.
+                let _ = hurry.try_send(());
+            }
         }
     }
     anstream::eprintln!(

@@ -48,7 +48,7 @@ impl FromStr for Expiry {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        span(text)
+        spell(text)
             .map(Self::After)
             .or_else(|| text.parse().ok().map(Self::At))
             .ok_or_else(|| {
@@ -118,7 +118,22 @@ pub(super) fn seconds(text: &str) -> Result<u32, Invalid> {
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 24h, such as 2s, 5m or 1h"))
 }
 
-fn span(text: &str) -> Option<SignedDuration> {
+/// A span, `24h`.
+///
+/// # Errors
+///
+/// For everything that is not 1 minute to 36500 days.
+pub(super) fn span(text: &str) -> Result<SignedDuration, Invalid> {
+    spell(text).ok_or_else(|| {
+        Invalid::new(
+            "span",
+            text,
+            "a span from 1m to 36500d, such as 90m, 24h or 2d",
+        )
+    })
+}
+
+fn spell(text: &str) -> Option<SignedDuration> {
     let of = |suffix: char, unit: i64| digits(text.strip_suffix(suffix)?)?.checked_mul(unit);
     let minutes = of('d', 24 * 60)
         .or_else(|| of('h', 60))

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
@@ -63,6 +63,9 @@ pub fn build_time(root: &Path) -> io::Result<Timestamp> {
     Ok(baked.max(binary_build_time()))
 }
 
+/// Longer than anybody leaves a loader without building it again: five years.
+const FAR_AHEAD: SignedDuration = SignedDuration::from_hours(5 * 365 * 24);
+
 /// Moves the system clock forward to `floor` if it stands before it.
 ///
 /// # Errors
@@ -77,6 +80,13 @@ pub fn raise_to(floor: Timestamp) -> io::Result<Clock> {
     Ok(Clock::Raised {
         was: was.round(Unit::Second).unwrap_or(was),
     })
+}
+
+/// Whether `now` is so long after `floor` that the clock is more likely wrong than the loader old. Nothing
+/// is guessed from it: dates are judged by the clock, and the console says how far off it may be.
+#[must_use]
+pub fn is_far_ahead(now: Timestamp, floor: Timestamp) -> bool {
+    now.duration_since(floor) > FAR_AHEAD
 }
 
 /// The time to judge dates by, in whole seconds.

@@ -214,7 +214,9 @@ impl Representation {
             StorePath::Blob(sha256, _) => *sha256,
             // Envelopes are replaced by renaming, never written into: the file that is hashed here is
             // the one that is sent, whatever its name stands for by then.
-            StorePath::Newest(_) | StorePath::Version(..) => hash(&mut file, len)?,
+            StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => {
+                hash(&mut file, len)?
+            }
         };
         Ok(Some(Self {
             file,
@@ -268,7 +270,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 const fn caching(path: &StorePath) -> HeaderValue {
     match path {
         StorePath::Blob(..) => IMMUTABLE,
-        StorePath::Newest(_) | StorePath::Version(..) => REVALIDATE,
+        StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => REVALIDATE,
     }
 }
 
@@ -277,7 +279,7 @@ const fn content_type(path: &StorePath) -> HeaderValue {
     HeaderValue::from_static(match path {
         StorePath::Blob(_, Encoding::None) => "application/x-tar",
         StorePath::Blob(_, Encoding::Gzip) => "application/gzip",
-        StorePath::Newest(_) | StorePath::Version(..) => "application/json",
+        StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => "application/json",
     })
 }
 

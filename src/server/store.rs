@@ -18,14 +18,17 @@ use nix::sys::stat::Mode;
 
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{Archive, Encoding, ImageName, ImageVersion};
+use crate::format::version::PolicyVersion;
 
 /// A path that a store can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorePath {
-    /// `images/<name>.json`: the newest envelope of a name.
+    /// `images/<name>.json`: the channel of a name.
     Newest(ImageName),
     /// `images/<name>/<version>.json`: one envelope.
     Version(ImageName, ImageVersion),
+    /// `trust/<version>.json`: one of the trust policies that follow the machines' own.
+    Policy(PolicyVersion),
     /// `blobs/sha256-<hex>.tar[.gz]`: one archive.
     Blob(Sha256Digest, Encoding),
 }
@@ -43,6 +46,7 @@ impl StorePath {
                     file.strip_suffix(".json")?.parse().ok()?,
                 ),
             },
+            ("trust", file) => Self::Policy(file.strip_suffix(".json")?.parse().ok()?),
             ("blobs", file) => {
                 let (hex, suffix) = file.strip_prefix("sha256-")?.split_once('.')?;
                 let encoding = [Encoding::None, Encoding::Gzip]
@@ -63,6 +67,7 @@ impl fmt::Display for StorePath {
         match self {
             Self::Newest(name) => write!(f, "images/{name}.json"),
             Self::Version(name, version) => write!(f, "images/{name}/{version}.json"),
+            Self::Policy(version) => write!(f, "trust/{version}.json"),
             Self::Blob(sha256, encoding) => f.write_str(&Archive::blob_path(sha256, *encoding)),
         }
     }
@@ -154,11 +159,12 @@ mod tests {
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn the_three_kinds_of_path_are_known() {
+    fn every_kind_of_path_is_known() {
         for path in [
             "images/relay.json".to_owned(),
             "images/relay-2_x/1.json".to_owned(),
             "images/relay/9007199254740991.json".to_owned(),
+            "trust/2.json".to_owned(),
             format!("blobs/sha256-{HEX}.tar"),
             format!("blobs/sha256-{HEX}.tar.gz"),
         ] {
@@ -209,6 +215,11 @@ mod tests {
             "/images/relay/9007199254740992.json",
             "/images/relay/1/1.json",
             "/images/relay/",
+            "/trust/",
+            "/trust/0.json",
+            "/trust/02.json",
+            "/trust/relay.json",
+            "/trust/2/2.json",
             "/blobs/",
             "/blobs/sha256-.tar",
             "/etc/passwd",

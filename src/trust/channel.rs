@@ -9,18 +9,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{Envelope, EnvelopeError};
+use super::envelope::{Envelope, EnvelopeError, Wire};
 use crate::format::limits::LIMITS;
 
 /// What `images/NAME.json` holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Channel {
     /// The newest envelope of the image.
     pub manifest: Envelope,
     /// The newest statement about which version is the newest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Envelope>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelWire {
+    manifest: Wire,
+    #[serde(default)]
+    freshness: Option<Wire>,
 }
 
 impl Channel {
@@ -36,7 +43,22 @@ impl Channel {
                 limit: LIMITS.channel_bytes,
             });
         }
-        serde_json::from_slice(json).map_err(EnvelopeError::Json)
+        let wire: ChannelWire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        Ok(Self {
+            manifest: wire.manifest.try_into()?,
+            freshness: wire.freshness.map(TryInto::try_into).transpose()?,
+        })
+    }
+
+    /// Whether this looks like a channel rather than a lone envelope, for tools that take both. Says
+    /// nothing about whether it can be read.
+    #[cfg(feature = "operator")]
+    #[must_use]
+    pub fn is_one(json: &[u8]) -> bool {
+        let first_key = json.trim_ascii_start().strip_prefix(b"{");
+        first_key.map(<[u8]>::trim_ascii_start).is_some_and(|key| {
+            key.starts_with(b"\"manifest\"") || key.starts_with(b"\"freshness\"")
+        })
     }
 
     /// Writes the channel file: one JSON object, a newline at the end.

@@ -16,8 +16,8 @@ use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
 /// A statement with signatures that nobody has checked yet.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Wire")]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
@@ -64,9 +64,10 @@ pub enum EnvelopeError {
     },
 }
 
+/// An envelope as it stands in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+pub(super) struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: String,

@@ -18,6 +18,7 @@ pub(crate) struct Bench {
 }
 
 pub(crate) const POLICY: &str = r#"{
+    "version": 1,
     "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}],
     "threshold": 1,
     "images": [{"name": "relay"}, {"name": "exit"}]

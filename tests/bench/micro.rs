@@ -80,10 +80,10 @@ fn signed(manifest: &Manifest) -> (TrustPolicy, Vec<u8>) {
             key: public,
         });
     }
-    let images = vec![AcceptedImage {
-        name: manifest.name.clone(),
-        min_version: ImageVersion::FIRST,
-    }];
+    let images = vec![AcceptedImage::new(
+        manifest.name.clone(),
+        ImageVersion::FIRST,
+    )];
     let policy = TrustPolicy::new(signers, 2, images).unwrap();
     (policy, envelope.encode())
 }

@@ -13,7 +13,7 @@ use sealboot::format::digest::Sha256Digest;
 use sealboot::format::host_config::{HostConfig, Ipv4Prefix, Network};
 use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
 use sealboot::format::pem::PrivateKey;
-use sealboot::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, Signer};
+use sealboot::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, Signer};
 use sealboot::trust::{PublicKey, TrustPolicy};
 use serde_json::Value;
 
@@ -124,15 +124,30 @@ prop_compose! {
         http in any::<bool>(),
         waits in (1..=3600_u32, 0..=80_000_u32),
         reboot_after in any::<u32>(),
+        version in 1..=NUMBER_MAX,
+        denied in proptest::collection::btree_set(1..=NUMBER_MAX, 0..4),
+        denied_digests in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
+        freshness in option::of((any::<bool>(), 1..=8760_u32)),
     ) -> TrustPolicy {
+        // The last of several keys is for freshness.
+        let (keys, renewing) = match (freshness, keys.split_last()) {
+            (Some(freshness), Some((last, others))) if !others.is_empty() => (others.to_vec(), Some((*last, freshness))),
+            _ => (keys, None),
+        };
+        let freshness = renewing.map(|(key, (required, max_hours))| FreshnessRule {
+            keys: vec![Signer { name: "clockwork".parse().expect("a name"), key }],
+            threshold: 1,
+            required,
+            max_hours,
+        });
         let threshold = threshold.index(keys.len()) + 1;
         let signers = keys.into_iter().enumerate().map(|(number, key)| Signer {
             name: format!("signer-{number}@x_Y.z").parse().expect("a name"),
             key,
         });
         let images = images.into_iter().map(|(name, min_version)| AcceptedImage {
-            name: name.parse().expect("a name"),
-            min_version: min_version.try_into().expect("in range"),
+            denied_versions: denied.iter().map(|version| (*version).try_into().expect("in range")).collect(),
+            ..AcceptedImage::new(name.parse().expect("a name"), min_version.try_into().expect("in range"))
         });
         let policy = TrustPolicy::new(signers.collect(), threshold, images.collect())
             .and_then(|policy| policy.with_expiry(ExpiryRule { required, max_days }))
@@ -141,7 +156,10 @@ prop_compose! {
                 longest_wait_seconds: waits.0 + waits.1,
                 reboot_after,
             }))
-            .expect("agrees with itself");
+            .and_then(|policy| policy.with_freshness(freshness))
+            .and_then(|policy| policy.with_denied_digests(denied_digests.iter().map(|bytes| Sha256Digest::of(bytes)).collect()))
+            .expect("agrees with itself")
+            .with_version(version.try_into().expect("in range"));
         if http { policy.with_plain_http() } else { policy }
     }
 }

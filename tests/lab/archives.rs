@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
-use sealboot::trust::Verified;
 use sealboot::trust::verified::Expected;
+use sealboot::trust::{Current, Verified};
 
-use super::{alice, bob, gzip, manifest, policy, seal_manifest, stored, tar};
+use super::{alice, bob, channel, gzip, manifest, policy, seal_manifest, stored, tar};
 
 /// The smallest chunk there is, so that small archives have several.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -49,15 +49,21 @@ pub(crate) fn claim(archive: &[u8], encoding: Encoding, files: Vec<ImageFile>) -
 }
 
 /// `manifest` as a boot would have it.
-pub(crate) fn verified(manifest: &Manifest) -> Verified<Manifest> {
+pub(crate) fn current(manifest: &Manifest) -> Current {
     let expected = Expected {
         name: None,
         arch: None,
         now: noon(),
     };
+    let envelope = seal_manifest(manifest, &[alice(), bob()]);
     policy()
-        .verify_manifest(&seal_manifest(manifest, &[alice(), bob()]), &expected)
+        .verify_channel(&channel(&envelope, None), &expected)
         .unwrap()
+}
+
+/// The same without the channel around it.
+pub(crate) fn verified(manifest: &Manifest) -> Verified<Manifest> {
+    current(manifest).manifest().clone()
 }
 
 /// The members of an archive, by their paths.

@@ -8,7 +8,8 @@ use sealboot::format::manifest::{Encoding, Manifest};
 use sealboot::trust::{Envelope, KeyId};
 
 use super::{
-    alice, bob, carol, files, gzip, mallory, manifest, put, seal, seal_manifest, stored, tar,
+    alice, bob, carol, channel, files, gzip, mallory, manifest, put, seal, seal_manifest, stored,
+    tar,
 };
 
 /// Writes every attack as a store of its own, `DIR/<name>/images/relay.json` with its archive.
@@ -22,7 +23,13 @@ pub(crate) fn build(directory: &Path) {
     };
     let write = |name: &str, envelope: &[u8], blob: Option<(&str, &[u8])>| {
         let store = directory.join(name);
-        put(&store.join("images/relay.json"), envelope);
+        // A server's page of an error stands where a channel would.
+        let newest = if envelope.starts_with(b"{") {
+            channel(envelope, None)
+        } else {
+            envelope.to_vec()
+        };
+        put(&store.join("images/relay.json"), &newest);
         if let Some((path, bytes)) = blob {
             put(&store.join(path), bytes);
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Place, read_envelope, unverified_manifest};
+use super::{Place, Stored, unverified_manifest};
 use crate::cli::output;
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{ImageFile, Manifest};
@@ -47,7 +47,7 @@ pub(super) fn with_published(
 
 fn read(path: &Path) -> Result<(Manifest, Sha256Digest), String> {
     let read = || {
-        let envelope = read_envelope(path)?;
+        let envelope = Stored::read(path)?.into_envelope();
         let manifest = unverified_manifest(path, &envelope)?;
         Ok((manifest, Sha256Digest::of(envelope.unverified_payload())))
     };

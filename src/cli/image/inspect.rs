@@ -6,8 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::tally::Counted;
-use super::{claimed_key_id, describe, read_envelope, unverified_manifest};
-use crate::cli::{Failure, output, policy};
+use super::{Stored, claimed_key_id, describe, describe_freshness, place, unverified_manifest};
+use crate::cli::{Failure, output, policy, rotation};
+use crate::format::freshness::Freshness;
 use crate::format::manifest::Manifest;
 
 /// Show what an envelope claims, without verifying it.
@@ -21,7 +22,7 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// The envelope
+    /// The envelope of a version, or a channel: STORE/images/NAME.json
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
 
@@ -37,6 +38,8 @@ struct Inspected {
     manifest: Manifest,
     signatures: Vec<Claim>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<Freshness>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     counted: Option<Counted>,
 }
 
@@ -47,8 +50,14 @@ struct Claim {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let policy = args.policy.as_deref().map(policy::load).transpose()?;
-    let envelope = read_envelope(&args.envelope)?;
+    let store = place(&args.envelope).map(|place| place.root);
+    let policy = match &args.policy {
+        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        None => None,
+    };
+    let stored = Stored::read(&args.envelope)?;
+    let freshness = stored.unverified_freshness(&args.envelope)?;
+    let envelope = stored.into_envelope();
     let manifest = unverified_manifest(&args.envelope, &envelope)?;
     let counted = policy.map(|policy| Counted::new(&policy, &envelope));
     if args.json {
@@ -64,6 +73,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
                     bytes: signature.bytes.len(),
                 })
                 .collect(),
+            freshness,
             counted,
         });
     }
@@ -77,11 +87,14 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
         [] => "  none\n".to_owned(),
         _ => output::columns(signatures),
     };
+    let freshness = freshness.map_or(String::new(), |freshness| {
+        format!("freshness\n{}", describe_freshness(&freshness))
+    });
     let counted = counted.map_or(String::new(), |counted| {
         format!("counted by the trust policy\n{}", counted.describe())
     });
     output::data(&format!(
-        "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}{counted}",
+        "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}{freshness}{counted}",
         describe(&manifest)
     ))
 }

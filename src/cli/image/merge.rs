@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::tally::Counted;
-use super::{claimed_key_id, join, read_envelope, unverified_manifest};
-use crate::cli::{Failure, files, output, policy};
+use super::{claimed_key_id, join, place, read_envelope, unverified_manifest};
+use crate::cli::{Failure, files, output, policy, rotation};
 use crate::format::limits::LIMITS;
 use crate::trust::detached::DetachedSignatures;
 use crate::trust::envelope::EnvelopeSignature;
@@ -36,7 +36,11 @@ pub(crate) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let policy = args.policy.as_deref().map(policy::load).transpose()?;
+    let store = place(&args.envelope).map(|place| place.root);
+    let policy = match &args.policy {
+        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        None => None,
+    };
     let path = args
         .envelope
         .canonicalize()

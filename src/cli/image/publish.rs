@@ -8,15 +8,18 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::SignedDuration;
 
-use super::{place, read_envelope, unverified_manifest, verify};
+use super::{Stored, place, unverified_manifest, verify};
 use crate::assemble::output::PendingFile;
 use crate::cli::files::{self, Existing};
-use crate::cli::{Failure, output, policy, time};
+use crate::cli::freshness::Renewal;
+use crate::cli::{Failure, output, passphrase, policy, rotation, time};
 use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion, Manifest};
-use crate::trust::Verified;
+use crate::trust::verified::Expected;
+use crate::trust::{Channel, Envelope, TrustPolicy, Verified};
 
 /// Verify an image, then make it the newest of its name in a store.
 ///
@@ -25,7 +28,7 @@ use crate::trust::Verified;
 /// image. Prints the path of what they fetch.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
-    /// The trust policy that the machines have
+    /// The trust policy that the machines have; the newest that follows it in the store judges
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
 
@@ -40,13 +43,26 @@ pub(crate) struct PublishArgs {
     #[arg(long)]
     allow_older: bool,
 
-    /// The envelope, signed by enough of the policy's signers
+    /// Say with this key that the image is the newest, as `sealboot freshness renew` does; give as many as
+    /// the threshold of the policy's freshness role
+    ///
+    /// Without it, a statement that still counts is kept.
+    #[arg(long = "freshness-key", value_name = "FILE")]
+    freshness_keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// For how long that statement counts, such as 24h
+    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "freshness_keys")]
+    fresh_for: Option<SignedDuration>,
+
+    /// The envelope, or another store's channel, signed by enough of the policy's signers
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    let policy = policy::load(&args.policy)?;
     if !args.store.is_dir() {
         return Err(Failure::new(format!(
             "the store {} is no directory",
@@ -54,8 +70,17 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         ))
         .hint("give the store that the server serves; `sealboot image pack --store` makes one"));
     }
-    let bytes = files::read(&args.envelope, LIMITS.envelope_bytes)?;
-    let verified = verify::manifest(&args.envelope, &bytes, &policy, None, time::now())?;
+    let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
+    let mut renewal = renewal(args, &policy)?;
+    let envelope = Stored::read(&args.envelope)?.into_envelope();
+    let expected = Expected {
+        name: None,
+        arch: None,
+        now: time::now(),
+    };
+    let verified = policy
+        .verify_manifest(&envelope.encode(), &expected)
+        .map_err(|refusal| Failure::refused(&refusal).context(args.envelope.display()))?;
     let manifest = verified.as_ref();
 
     let images = args.store.join("images");
@@ -76,8 +101,20 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     }
 
     provide_archive(args, &verified)?;
-    files::write(&versioned, &bytes, 0o644, Existing::Replace)?;
-    files::write(&newest, &bytes, 0o644, Existing::Replace)?;
+    files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
+    let freshness = match &mut renewal {
+        Some(renewal) => Some(renewal.statement(&policy, manifest, expected.now)?.0),
+        None => stated(&newest),
+    };
+    let channel = judged(
+        Channel {
+            manifest: envelope,
+            freshness,
+        },
+        &policy,
+        &expected,
+    );
+    files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
     let signers: Vec<&str> = verified
         .signers()
         .iter()
@@ -91,6 +128,40 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         signers.join(", ")
     ));
     output::data(&format!("{}\n", newest.display()))
+}
+
+/// Who renews the freshness statement, where the command line names a key for it.
+fn renewal(args: &PublishArgs, policy: &TrustPolicy) -> Result<Option<Renewal>, Failure> {
+    if args.freshness_keys.is_empty() {
+        return Ok(None);
+    }
+    let renewal = Renewal::new(&args.freshness_keys, &args.passphrase, args.fresh_for)?;
+    renewal.check(policy)?;
+    Ok(Some(renewal))
+}
+
+/// The freshness statement in the channel so far.
+fn stated(newest: &Path) -> Option<Envelope> {
+    let bytes = files::read(newest, LIMITS.channel_bytes).ok()?;
+    Channel::parse(&bytes).ok()?.freshness
+}
+
+/// The channel as machines will take it. A statement that they would refuse, because it has expired or
+/// names another version, is left out; where they refuse one that is not there too, says so.
+fn judged(channel: Channel, policy: &TrustPolicy, expected: &Expected<'_>) -> Channel {
+    if channel.freshness.is_some() && policy.verify_channel(&channel.encode(), expected).is_ok() {
+        return channel;
+    }
+    let channel = Channel {
+        freshness: None,
+        ..channel
+    };
+    if policy.freshness().is_some_and(|rule| rule.required) {
+        output::warn(
+            "machines refuse this image until `sealboot freshness renew` has said that it is the newest: the trust policy requires it",
+        );
+    }
+    channel
 }
 
 /// What an envelope that stands in the store already says of itself.
@@ -116,7 +187,7 @@ fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, Failure
                 path.display()
             ))
     };
-    let envelope = read_envelope(path).map_err(damaged)?;
+    let envelope = Stored::read(path).map_err(damaged)?.into_envelope();
     let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
     if manifest.name != *name {
         return Err(Failure::new(format!(

@@ -154,10 +154,7 @@ fn has_signed(key: &PublicKey, envelope: &Envelope, manifest: &Manifest) -> bool
             name: "signer".parse().ok()?,
             key: *key,
         };
-        let image = AcceptedImage {
-            name: manifest.name.clone(),
-            min_version: ImageVersion::FIRST,
-        };
+        let image = AcceptedImage::new(manifest.name.clone(), ImageVersion::FIRST);
         TrustPolicy::new(vec![signer], 1, vec![image]).ok()
     };
     alone().is_some_and(|policy| !policy.tally(envelope).signers.is_empty())

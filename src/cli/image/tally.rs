@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use crate::cli::output;
 use crate::trust::policy::SignerName;
-use crate::trust::verified::Ignored;
-use crate::trust::{Envelope, Tally, TrustPolicy};
+use crate::trust::{Envelope, Ignored, Tally, TrustPolicy};
 
 /// The signatures of an envelope, counted.
 #[derive(Debug, Serialize)]

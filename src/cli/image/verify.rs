@@ -9,24 +9,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::place;
 use super::tally::Counted;
+use super::{Stored, place};
 use crate::boot::unpack::{StoredArchiveError, verify_archive};
-use crate::cli::{Failure, files, output, policy, time};
+use crate::cli::{Failure, files, output, policy, rotation, time};
 use crate::format::digest::Sha256Digest;
+use crate::format::freshness::Freshness;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, Manifest};
 use crate::trust::verified::Expected;
-use crate::trust::{Envelope, TrustPolicy, Verified};
+use crate::trust::{Channel, Refusal, TrustPolicy, Verified};
 
 /// Check an envelope and its archive as a loader does.
 ///
-/// Signatures against the trust policy, then name, dates and version, then every chunk and file of
-/// the archive. Exits with 3 and the code that the loader would print where one check says no. Only
+/// Signatures against the trust policy, then name, dates and version, then, for a channel, whether it is
+/// the newest, then every chunk and file of the archive. Where the store holds trust policies that follow
+/// the one given, the newest of them judges, as on a machine. Exits with 3 and the code that the loader would print where one check says no. Only
 /// the architecture is left open, as the image is for another machine.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The trust policy
+    /// The trust policy that the machines have
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
 
@@ -50,7 +52,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     json: bool,
 
-    /// The envelope, such as STORE/images/NAME.json
+    /// The channel that machines fetch, STORE/images/NAME.json, or the envelope of one version
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
 }
@@ -61,55 +63,42 @@ struct Report<'a> {
     archive_checked: bool,
     manifest: &'a Manifest,
     payload_sha256: &'a Sha256Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<&'a Freshness>,
     #[serde(flatten)]
     counted: Counted,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let policy = policy::load(&args.policy)?;
     let place = place(&args.envelope);
     let placed = place.as_ref().and_then(|place| place.name.parse().ok());
-    let bytes = files::read(&args.envelope, LIMITS.envelope_bytes)?;
-    let verified = manifest(
-        &args.envelope,
-        &bytes,
-        &policy,
-        args.name.as_ref().or(placed.as_ref()),
-        args.at.unwrap_or_else(time::now),
-    )?;
+    let root = args.store.clone().or(place.map(|place| place.root));
+    let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
+    let bytes = files::read(&args.envelope, LIMITS.channel_bytes)?;
+    let expected = Expected {
+        name: args.name.as_ref().or(placed.as_ref()),
+        arch: None,
+        now: args.at.unwrap_or_else(time::now),
+    };
+    let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
+    let (verified, freshness) = if Channel::is_one(&bytes) {
+        let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
+        (current.manifest().clone(), current.freshness().cloned())
+    } else {
+        let verified = policy.verify_manifest(&bytes, &expected).map_err(refused)?;
+        (verified, None)
+    };
     if !args.manifest_only {
-        let root = args
-            .store
-            .clone()
-            .or(place.map(|place| place.root))
-            .ok_or_else(|| {
-                Failure::new(format!(
-                    "{} stands in no store, so its archive is not found",
-                    args.envelope.display()
-                ))
-                .hint("say where the archive is with --store DIR, or leave it unread with --manifest-only")
-            })?;
+        let root = root.ok_or_else(|| {
+            Failure::new(format!(
+                "{} stands in no store, so its archive is not found",
+                args.envelope.display()
+            ))
+            .hint("say where the archive is with --store DIR, or leave it unread with --manifest-only")
+        })?;
         archive_in(&root, &verified)?;
     }
-    report(args, &policy, &bytes, &verified)
-}
-
-/// Checks an envelope's bytes against a policy.
-pub(super) fn manifest(
-    path: &Path,
-    envelope: &[u8],
-    policy: &TrustPolicy,
-    name: Option<&ImageName>,
-    now: Timestamp,
-) -> Result<Verified<Manifest>, Failure> {
-    let expected = Expected {
-        name,
-        arch: None,
-        now,
-    };
-    policy
-        .verify_manifest(envelope, &expected)
-        .map_err(|refusal| Failure::refused(&refusal).context(path.display()))
+    report(args, &policy, &bytes, &verified, freshness.as_ref())
 }
 
 /// Checks the archive that stands in the store at `root`.
@@ -153,12 +142,14 @@ pub(super) fn progress(bytes: u64) -> ProgressBar {
 fn report(
     args: &VerifyArgs,
     policy: &TrustPolicy,
-    envelope: &[u8],
+    stored: &[u8],
     verified: &Verified<Manifest>,
+    freshness: Option<&Verified<Freshness>>,
 ) -> Result<(), Failure> {
-    let envelope = Envelope::parse(envelope)
+    let stored = Stored::parse(stored)
         .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
-    let counted = Counted::new(policy, &envelope);
+    let is_channel = matches!(stored, Stored::Channel(_));
+    let counted = Counted::new(policy, &stored.into_envelope());
     let manifest = verified.as_ref();
     if args.json {
         return output::json(&Report {
@@ -166,6 +157,7 @@ fn report(
             archive_checked: !args.manifest_only,
             manifest,
             payload_sha256: verified.payload_sha256(),
+            freshness: freshness.map(AsRef::as_ref),
             counted,
         });
     }
@@ -180,6 +172,14 @@ fn report(
                 .map_or("never".to_owned(), |expires| expires.to_string()),
         ),
     ];
+    rows.push(row(
+        "freshness",
+        match freshness.map(AsRef::as_ref) {
+            Some(freshness) => format!("the newest until {}", freshness.expires),
+            None if is_channel => "nothing says that this is the newest".to_owned(),
+            None => "not asked: this is one version's envelope, not the channel".to_owned(),
+        },
+    ));
     rows.extend(counted.rows());
     rows.push(row(
         "manifest",

@@ -179,6 +179,40 @@ impl TrustPolicy {
         Ok(policy)
     }
 
+    /// Makes it this version of a chain.
+    #[must_use]
+    pub fn with_version(self, version: PolicyVersion) -> Self {
+        Self { version, ..self }
+    }
+
+    /// Replaces who says which version of an image is the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key that signs images.
+    pub fn with_freshness(self, freshness: Option<FreshnessRule>) -> Result<Self, PolicyError> {
+        let policy = Self { freshness, ..self };
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Replaces the digests that are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for one that is given twice, and for too many.
+    pub fn with_denied_digests(
+        self,
+        denied_digests: Vec<Sha256Digest>,
+    ) -> Result<Self, PolicyError> {
+        let policy = Self {
+            denied_digests,
+            ..self
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+
     /// Lets mirrors be plain http. Signatures protect the image all the same; that it is fetched, and
     /// which, then anyone on the path can see.
     #[must_use]
@@ -195,7 +229,7 @@ impl TrustPolicy {
 
     /// Checks the agreement of the fields; what one field alone must be, its type has checked.
     fn agree(&self) -> Result<(), Invalid> {
-        role_agrees(&self.keys, self.threshold, "keys", "threshold")?;
+        role_agrees(&self.keys, self.threshold, &SIGNING_FIELDS)?;
         bounded(
             "images",
             self.images.len(),
@@ -262,17 +296,12 @@ impl TrustPolicy {
     }
 
     fn freshness_agrees(&self, rule: &FreshnessRule) -> Result<(), Invalid> {
-        role_agrees(
-            &rule.keys,
-            rule.threshold,
-            "freshness.keys",
-            "freshness.threshold",
-        )?;
+        role_agrees(&rule.keys, rule.threshold, &FRESHNESS_FIELDS)?;
         // The key of a machine that renews every few hours must not count where people sign releases.
         let signs_images = |signer: &&Signer| self.keys.iter().any(|other| other.key == signer.key);
         if let Some(signer) = rule.keys.iter().find(signs_images) {
             return Err(Invalid::new(
-                "freshness.keys.key",
+                FRESHNESS_FIELDS.key,
                 signer.key,
                 "of this role alone",
             ));
@@ -346,27 +375,44 @@ impl TrustPolicy {
     }
 }
 
+/// What the fields of a role are called where it stands in a policy.
+struct RoleFields {
+    keys: &'static str,
+    key: &'static str,
+    name: &'static str,
+    threshold: &'static str,
+}
+
+const SIGNING_FIELDS: RoleFields = RoleFields {
+    keys: "keys",
+    key: "keys.key",
+    name: "keys.name",
+    threshold: "threshold",
+};
+
+const FRESHNESS_FIELDS: RoleFields = RoleFields {
+    keys: "freshness.keys",
+    key: "freshness.keys.key",
+    name: "freshness.keys.name",
+    threshold: "freshness.threshold",
+};
+
 /// Checks the keys of a role: distinct, named distinctly, and enough for its threshold.
-fn role_agrees(
-    keys: &[Signer],
-    threshold: usize,
-    keys_field: &'static str,
-    threshold_field: &'static str,
-) -> Result<(), Invalid> {
+fn role_agrees(keys: &[Signer], threshold: usize, fields: &RoleFields) -> Result<(), Invalid> {
     bounded(
-        keys_field,
+        fields.keys,
         keys.len(),
         1..=LIMITS.policy_keys,
         "a list of 1 to 32 keys",
     )?;
     if let Some(signer) = repeated(keys, |signer| signer.key) {
-        return Err(Invalid::new(keys_field, signer.key, "given only once"));
+        return Err(Invalid::new(fields.key, signer.key, "given only once"));
     }
     if let Some(signer) = repeated(keys, |signer| &signer.name) {
-        return Err(Invalid::new(keys_field, &signer.name, "given only once"));
+        return Err(Invalid::new(fields.name, &signer.name, "given only once"));
     }
     bounded(
-        threshold_field,
+        fields.threshold,
         threshold,
         1..=keys.len(),
         "between 1 and the number of keys",
@@ -397,6 +443,7 @@ fn repeated<'a, T, K: PartialEq>(items: &'a [T], key: impl Fn(&'a T) -> K) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::version::ImageVersion;
 
     const ALICE: &str = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     const BOB: &str = "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
@@ -404,6 +451,7 @@ mod tests {
     fn whole() -> String {
         format!(
             r#"{{
+                "version": 1,
                 "keys": [{{"name": "alice", "key": "{ALICE}"}}, {{"name": "bob", "key": "{BOB}"}}],
                 "threshold": 2,
                 "images": [{{"name": "relay", "min_version": 41}}, {{"name": "exit"}}],

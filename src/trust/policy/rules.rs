@@ -19,6 +19,18 @@ pub struct AcceptedImage {
     pub denied_versions: Vec<ImageVersion>,
 }
 
+impl AcceptedImage {
+    /// This image from this version on, none denied.
+    #[must_use]
+    pub const fn new(name: ImageName, min_version: ImageVersion) -> Self {
+        Self {
+            name,
+            min_version,
+            denied_versions: Vec::new(),
+        }
+    }
+}
+
 /// Whether images must expire, and how soon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
