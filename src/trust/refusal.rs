@@ -9,6 +9,7 @@ use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::{Freshness, FreshnessError};
 use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
+use crate::format::shown;
 use crate::format::version::PolicyVersion;
 
 /// A kind of signed statement. Its payload type is signed with it, so that none can pass for another.
@@ -317,6 +318,9 @@ impl Diagnose for Refusal {
     }
 }
 
+/// Characters of a key id that are shown; a good one has 16. An envelope may have many and long ones.
+const KEY_ID_SHOWN: usize = 32;
+
 fn describe(tally: &Tally) -> String {
     let mut text = String::new();
     for signer in &tally.signers {
@@ -325,8 +329,43 @@ fn describe(tally: &Tally) -> String {
     for (key_id, why) in &tally.ignored {
         text.push_str(&format!(
             "\n  ignored the signature under key id \"{}\": {why}",
-            key_id.escape_default()
+            shown(key_id, KEY_ID_SHOWN)
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::role::Ignored;
+    use super::*;
+    use crate::format::limits::LIMITS;
+
+    // Found while fuzzing `envelope`: escaped, the longest key ids of one envelope filled 50 KB.
+    #[test]
+    fn key_ids_of_a_crowded_envelope_do_not_flood_the_console() {
+        let worst = "\u{10ffff}".repeat(LIMITS.key_id_bytes / 4);
+        let tally = Tally {
+            ignored: vec![(worst, Ignored::NotByATrustedKey); LIMITS.signatures],
+            ..Tally::default()
+        };
+        let text = describe(&tally);
+        assert!(text.len() < 16 << 10, "{}", text.len());
+        assert_eq!(text.lines().skip(1).count(), LIMITS.signatures);
+        assert!(
+            text.lines()
+                .skip(1)
+                .all(|line| line.starts_with("  ignored ")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_key_id_of_the_usual_length_is_shown_whole() {
+        let tally = Tally {
+            ignored: vec![("21fe31dfa154a261".to_owned(), Ignored::SameKeyAgain)],
+            ..Tally::default()
+        };
+        assert!(describe(&tally).contains("\"21fe31dfa154a261\""));
+    }
 }
