@@ -29,7 +29,7 @@ use sealboot::trust::verified::Expected;
 
 use super::Verdict;
 use super::input::{Input, touch};
-use super::signed::{ALICE, BOB, NOW, POLICY, seal};
+use super::signed::{ALICE, NOW, POLICY_OF_ONE, seal};
 use super::spoken;
 
 /// Bits of the input's first byte.
@@ -186,13 +186,13 @@ fn raw(encoding: Encoding, sizes: &[(&'static str, usize)], input: &[u8]) -> (Ve
 
 fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
     let manifest = manifest(encoding, stored, files);
-    let envelope = seal(Manifest::PAYLOAD_TYPE, &manifest.encode(), &[&ALICE, &BOB]).encode();
+    let envelope = seal(Manifest::PAYLOAD_TYPE, &manifest.encode(), &[&ALICE]).encode();
     let expected = Expected {
         name: None,
         arch: None,
         now: *NOW,
     };
-    let verified = POLICY
+    let verified = POLICY_OF_ONE
         .verify_manifest(&envelope, &expected)
         .expect("made to be taken");
 

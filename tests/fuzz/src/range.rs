@@ -109,7 +109,7 @@ fn asked_for(header: &str) -> Option<Asked> {
 /// Digits, one at least. What 64 bits do not hold is as good as their largest number.
 fn number(digits: &[u8]) -> Option<u128> {
     let number = digits.iter().try_fold(0_u128, |number, digit| {
-        let digit = digit.is_ascii_digit().then_some(digit - b'0')?;
+        let digit = char::from(*digit).to_digit(10)?;
         Some((number * 10 + u128::from(digit)).min(u64::MAX.into()))
     });
     number.filter(|_| !digits.is_empty())

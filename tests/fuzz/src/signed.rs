@@ -8,18 +8,39 @@ use std::sync::LazyLock;
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::{SignedDuration, Timestamp};
 use sealboot::format::freshness::Freshness;
-use sealboot::format::key::PublicKey;
+use sealboot::format::key::{KeyId, PublicKey};
 use sealboot::format::manifest::Manifest;
 use sealboot::trust::{Envelope, TrustPolicy};
 
+/// A key with its public half, which costs as much to work out as a signature.
+pub struct Key {
+    secret: SigningKey,
+    /// The public half.
+    pub public: PublicKey,
+    id: KeyId,
+}
+
+impl Key {
+    fn new(seed: u8) -> Self {
+        let secret = SigningKey::from_bytes(&[seed; 32]);
+        let public = PublicKey::from_bytes(secret.verifying_key().as_bytes());
+        let public = public.expect("made from a seed");
+        Self {
+            secret,
+            public,
+            id: public.id(),
+        }
+    }
+}
+
 /// The signers of images and policies, all of whom must sign, and of freshness.
-pub static ALICE: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[1; 32]));
+pub static ALICE: LazyLock<Key> = LazyLock::new(|| Key::new(1));
 /// The second.
-pub static BOB: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[2; 32]));
+pub static BOB: LazyLock<Key> = LazyLock::new(|| Key::new(2));
 /// The one of freshness.
-pub static CLOCKWORK: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[3; 32]));
+pub static CLOCKWORK: LazyLock<Key> = LazyLock::new(|| Key::new(3));
 /// In no policy at first.
-pub static CAROL: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[4; 32]));
+pub static CAROL: LazyLock<Key> = LazyLock::new(|| Key::new(4));
 
 /// Version 1: alice and bob sign, clockwork renews; see [`accepts`].
 pub static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
@@ -35,9 +56,19 @@ pub static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
                 "threshold": 1, "required": true, "max_hours": 72
             }}
         }}"#,
-        public(&ALICE),
-        public(&BOB),
-        public(&CLOCKWORK),
+        ALICE.public, BOB.public, CLOCKWORK.public,
+    );
+    TrustPolicy::parse(json.as_bytes()).expect("valid")
+});
+
+/// Alice alone signs: for those who need a manifest that is verified, and many of them.
+pub static POLICY_OF_ONE: LazyLock<TrustPolicy> = LazyLock::new(|| {
+    let json = format!(
+        r#"{{
+            "version": 1, "threshold": 1, "images": [{{"name": "relay"}}],
+            "keys": [{{"name": "alice", "key": "{}"}}]
+        }}"#,
+        ALICE.public,
     );
     TrustPolicy::parse(json.as_bytes()).expect("valid")
 });
@@ -48,17 +79,12 @@ pub static NOW: LazyLock<Timestamp> =
 
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// A key's public half.
-pub fn public(key: &SigningKey) -> PublicKey {
-    PublicKey::from_bytes(key.verifying_key().as_bytes()).expect("made from a seed")
-}
-
 /// A statement, signed by each of `keys`.
-pub fn seal(payload_type: &str, payload: &[u8], keys: &[&SigningKey]) -> Envelope {
+pub fn seal(payload_type: &str, payload: &[u8], keys: &[&Key]) -> Envelope {
     let mut envelope = Envelope::unsigned(payload_type, payload.to_vec());
     let signed_bytes = envelope.signed_bytes();
     for key in keys {
-        envelope.add_signature(public(key).id(), key.sign(&signed_bytes).to_bytes());
+        envelope.add_signature(key.id, key.secret.sign(&signed_bytes).to_bytes());
     }
     envelope
 }
