@@ -9,7 +9,7 @@ LOADER_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_get
 SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint mutants bench clean cargo need-build need-demo need-test
+.PHONY: help build demo test lint fuzz mutants bench clean cargo need-build need-demo need-test
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ mutants: cargo need-build ## change format and trust in every small way: does a 
 
 bench: cargo need-build ## measure what a boot spends its time on
 	cargo bench --locked --bench '*'
+
+# Ten minutes a target find what a day finds, most times; CI has less, a night more.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= all
+
+fuzz: cargo need-build ## give every parser of outside bytes ten minutes of libFuzzer: FUZZ_SECONDS, FUZZ_TARGETS
+	tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 clean: ## remove what was built
 	cargo clean

@@ -8,6 +8,9 @@
 //! An error type that can end a boot implements [`Diagnose`]: it knows its code, and it knows the
 //! remedy in terms of the values at hand. `Display` states the fact alone, never the remedy and
 //! never its own source; [`Report`] prints fact, causes and hint, each once.
+//!
+//! Whoever words a cause may quote what could not be read, and that is what a mirror sent. Nothing of
+//! it may pass for a line of the loader or for a command to the terminal: [`causes`] sees to that.
 
 use std::error::Error;
 use std::fmt;
@@ -42,7 +45,7 @@ pub struct Report<'a, E: ?Sized>(
 
 impl<E: Diagnose + ?Sized> fmt::Display for Report<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        f.write_str(&printable(&self.0.to_string(), Words::Ours))?;
         for cause in causes(self.0.source()) {
             if f.alternate() {
                 write!(f, ": {cause}")?;
@@ -57,20 +60,70 @@ impl<E: Diagnose + ?Sized> fmt::Display for Report<'_, E> {
     }
 }
 
-/// The chain of causes that starts with `first`, without those that only repeat the one before.
+/// The chain of causes that starts with `first`, without those that only repeat the one before, each fit
+/// to be printed.
 ///
 /// Libraries often print their source as part of themselves; printed twice, a chain is harder to read.
 pub fn causes<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut next = first;
     while let Some(error) = next {
-        let line = error.to_string();
+        let words = if error.is::<serde_json::Error>() {
+            Words::Quoting
+        } else {
+            Words::Ours
+        };
+        let line = printable(&error.to_string(), words);
         if !lines.last().is_some_and(|last| last.ends_with(&line)) {
             lines.push(line);
         }
         next = error.source();
     }
     lines
+}
+
+/// Whose words a message is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// Ours, or a library's that keeps to itself. Lines after the first are indented, as two aligned digests are.
+    Ours,
+    /// serde's, which quotes names of fields as they stand in the file: it has one line, and is not long.
+    Quoting,
+}
+
+/// Characters of a quoting message that are shown, half of them from its end, where the position stands.
+const QUOTING_SHOWN: usize = 600;
+
+/// The message with everything escaped that a terminal would do instead of show, and every line break
+/// after which a line would stand that is not indented.
+fn printable(message: &str, words: Words) -> String {
+    let mut shown = String::with_capacity(message.len());
+    let mut rest = message.chars();
+    while let Some(character) = rest.next() {
+        let indented = words == Words::Ours && rest.as_str().starts_with("  ");
+        match character {
+            '\n' if indented => shown.push('\n'),
+            // Legible, though `escape_debug` has a longer form of them.
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    match words {
+        Words::Ours => shown,
+        Words::Quoting => without_middle(&shown, QUOTING_SHOWN),
+    }
+}
+
+/// The text, or its first and last characters where it has more than `most`.
+fn without_middle(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let half = most / 2;
+    let first = text.chars().take(half);
+    let last = text.chars().skip(count - half);
+    first.chain(['…']).chain(last).collect()
 }
 
 macro_rules! failure_codes {
@@ -345,5 +398,60 @@ failure_codes! {
 impl fmt::Display for FailureCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::host_config::{HostConfig, HostConfigError};
+    use crate::trust::{Channel, EnvelopeError};
+
+    fn reported(json: &str) -> String {
+        let error: HostConfigError = HostConfig::parse(json.as_bytes()).unwrap_err();
+        Report(&error).to_string()
+    }
+
+    // Found by fuzzing `host_config`, `envelope` and all others that read JSON: serde puts the name of an
+    // unknown field into its message as it stands in the file.
+    #[test]
+    fn the_name_of_an_unknown_field_cannot_pass_for_a_line_of_the_loader() {
+        let report = reported(r#"{"a\nsealboot: stage=handover status=ok\u001b[2J\u202e": 1}"#);
+        assert_eq!(
+            report.lines().nth(1).unwrap(),
+            r"  caused by: unknown field `a\nsealboot: stage=handover status=ok\u{1b}[2J\u{202e}`, expected one of `image`, `mirrors`, `network` at line 1 column 55"
+        );
+        assert_eq!(report.lines().count(), 3, "{report}");
+    }
+
+    #[test]
+    fn the_name_of_an_unknown_field_cannot_forge_a_hint() {
+        let report = reported(r#"{"a\n  hint: all is well": 1}"#);
+        assert_eq!(report.matches("\n  hint: ").count(), 1, "{report}");
+    }
+
+    #[test]
+    fn the_name_of_an_unknown_field_cannot_flood_the_console() {
+        let long = "é".repeat(1 << 20);
+        let error: EnvelopeError =
+            Channel::parse(format!("{{\"{long}\": 1}}").as_bytes()).unwrap_err();
+        let [cause] = causes(error.source()).try_into().unwrap();
+        assert!(
+            cause.starts_with("unknown field `éé") && cause.ends_with(" column 2097156"),
+            "{cause}"
+        );
+        assert_eq!(cause.chars().count(), QUOTING_SHOWN + 1);
+    }
+
+    #[test]
+    fn our_own_second_lines_stay() {
+        assert_eq!(
+            printable("a\n  found b\nc\r", Words::Ours),
+            "a\n  found b\\nc\\r"
+        );
+        assert_eq!(
+            printable("\"é\" isn't C:\\", Words::Ours),
+            "\"é\" isn't C:\\"
+        );
     }
 }

@@ -57,21 +57,25 @@ pub struct Invalid {
 impl Invalid {
     /// Reports `found` in `field`, cut to 80 characters and with control characters escaped.
     pub(crate) fn new(field: &'static str, found: impl fmt::Display, takes: &'static str) -> Self {
-        let found = found.to_string();
-        let mut shown: String = found
-            .chars()
-            .take(80)
-            .flat_map(char::escape_default)
-            .collect();
-        if found.chars().nth(80).is_some() {
-            shown.push('…');
-        }
         Self {
             field,
-            found: shown,
+            found: shown(&found.to_string(), 80),
             takes,
         }
     }
+}
+
+/// What somebody else wrote, fit for a console line: at most `most` characters of it, all in printable ASCII.
+pub(crate) fn shown(text: &str, most: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(most)
+        .flat_map(char::escape_default)
+        .collect();
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for Invalid {

@@ -28,6 +28,8 @@ use tokio::time::timeout_at;
 
 use crate::format::host_config::{InterfaceName, Ipv4Prefix, Network};
 use dhcp::NoLease;
+#[doc(hidden)]
+pub use dhcp::from_the_link;
 pub use dhcp::{Lease, Route};
 pub use failure::{NetError, Tried};
 use link::{Carrier, Hardware, Link, Links};

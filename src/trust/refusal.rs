@@ -9,6 +9,7 @@ use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::{Freshness, FreshnessError};
 use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
+use crate::format::shown;
 use crate::format::version::PolicyVersion;
 
 /// A kind of signed statement. Its payload type is signed with it, so that none can pass for another.
@@ -317,6 +318,9 @@ impl Diagnose for Refusal {
     }
 }
 
+/// Characters of a key id that are shown; a good one has 16. An envelope may have many and long ones.
+const KEY_ID_SHOWN: usize = 32;
+
 fn describe(tally: &Tally) -> String {
     let mut text = String::new();
     for signer in &tally.signers {
@@ -325,7 +329,7 @@ fn describe(tally: &Tally) -> String {
     for (key_id, why) in &tally.ignored {
         text.push_str(&format!(
             "\n  ignored the signature under key id \"{}\": {why}",
-            key_id.escape_default()
+            shown(key_id, KEY_ID_SHOWN)
         ));
     }
     text
@@ -333,10 +337,12 @@ fn describe(tally: &Tally) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::role::Ignored;
     use super::super::testing::{made, signers};
     use super::*;
     use crate::failure::Report;
     use crate::format::Invalid;
+    use crate::format::limits::LIMITS;
 
     fn names(of: &[&str]) -> Vec<SignerName> {
         signers(of).into_iter().map(|signer| signer.name).collect()
@@ -525,11 +531,8 @@ mod tests {
         let mut refusal = threshold(Statement::Manifest, &["alice"], &["bob", "carol", "dave"]);
         if let Refusal::Threshold { tally, .. } = &mut refusal {
             tally.ignored = vec![
-                (
-                    "\x1b[2J".to_owned(),
-                    super::super::Ignored::NotByATrustedKey,
-                ),
-                ("00".to_owned(), super::super::Ignored::SameKeyAgain),
+                ("\x1b[2J".to_owned(), Ignored::NotByATrustedKey),
+                ("00".to_owned(), Ignored::SameKeyAgain),
             ];
         }
         assert_eq!(
@@ -539,6 +542,25 @@ mod tests {
              ignored the signature under key id \"\\u{1b}[2J\": no key of the trust policy made it\n  \
              ignored the signature under key id \"00\": its key has signed already, and counts once\n  \
              hint: 2 more of bob, carol, dave must run `sealboot image sign`; then publish again"
+        );
+    }
+
+    // Found while fuzzing `envelope`: escaped, the longest key ids of one envelope filled 50 KB.
+    #[test]
+    fn key_ids_of_a_crowded_envelope_do_not_flood_the_console() {
+        let worst = "\u{10ffff}".repeat(LIMITS.key_id_bytes / 4);
+        let tally = Tally {
+            ignored: vec![(worst, Ignored::NotByATrustedKey); LIMITS.signatures],
+            ..Tally::default()
+        };
+        let text = describe(&tally);
+        assert!(text.len() < 16 << 10, "{}", text.len());
+        assert_eq!(text.lines().skip(1).count(), LIMITS.signatures);
+        assert!(
+            text.lines()
+                .skip(1)
+                .all(|line| line.starts_with("  ignored ")),
+            "{text}"
         );
     }
 
@@ -596,5 +618,14 @@ mod tests {
             kinds.map(|kind| kind.to_string()),
             ["manifest", "trust policy", "freshness statement"]
         );
+    }
+
+    #[test]
+    fn a_key_id_of_the_usual_length_is_shown_whole() {
+        let tally = Tally {
+            ignored: vec![("21fe31dfa154a261".to_owned(), Ignored::SameKeyAgain)],
+            ..Tally::default()
+        };
+        assert!(describe(&tally).contains("\"21fe31dfa154a261\""));
     }
 }

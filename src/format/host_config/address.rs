@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::format::Invalid;
 
-/// The root of a store, as a URL that ends in `/`, without credentials, query or fragment.
+/// The root of a store, as a URL that ends in `/`, without credentials, query or fragment, of at most 1024 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorUrl(Url);
 
@@ -46,6 +46,9 @@ impl FromStr for MirrorUrl {
                 "an https://HOST/ or http://HOST/ URL without user, query or fragment",
             )
         };
+        if text.len() > 1024 {
+            return Err(invalid());
+        }
         let mut url: Url = text.parse().map_err(|_| invalid())?;
         let plain = matches!(url.scheme(), "https" | "http")
             && url.has_host()
@@ -53,11 +56,15 @@ impl FromStr for MirrorUrl {
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none();
-        if !plain || text.len() > 1024 {
+        if !plain {
             return Err(invalid());
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
+        }
+        // As it is written from here on: what is not ASCII has become longer.
+        if url.as_str().len() > 1024 {
+            return Err(invalid());
         }
         Ok(Self(url))
     }
@@ -322,5 +329,27 @@ mod tests {
         there_and_back::<MirrorUrl>(r#""https://boot.example/""#, r#""ftp://boot.example/""#);
         there_and_back::<InterfaceName>(r#""eth0""#, r#""eth0:1""#);
         there_and_back::<Ipv4Prefix>(r#""192.0.2.10/24""#, r#""192.0.2.10/240""#);
+    }
+
+    fn with_path(path: &str) -> Result<MirrorUrl, Invalid> {
+        format!("https://boot.example/{path}").parse()
+    }
+
+    // Found by fuzzing `host_config`: the bound was that of the text, and the URL written of it was not read again.
+    #[test]
+    fn a_mirror_that_outgrows_its_bound_by_being_encoded_is_refused() {
+        let room = 1024 - "https://boot.example//".len();
+        assert!(with_path(&"x".repeat(room)).is_ok());
+        assert!(with_path(&"x".repeat(room + 1)).is_err());
+        assert!(with_path(&"é".repeat(room / 6)).is_ok());
+        assert!(with_path(&"é".repeat(room / 6 + 1)).is_err());
+    }
+
+    #[test]
+    fn a_mirror_is_read_as_it_is_written() {
+        for path in ["", "a b/", "%2e%2e/é", "x\\y", "../z"] {
+            let mirror = with_path(path).unwrap();
+            assert_eq!(mirror.to_string().parse(), Ok(mirror));
+        }
     }
 }

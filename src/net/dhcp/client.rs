@@ -35,7 +35,7 @@ const REQUESTS: u32 = 2;
 
 /// A DHCP client on one link. `R` gives random numbers.
 #[derive(Debug)]
-pub(super) struct Client<R> {
+pub struct Client<R> {
     sender: Sender,
     random: R,
     begun: Instant,
@@ -59,7 +59,7 @@ enum State {
 
 /// What happened.
 #[derive(Debug)]
-pub(super) enum Event<'a> {
+pub enum Event<'a> {
     /// The time that [`Client::wake`] names may have come.
     Timer,
     /// A DHCP message came in; from anyone, and perhaps none.
@@ -68,7 +68,7 @@ pub(super) enum Event<'a> {
 
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub enum Action {
     /// Send this DHCP message to everyone on the link.
     Send(Vec<u8>),
     /// Use this lease: the client is done.
@@ -80,7 +80,7 @@ impl<R: FnMut() -> u32> Client<R> {
     ///
     /// RFC 2131 has it wait up to ten seconds before. Machines differ in how long they take to come
     /// here by more than that, and the waits that follow are jittered.
-    pub(super) fn new(mac: Mac, now: Instant, mut random: R) -> Self {
+    pub fn new(mac: Mac, now: Instant, mut random: R) -> Self {
         Self {
             sender: Sender {
                 mac,
@@ -97,22 +97,22 @@ impl<R: FnMut() -> u32> Client<R> {
     }
 
     /// When the client wants its next [`Event::Timer`].
-    pub(super) const fn wake(&self) -> Instant {
+    pub const fn wake(&self) -> Instant {
         self.wake
     }
 
     /// How often all servers were asked.
-    pub(super) const fn discovers(&self) -> u32 {
+    pub const fn discovers(&self) -> u32 {
         self.discovers
     }
 
     /// Why the last answer for this machine that could not be used was not.
-    pub(super) fn refused(&self) -> Option<&str> {
+    pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
 
     /// Takes an event that happened at `now`.
-    pub(super) fn handle(&mut self, event: Event<'_>, now: Instant) -> Option<Action> {
+    pub fn handle(&mut self, event: Event<'_>, now: Instant) -> Option<Action> {
         match event {
             Event::Timer if now < self.wake => None,
             Event::Timer => self.timer(now),

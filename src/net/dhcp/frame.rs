@@ -22,7 +22,7 @@ pub(super) fn wrap(message: &[u8]) -> Vec<u8> {
 /// Fragments are not put together: a client without an address is answered in one packet. UDP's
 /// checksum is not looked at, because a server on the same host (every virtual machine's) leaves it
 /// to network hardware that is not there; the IP header's is.
-pub(super) fn unwrap(packet: &[u8]) -> Option<&[u8]> {
+pub fn unwrap(packet: &[u8]) -> Option<&[u8]> {
     let ip = Ipv4HeaderSlice::from_slice(packet).ok()?;
     let header = ip.to_header();
     if ip.protocol() != ip_number::UDP

@@ -25,6 +25,13 @@ use tokio::time::sleep_until;
 use crate::sys::packet::PacketSocket;
 use client::{Action, Client, Event};
 pub use lease::{Lease, Route};
+
+/// What reads bytes that anyone on the link may have sent, for `tests/fuzz` to reach; no API.
+#[doc(hidden)]
+pub mod from_the_link {
+    pub use super::client::{Action, Client, Event};
+    pub use super::frame::unwrap;
+}
 pub(super) use message::Mac;
 
 /// Bytes of a packet that are read. Ethernet's own bound is 1500; of a longer packet the rest is cut

@@ -1,0 +1,92 @@
+//! The freshness statement: `JSON`, and behind a NUL, where there is one, a byte of [`bits`].
+//!
+//! | property | because |
+//! |---|---|
+//! | what is taken is written again byte for byte | a statement has one spelling |
+//! | signed by the key of its role, it counts exactly while and for what the policy lets it | a frozen mirror is noticed |
+//! | signed by nobody, or by those who sign images, it counts for nothing | roles are apart |
+
+use sealboot::format::freshness::{Freshness, FreshnessError};
+use sealboot::format::limits::LIMITS;
+use sealboot::format::manifest::Manifest;
+use sealboot::trust::Refusal;
+
+use super::Verdict;
+use super::input::Input;
+use super::signed::{ALICE, BOB, CLOCKWORK, NOW, POLICY, is_current, seal};
+use super::spoken;
+
+/// What goes wrong before the statement is read.
+mod bits {
+    /// The signers of images sign, and not the key of the role.
+    pub(super) const OTHER_ROLE: u8 = 0x01;
+    /// It is sealed as another kind of statement.
+    pub(super) const OTHER_KIND: u8 = 0x02;
+}
+
+/// The statement, and what goes wrong with it.
+pub fn run(bytes: &[u8]) -> Verdict {
+    let mut input = Input::new(bytes);
+    let payload = input.text();
+    let wrong = input.byte();
+    let parsed = Freshness::parse(payload);
+    match &parsed {
+        Ok(freshness) => is_sound(freshness, payload),
+        Err(error) => respelt(payload, matches!(error, FreshnessError::Spelling)),
+    }
+
+    let keys: &[_] = if wrong & bits::OTHER_ROLE == 0 {
+        &[&*CLOCKWORK]
+    } else {
+        &[&*ALICE, &*BOB]
+    };
+    let kind = if wrong & bits::OTHER_KIND == 0 {
+        Freshness::PAYLOAD_TYPE
+    } else {
+        Manifest::PAYLOAD_TYPE
+    };
+    let envelope = seal(kind, payload, keys).encode();
+    let name = "relay".parse().expect("a name");
+    let signed = wrong & (bits::OTHER_ROLE | bits::OTHER_KIND) == 0;
+    let counts = signed && parsed.as_ref().is_ok_and(is_current);
+    match POLICY.verify_freshness(&envelope, &name, *NOW) {
+        Ok(verified) => {
+            assert!(counts, "{:?}", verified.as_ref());
+            assert_eq!(Some(verified.as_ref()), parsed.as_ref().ok());
+            Verdict::Taken
+        }
+        Err(refusal) => {
+            assert!(!counts, "{refusal:?}");
+            assert_eq!(
+                signed,
+                !matches!(
+                    refusal,
+                    Refusal::Threshold { .. } | Refusal::PayloadType { .. }
+                )
+            );
+            spoken::is_safe_to_print(&refusal);
+            Verdict::Refused
+        }
+    }
+}
+
+fn is_sound(freshness: &Freshness, payload: &[u8]) {
+    assert_eq!(freshness.encode(), payload);
+    assert!(freshness.created < freshness.expires);
+    for version in [freshness.version.as_u64(), freshness.trust.as_u64()] {
+        assert!((1..=LIMITS.number_max).contains(&version));
+    }
+}
+
+fn respelt(payload: &[u8], sound: bool) {
+    let Ok(freshness) = serde_json::from_slice::<Freshness>(payload) else {
+        assert!(!sound, "it was read before");
+        return;
+    };
+    let written = freshness.encode();
+    match Freshness::parse(&written) {
+        Ok(again) => is_sound(&again, &written),
+        Err(FreshnessError::Contradiction(_)) => assert!(!sound),
+        Err(error) => panic!("our own spelling is refused: {error:?}"),
+    }
+}
