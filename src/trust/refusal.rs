@@ -322,11 +322,23 @@ fn describe(tally: &Tally) -> String {
     for signer in &tally.signers {
         text.push_str(&format!("\n  signed by {signer}"));
     }
-    for (key_id, why) in &tally.ignored {
+    // Who wrote the envelope chose how many there are and what they are called: a few lines must do for a
+    // serial console. A key id of ours has 16 digits, those of others 64.
+    const SHOWN: usize = 8;
+    for (key_id, why) in tally.ignored.iter().take(SHOWN) {
+        let shown: String = key_id.chars().take(64).collect();
+        let more = if shown.len() < key_id.len() {
+            "…"
+        } else {
+            ""
+        };
         text.push_str(&format!(
-            "\n  ignored the signature under key id \"{}\": {why}",
-            key_id.escape_default()
+            "\n  ignored the signature under key id \"{}{more}\": {why}",
+            shown.escape_default()
         ));
+    }
+    if let more @ 1.. = tally.ignored.len().saturating_sub(SHOWN) {
+        text.push_str(&format!("\n  ignored as well: {more} more"));
     }
     text
 }
