@@ -318,6 +318,10 @@ impl Diagnose for Refusal {
     }
 }
 
+/// Signatures that count for nothing of which each has a line of its own. Who wrote the envelope chose how
+/// many there are and what they are called, and a console may be serial.
+const IGNORED_SHOWN: usize = 8;
+
 /// Characters of a key id that are shown; a good one has 16. An envelope may have many and long ones.
 const KEY_ID_SHOWN: usize = 32;
 
@@ -326,11 +330,14 @@ fn describe(tally: &Tally) -> String {
     for signer in &tally.signers {
         text.push_str(&format!("\n  signed by {signer}"));
     }
-    for (key_id, why) in &tally.ignored {
+    for (key_id, why) in tally.ignored.iter().take(IGNORED_SHOWN) {
         text.push_str(&format!(
             "\n  ignored the signature under key id \"{}\": {why}",
             shown(key_id, KEY_ID_SHOWN)
         ));
+    }
+    if let more @ 1.. = tally.ignored.len().saturating_sub(IGNORED_SHOWN) {
+        text.push_str(&format!("\n  ignored as well: {more} more"));
     }
     text
 }

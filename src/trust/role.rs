@@ -2,7 +2,7 @@
 //!
 //! Signatures are counted by distinct public key, and every signature is tried with every key: the key
 //! id that stands beside one is the word of whoever wrote the file. A payload comes out of an envelope
-//! only through [`Role::open`], after the count.
+//! only through `Role::open`, after the count.
 
 use std::fmt;
 

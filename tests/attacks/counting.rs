@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sealboot::failure::FailureCode::{ConfigurePolicy, ManifestEnvelope, ManifestThreshold};
 use sealboot::format::manifest::Manifest;
 use sealboot::trust::Envelope;
+use sealboot::trust::envelope::EnvelopeSignature;
 
 use super::{Case, edited, good, key, manifest, policy, sealed, shown, signer};
 
@@ -46,6 +47,17 @@ vectors! {
 
     /// One signature more than is checked: an envelope must not make a machine check a million.
     thirty_three_signatures => Err(ManifestEnvelope), shown(&behind_strangers(31));
+
+    /// Thirty-two signatures that nobody made, under key ids as long as they may be, of nothing but escape
+    /// characters: what is said of them must still fit a slow console.
+    key_ids_that_flood => Err(ManifestThreshold), {
+        let mut envelope = unsigned(42);
+        for number in 0..32 {
+            let key_id = "\x1b".repeat(256);
+            envelope.join(EnvelopeSignature { key_id, bytes: vec![number; 64] });
+        }
+        shown(&envelope.encode())
+    };
 
     /// Nobody has signed.
     no_signature => Err(ManifestThreshold), shown(&sealed(&manifest(42), &[]));
