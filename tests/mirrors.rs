@@ -11,17 +11,14 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use lab::archives::noon;
+use lab::mirror::Loopback;
 use lab::trust::{freshness, renewed_by, seal_freshness, seal_policy, two_of};
 use lab::{alice, bob, carol, channel, mallory, manifest, put, seal_manifest};
-use reqwest::dns::{Name, Resolve, Resolving};
-use rustls::RootCertStore;
 use sealboot::boot::manifest::{Accepted, ManifestStageError, manifest as manifest_stage};
 use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::Client;
 use sealboot::format::host_config::{HostConfig, MirrorUrl, Network};
 use sealboot::format::manifest::Manifest;
 use sealboot::format::pem::PrivateKey;
-use sealboot::server::{Config, Identity, Server};
 use sealboot::trust::{Chain, TrustPolicy};
 use tempfile::TempDir;
 
@@ -33,32 +30,14 @@ struct Mirror {
 
 /// Several mirrors, and a machine that trusts their certificates.
 struct World {
-    identity: Identity,
-    client: Client,
+    loopback: Loopback,
     mirrors: Vec<Mirror>,
-}
-
-#[derive(Debug)]
-struct NoNames;
-
-impl Resolve for NoNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        panic!("asked to resolve {}", name.as_str());
-    }
 }
 
 impl World {
     fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone()).unwrap();
-        let identity =
-            Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes());
         Self {
-            identity: identity.unwrap(),
-            client: Client::new(roots, NoNames).unwrap(),
+            loopback: Loopback::new(),
             mirrors: Vec::new(),
         }
     }
@@ -66,15 +45,8 @@ impl World {
     /// Serves one more store. Must be called within a runtime, which ends it.
     fn mirror(&mut self) -> &Mirror {
         let directory = tempfile::tempdir().unwrap();
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config::new(directory.path(), listen, self.identity.clone());
-        let server = Server::bind(config).unwrap();
-        let url = format!("https://{}/", server.local_addr());
-        tokio::spawn(server.run(std::future::pending()));
-        self.mirrors.push(Mirror {
-            directory,
-            url: url.parse().unwrap(),
-        });
+        let url = self.loopback.serve(directory.path());
+        self.mirrors.push(Mirror { directory, url });
         self.mirrors.last().unwrap()
     }
 
@@ -102,7 +74,7 @@ impl World {
                 nameservers: Vec::new(),
             },
         };
-        manifest_stage(&host, chain, &self.client, now)
+        manifest_stage(&host, chain, &self.loopback.client, now)
             .await
             .map(sealboot::boot::stage::Done::into_value)
             .map_err(|error: ManifestStageError| error.code())

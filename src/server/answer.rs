@@ -247,13 +247,13 @@ impl Representation {
     }
 }
 
-/// SHA-256 of an envelope, which is read once for this and once more to be sent: held in memory, the
+/// SHA-256 of a channel or an envelope, which is read once for this and once more to be sent: held in memory, the
 /// largest ones would be four megabytes for each of hundreds of connections.
 fn hash(file: &mut File, len: u64) -> io::Result<Sha256Digest> {
-    if len > LIMITS.envelope_bytes {
+    if len > LIMITS.channel_bytes {
         return Err(io::Error::other(format!(
-            "it has {len} bytes, and no loader reads an envelope of more than {}",
-            LIMITS.envelope_bytes
+            "it has {len} bytes, and no loader reads a channel of more than {}",
+            LIMITS.channel_bytes
         )));
     }
     let mut hasher = Sha256::new();

@@ -10,6 +10,7 @@
 
 pub(crate) mod archives;
 pub(crate) mod attacks;
+pub(crate) mod mirror;
 pub(crate) mod odd_signatures;
 pub(crate) mod policies;
 pub(crate) mod trust;

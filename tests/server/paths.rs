@@ -156,7 +156,7 @@ fn what_cannot_be_sent_is_told_to_the_operator_and_not_to_the_client() {
     assert!(
         said.ends_with(
             "WARN cannot send images/huge.json: it has 4194305 bytes, \
-             and no loader reads an envelope of more than 4194304\n"
+             and no loader reads a channel of more than 4259840\n"
         ),
         "{said}"
     );
