@@ -6,8 +6,8 @@
 //! repeated fields are for the types to refuse (`deny_unknown_fields`), and depth for serde_json, which
 //! stops at 128.
 //!
-//! What serde says of a field that it does not know repeats it, whatever it is: `failure` sees to what
-//! of it reaches a console.
+//! What serde says of a field or a word that it does not know repeats it, whatever its length and
+//! whatever it would draw on a console; nobody may have signed it. The errors from here can be shown.
 //!
 //! An enum that is tagged by a field of its own asks serde for anything at all: its field names
 //! [`object`] as well.
@@ -22,12 +22,37 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Se
 ///
 /// # Errors
 ///
-/// What is no JSON, or not of `T`'s shape; the message names line and column.
+/// What is no JSON, or not of `T`'s shape; the message names line and column, and can be shown.
 pub(crate) fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = T::deserialize(Strict(&mut deserializer))?;
-    deserializer.end()?;
-    Ok(value)
+    T::deserialize(Strict(&mut deserializer))
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(fit_to_be_shown)
+}
+
+/// The same error, its message cut to what fits a few console lines and escaped.
+fn fit_to_be_shown(error: serde_json::Error) -> serde_json::Error {
+    // serde's longest of our formats lists the ten fields of a trust policy.
+    const LONGEST: usize = 300;
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    let what = message.strip_suffix(&place).unwrap_or(&message);
+    let mut shown = String::new();
+    for char in what.chars().take(LONGEST) {
+        if char.is_ascii_graphic() || char == ' ' {
+            shown.push(char);
+        } else {
+            shown.extend(char.escape_default());
+        }
+    }
+    if what.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    if shown == what {
+        return error;
+    }
+    // serde_json takes line and column out of the message again.
+    serde_json::Error::custom(shown + &place)
 }
 
 /// Reads a field that must be an object, whatever its type asks for: for `deserialize_with`.
@@ -267,6 +292,24 @@ mod tests {
             error.to_string().contains("expected struct Inner"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_error_can_be_shown_and_keeps_its_place() {
+        let error = from_slice::<Inner>(b"{\n  \"\\u001b[2J\\u202e\": true}").expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            r"unknown field `\u{1b}[2J\u{202e}`, expected `on` at line 2 column 19"
+        );
+        assert_eq!((error.line(), error.column()), (2, 19));
+
+        let flood = format!("{{\"{}\": true}}", "a".repeat(10_000));
+        let error = from_slice::<Inner>(flood.as_bytes()).expect_err("unknown");
+        let said = error.to_string();
+        let (what, place) = said.split_once('…').expect(&said);
+        assert_eq!(what, format!("unknown field `{}", "a".repeat(285)));
+        assert_eq!(place, " at line 1 column 10003");
+        assert_eq!(error.column(), 10_003);
     }
 
     #[test]
