@@ -437,7 +437,7 @@ mod tests {
             Channel::parse(format!("{{\"{long}\": 1}}").as_bytes()).unwrap_err();
         let [cause] = causes(error.source()).try_into().unwrap();
         assert!(
-            cause.starts_with("unknown field `éé") && cause.ends_with(" column 2097156"),
+            cause.starts_with("unknown field `éé") && cause.ends_with(" column 2097155"),
             "{cause}"
         );
         assert_eq!(cause.chars().count(), QUOTING_SHOWN + 1);
