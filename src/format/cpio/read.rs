@@ -146,16 +146,12 @@ impl<R: Read> Reader<R> {
             name_size,
             _,
         ] = fields;
-        let mut name = self.text(u64::from(name_size), at)?;
-        if name.pop() != Some(0) || name.is_empty() {
+        let name = self.text(u64::from(name_size), at)?;
+        if name.last() != Some(&0) {
             return Err(ReadError::Name { at });
         }
-        // Some writers align content by padding the name with NULs, and the kernel stops at the first.
-        name.truncate(
-            name.iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(name.len()),
-        );
+        // Some writers align content by padding the name with NULs.
+        let name = up_to_nul(name, at)?;
         self.align()?;
         self.pending = u64::from(size);
         if name == TRAILER.as_bytes() {
@@ -172,7 +168,7 @@ impl<R: Read> Reader<R> {
             KIND_SYMLINK => {
                 self.pending = 0;
                 Kind::Symlink {
-                    target: self.text(u64::from(size), at)?,
+                    target: up_to_nul(self.text(u64::from(size), at)?, at)?,
                 }
             }
             other => Kind::Other(other),
@@ -246,6 +242,16 @@ impl<R: Read> Reader<R> {
         }
         Ok(())
     }
+}
+
+/// What the kernel takes a name or a target for: it stops at the first NUL.
+fn up_to_nul(mut text: Vec<u8>, at: u64) -> Result<Vec<u8>, ReadError> {
+    let end = text.iter().position(|byte| *byte == 0);
+    text.truncate(end.unwrap_or(text.len()));
+    if text.is_empty() {
+        return Err(ReadError::Name { at });
+    }
+    Ok(text)
 }
 
 /// Reads exactly 8 hex digits; `from_str_radix` would also take a sign.
@@ -364,6 +370,28 @@ mod tests {
                 "{size}: {error}"
             );
         }
+    }
+
+    // Found by fuzzing `cpio`: the name was looked at before it was cut at its first NUL.
+    #[test]
+    fn a_name_or_target_that_is_empty_for_the_kernel_is_refused() {
+        let name = archive().windows(4).position(|bytes| bytes == b"bin\0");
+        let target = archive().windows(7).position(|bytes| bytes == b"busybox");
+        for (start, len) in [(name.unwrap(), 3), (target.unwrap(), 7)] {
+            let mut bytes = archive();
+            bytes[start..start + len].fill(0);
+            let error = entries(&bytes).unwrap_err();
+            assert!(matches!(error, ReadError::Name { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_target_ends_where_it_does_for_the_kernel() {
+        let mut bytes = archive();
+        let start = bytes.windows(7).position(|bytes| bytes == b"busybox");
+        bytes[start.unwrap() + 4] = 0;
+        let target = b"busy".to_vec();
+        assert_eq!(entries(&bytes).unwrap()[1].kind, Kind::Symlink { target });
     }
 
     #[test]
