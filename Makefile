@@ -9,10 +9,10 @@ LOADER_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_get
 SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench fuzz clean cargo need-build need-demo need-test
+.PHONY: help build demo test lint fuzz mutants bench clean cargo need-build need-demo need-test
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: cargo need-build ## both release binaries: target/release/sealboot and the static loader
 	cargo build --locked --release --bin sealboot
@@ -34,6 +34,9 @@ lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features --lib --bin sealboot-init -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+
+mutants: cargo need-build ## change format and trust in every small way: does a test notice?
+	tests/mutants/run
 
 bench: cargo need-build ## measure what a boot spends its time on
 	cargo bench --locked --bench '*'

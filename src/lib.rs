@@ -7,7 +7,7 @@
 //! prepare    mounts, console, clock, kernel modules
 //! configure  baked-in files and command line     → TrustPolicy, HostConfig, TLS roots
 //! connect    link, address, name servers         → Connection
-//! manifest   GET images/NAME.json, then verify   → Verified<Manifest>
+//! manifest   GET trust/N.json, images/NAME.json  → Current     (a Verified<Manifest>, by the newest policy)
 //! image      GET blob, check each chunk, unpack  → Image       (kernel and initrd in tmpfs)
 //! measure    extend the TPM, where there is one  → Measured
 //! load       kexec_file_load                     → Loaded
@@ -17,7 +17,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@format`] | bytes to types and back; pure |
-//! | [`trust`] | envelope, policy, [`Verified`](trust::Verified): the only way to trust anything |
+//! | [`trust`] | envelope, policies and their chain, freshness, [`Verified`](trust::Verified): the only way to trust anything |
 //! | [`net`] | links, addresses, DHCP, name resolution, clock |
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |
 //! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |

@@ -5,6 +5,8 @@
 //! `TRYCMD=overwrite cargo test --test cli` writes the pages anew: read the difference.
 
 mod lab;
+#[path = "cli/policies.rs"]
+mod policies;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -39,6 +41,9 @@ fn every_page_of_the_manual_is_true() {
         lab::build_world(&pages.join(format!("{name}.in")));
         if name == "image-verify" {
             lab::attacks::build(&pages.join(format!("{name}.in/attacks")));
+        }
+        if name.starts_with("rotation-") {
+            lab::policies::build(&pages.join(format!("{name}.in/policies")));
         }
         fs::create_dir(pages.join(format!("{name}.out"))).expect("the page has no directory yet");
         count += 1;

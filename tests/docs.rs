@@ -217,7 +217,11 @@ fn the_worked_example_is_what_the_code_makes() {
     });
     let channel = serde_json::to_string_pretty(&channel).unwrap();
 
+    let (next, signed) = next_policy(&loaded, &alice, &bob);
+
     compare("formats.md", "policy", &fenced("json", &policy));
+    compare("formats.md", "next-policy", &fenced("json", &next));
+    compare("formats.md", "signed-policy", &fenced("json", &signed));
     compare("formats.md", "manifest", &fenced("json", &readable));
     compare("formats.md", "signed-bytes", &fenced("text", &signed_bytes));
     compare("formats.md", "envelope", &fenced("json", &envelope));
@@ -242,6 +246,92 @@ fn the_worked_example_is_what_the_code_makes() {
         "blob",
         &fenced("text", &format!("STORE/{}", manifest.archive.path)),
     );
+}
+
+/// What follows the example's policy, and its envelope.
+fn next_policy(policy: &TrustPolicy, alice: &PrivateKey, bob: &PrivateKey) -> (String, String) {
+    let mut relay = policy.images()[0].clone();
+    relay.denied_versions.push(43.try_into().unwrap());
+    let next = policy
+        .clone()
+        .with_version(policy.version().next().unwrap())
+        .with_signers(policy.keys()[..1].to_vec(), 1)
+        .and_then(|next| next.with_images(vec![relay]))
+        .unwrap();
+    let mut signed = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, next.encode());
+    for key in [alice, bob] {
+        let signature = key.sign(&signed.signed_bytes());
+        signed.add_signature(key.public().id(), signature);
+    }
+    let verified = policy.verify_successor(&signed.encode()).unwrap();
+    assert_eq!(*verified.as_ref(), next);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(next.encode()), text(signed.encode()))
+}
+
+/// Every command of the guide's chapter, in its order, by the real program. Only what stands before the
+/// chapter is made here: the fleet of the chapters before, whose newest image Alice and Carol signed.
+#[test]
+fn the_chapter_on_losing_a_key_works_as_it_stands() {
+    let text = fs::read_to_string(doc("guide.md")).unwrap();
+    let from = text.find("<!-- begin losing-a-key -->").unwrap();
+    let to = text.find("<!-- end losing-a-key -->").unwrap();
+    let blocks: Vec<&str> = text[from..to]
+        .split("```sh\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 5, "{blocks:?}");
+
+    let world = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| world.path().join(name);
+    let sealboot = Path::new(env!("CARGO_BIN_EXE_sealboot"));
+    let bash = |script: &str| {
+        let output = std::process::Command::new("bash")
+            .args(["-eu", "-c", script])
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", sealboot.parent().unwrap().display()),
+            )
+            .env_remove("SSH_AUTH_SOCK")
+            .current_dir(&world)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let before = "for name in alice bob carol clockwork; do sealboot key generate --out $name; done
+        sealboot policy create --threshold 2 --key alice.pub --key bob.pub --key carol.pub --name relay \\
+            --require-expiry --max-life 90d --freshness-key clockwork.pub --require-freshness --out trust.json";
+    let (status, said) = bash(before);
+    assert_eq!(status, Some(0), "{said}");
+    let mut manifest = lab::manifest(1);
+    manifest.created = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+    manifest.expires = Some(manifest.created + SignedDuration::from_hours(24 * 30));
+    lab::put(
+        &path("store").join(&manifest.archive.path),
+        &lab::tar(&lab::files()),
+    );
+    let image = "store/images/relay/1.json";
+    lab::put(&path(image), &lab::seal_manifest(&manifest, &[]));
+    let (status, said) = bash(&format!(
+        "sealboot image sign --key alice.key {image}; sealboot image sign --key carol.key {image}
+         sealboot image publish --policy trust.json --store store --freshness-key clockwork.key {image}"
+    ));
+    assert_eq!(status, Some(0), "{said}");
+
+    let (status, said) = bash(&blocks.concat());
+    assert_eq!(status, Some(0), "{said}");
+    assert!(path("store/trust/2.json").is_file());
+    // Carol's key counts for nothing from then on, and a mirror that hides that is found out.
+    let judge = "sealboot image verify --policy trust.json store/images/relay.json";
+    let (status, said) = bash(judge);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("judged by version 2"), "{said}");
+    fs::remove_file(path("store/trust/2.json")).unwrap();
+    let (status, said) = bash(judge);
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("TRUST-STALE"), "{said}");
 }
 
 #[test]
@@ -323,4 +413,43 @@ fn links_between_the_documents_lead_somewhere() {
             }
         }
     }
+}
+
+/// The tests that the threat model names, in the last column of its tables.
+fn tests_of_the_threat_model() -> Vec<String> {
+    let text = fs::read_to_string(doc("threat-model.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let shown = rows.filter_map(|row| row.rsplit('|').nth(1));
+    shown
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_tests_that_the_threat_model_names_are_there() {
+    fn read_all(directory: &Path, all: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read_all(&path, all);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    read_all(&root.join("src"), &mut code);
+    read_all(&root.join("tests"), &mut code);
+    let named = tests_of_the_threat_model();
+    assert!(named.len() > 20, "{named:?}");
+    let absent: Vec<&String> = named
+        .iter()
+        .filter(|name| {
+            !code.contains(&format!("fn {name}("))
+                && !root.join("tests/vectors").join(name).is_dir()
+        })
+        .collect();
+    assert!(absent.is_empty(), "{absent:?}");
 }

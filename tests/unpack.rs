@@ -1,5 +1,6 @@
-//! Archives that are validly signed and still not what their manifest describes: each is refused with
-//! its exact code. What a signer was tricked into signing must not be unpacked either.
+//! What is found in which chunk, how far is read, and what a refusal says.
+//!
+//! Archives that were made to break something have their home in `tests/vectors`: a file, a code.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"
@@ -99,7 +100,7 @@ fn a_blob_whose_own_hash_was_signed_wrongly_is_refused() {
     manifest.archive.path = format!("blobs/sha256-{}.tar", manifest.archive.sha256);
     assert!(matches!(
         check(&manifest, &stored),
-        Err(StoredArchiveError::Whole { .. })
+        Err(StoredArchiveError::Unpack(UnpackError::Whole { .. }))
     ));
 }
 
@@ -116,204 +117,111 @@ fn a_file_that_is_not_the_signed_one_is_refused() {
     }
 }
 
-/// Changes the header of the member at `index` and signs the result.
-fn with_header(
-    index: usize,
-    change: impl FnOnce(&mut tar::Header),
-) -> Result<(), StoredArchiveError> {
-    let files = small();
-    let mut stored = tar(&files);
-    let at: usize = files[..index]
-        .iter()
-        .map(|(_, bytes)| 512 + bytes.len().next_multiple_of(512))
-        .sum();
-    let mut header = tar::Header::from_byte_slice(&stored[at..at + 512]).clone();
-    change(&mut header);
-    header.set_cksum();
-    stored[at..at + 512].copy_from_slice(header.as_bytes());
-    check_signed(&stored, Encoding::None, &files)
-}
-
 #[test]
-fn a_member_of_another_kind_is_refused() {
-    use tar::EntryType as Kind;
-    for kind in [
-        Kind::Link,
-        Kind::Symlink,
-        Kind::Char,
-        Kind::Block,
-        Kind::Directory,
-        Kind::Fifo,
-        Kind::Continuous,
-        Kind::GNULongName,
-        Kind::GNULongLink,
-        Kind::GNUSparse,
-        Kind::XGlobalHeader,
-        Kind::XHeader,
-    ] {
-        let result = with_header(1, |header| {
-            header.set_entry_type(kind);
-            if matches!(kind, Kind::Link | Kind::Symlink) {
-                header.set_link_name("/etc/passwd").unwrap();
-            }
-        });
-        assert!(
-            matches!(
-                result,
-                Err(StoredArchiveError::Unpack(UnpackError::Member { .. }))
-            ),
-            "{kind:?}: {result:?}"
-        );
-    }
-}
-
-#[test]
-fn a_header_that_differs_in_anything_is_refused() {
+fn a_refusal_says_what_is_where_a_member_should_be() {
+    let tar = lab::tar(&small());
+    let with_header = |change: &dyn Fn(&mut tar::Header)| {
+        let mut stored = tar.clone();
+        let header = tar::Header::from_byte_slice(&tar[..512]);
+        let mut header = header.clone();
+        change(&mut header);
+        header.set_cksum();
+        stored[..512].copy_from_slice(header.as_bytes());
+        check_signed(&stored, Encoding::None, &small())
+    };
     type Change = fn(&mut tar::Header);
-    let changes: [(&str, Change); 13] = [
-        ("setuid", |header| header.set_mode(0o4755)),
-        ("executable", |header| header.set_mode(0o755)),
-        ("owner", |header| header.set_uid(1000)),
-        ("group", |header| header.set_gid(1000)),
-        ("time", |header| header.set_mtime(1)),
-        ("larger", |header| header.set_size(1501)),
-        ("smaller", |header| header.set_size(1499)),
-        ("traversal", |header| {
-            header.as_mut_bytes()[..18].copy_from_slice(b"../../etc/shadow\0\0")
-        }),
-        ("absolute", |header| {
-            header.as_mut_bytes()[..12].copy_from_slice(b"/boot/initrd")
-        }),
-        ("prefix", |header| {
-            header.as_mut_bytes()[345..350].copy_from_slice(b"../..")
-        }),
-        ("name after NUL", |header| {
-            header.as_mut_bytes()[12..16].copy_from_slice(b"x\0yz")
-        }),
-        ("type NUL", |header| header.as_mut_bytes()[156] = 0),
-        ("old format", |header| {
-            header.as_mut_bytes()[257..265].fill(0)
-        }),
+    let cases: [(Change, &str); 7] = [
+        (
+            |header| header.set_uid(1000),
+            r#"a file "boot/vmlinuz" of size 1000, mode 0644, but with another owner, time or format of its header"#,
+        ),
+        (
+            |header| header.as_mut_bytes()[257..265].fill(0),
+            r#"a file "boot/vmlinuz" of size 1000, mode 0644, but with another owner, time or format of its header"#,
+        ),
+        (
+            |header| header.set_entry_type(tar::EntryType::Symlink),
+            r#"a symbolic link "boot/vmlinuz" of size 1000, mode 0644"#,
+        ),
+        (
+            |header| header.set_entry_type(tar::EntryType::XHeader),
+            r#"a pax header "boot/vmlinuz" of size 1000, mode 0644"#,
+        ),
+        (
+            |header| header.set_mode(0o4755),
+            r#"a file "boot/vmlinuz" of size 1000, mode 4755"#,
+        ),
+        (
+            |header| header.as_mut_bytes()[..5].copy_from_slice(b"\x1b[2J\n"),
+            r#"a file "\x1b[2J\nvmlinuz" of size 1000, mode 0644"#,
+        ),
+        (
+            |header| header.as_mut_bytes()[124..136].copy_from_slice(b"no number..."),
+            r#"a file "boot/vmlinuz" of size unreadable, mode 0644"#,
+        ),
     ];
-    for (what, change) in changes {
-        assert_eq!(
-            code(with_header(1, change)),
-            Err(FailureCode::ImageArchive),
-            "{what}"
-        );
+    for (change, says) in cases {
+        match with_header(&change) {
+            Err(StoredArchiveError::Unpack(UnpackError::Member { expected, found })) => {
+                assert_eq!(expected, "boot/vmlinuz of 1000 bytes");
+                assert_eq!(found, says);
+            }
+            other => panic!("{says}: {other:?}"),
+        }
     }
-    let mut stored = tar(&small());
-    stored[148] ^= 1;
-    assert_eq!(
-        code(check_signed(&stored, Encoding::None, &small())),
-        Err(FailureCode::ImageArchive),
-        "checksum"
+    let ended = check_signed(&gzip(&[0; 1024]), Encoding::Gzip, &small());
+    assert!(
+        matches!(&ended, Err(StoredArchiveError::Unpack(UnpackError::Member { found, .. })) if found == "the archive's end"),
+        "{ended:?}"
     );
 }
 
 #[test]
-fn members_that_are_missing_extra_twice_or_out_of_order_are_refused() {
-    let files = small();
-    let variants: [(&str, Files); 5] = [
-        ("missing kernel", files[1..].to_vec()),
-        ("missing initrd", vec![files[0].clone(), files[2].clone()]),
-        (
-            "order",
-            vec![files[1].clone(), files[0].clone(), files[2].clone()],
-        ),
-        (
-            "twice",
-            vec![
-                files[0].clone(),
-                files[0].clone(),
-                files[1].clone(),
-                files[2].clone(),
-            ],
-        ),
-        (
-            "extra",
-            [files.clone(), vec![("meta/extra", b"x".to_vec())]].concat(),
-        ),
-    ];
-    for (what, archived) in variants {
-        // Compressed, a signed size says nothing about what is inside.
-        let stored = gzip(&tar(&archived));
-        assert_eq!(
-            code(check_signed(&stored, Encoding::Gzip, &files)),
-            Err(FailureCode::ImageArchive),
-            "{what}"
-        );
-    }
-}
-
-#[test]
-fn data_in_padding_or_after_the_end_is_refused() {
+fn a_refusal_says_in_which_padding_data_is() {
     let tar = lab::tar(&small());
-    for at in [512 + 1000, 1024 + 511, tar.len() - 1024, tar.len() - 1] {
+    for (at, says) in [
+        (512 + 1000, "after boot/vmlinuz"),
+        (1024 + 511, "after boot/vmlinuz"),
+        (tar.len() - 1024, "at its end"),
+        (tar.len() - 1, "at its end"),
+    ] {
         let mut stored = tar.clone();
         assert_eq!(stored[at], 0);
         stored[at] = 1;
         let result = check_signed(&stored, Encoding::None, &small());
         assert!(
-            matches!(
-                result,
-                Err(StoredArchiveError::Unpack(UnpackError::NotZero { .. }))
-            ),
+            matches!(&result, Err(StoredArchiveError::Unpack(UnpackError::NotZero { place })) if place == says),
             "{at}: {result:?}"
-        );
-    }
-    let zipped = |tar: &[u8], after: &[u8]| [gzip(tar).as_slice(), after].concat();
-    for (what, stored) in [
-        (
-            "zeros after the tar",
-            zipped(&[tar.as_slice(), &[0; 512]].concat(), b""),
-        ),
-        ("bytes after the gzip member", zipped(&tar, b"x")),
-        ("a second gzip member", zipped(&tar, &gzip(b"x"))),
-        ("an empty second gzip member", zipped(&tar, &gzip(b""))),
-    ] {
-        let result = check_signed(&stored, Encoding::Gzip, &small());
-        assert!(
-            matches!(
-                result,
-                Err(StoredArchiveError::Unpack(UnpackError::Trailing))
-            ),
-            "{what}: {result:?}"
         );
     }
 }
 
 #[test]
-fn broken_compression_is_refused() {
-    let good = gzip(&tar(&small()));
-    let mut variants = vec![
-        ("not gzip", noise(3000, 9)),
-        ("plain tar", tar(&small())),
-        ("cut in the trailer", good[..good.len() - 4].to_vec()),
-        ("cut in the data", good[..good.len() / 2].to_vec()),
-    ];
-    let mut crc = good.clone();
-    let at = crc.len() - 8;
-    crc[at] ^= 1;
-    variants.push(("checksum", crc));
-    let mut size = good.clone();
-    *size.last_mut().unwrap() ^= 1;
-    variants.push(("length", size));
-    for (what, stored) in variants {
-        assert_eq!(
-            code(check_signed(&stored, Encoding::Gzip, &small())),
-            Err(FailureCode::ImageArchive),
-            "{what}"
+fn no_byte_of_a_signed_tar_may_be_another() {
+    let good = lab::tar(&small());
+    check_signed(&good, Encoding::None, &small()).unwrap();
+    // The second header closely, and some of everything.
+    let header = 1536..2048;
+    for at in (0..good.len()).filter(|at| at % if header.contains(at) { 3 } else { 61 } == 0) {
+        let mut stored = good.clone();
+        stored[at] ^= 1 << (at % 8);
+        let code = code(check_signed(&stored, Encoding::None, &small()));
+        assert!(
+            matches!(
+                code,
+                Err(FailureCode::ImageArchive | FailureCode::ImageFile)
+            ),
+            "byte {at}: {code:?}"
         );
     }
 }
 
 #[test]
 fn a_gzip_bomb_is_read_no_further_than_the_signed_sizes() {
-    // A gigabyte of zeros behind the members; stored, a megabyte.
+    // A quarter of a gigabyte of zeros behind the members; stored, a megabyte.
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::copy(&mut tar(&small()).as_slice(), &mut encoder).unwrap();
-    std::io::copy(&mut std::io::repeat(0).take(1 << 30), &mut encoder).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(1 << 28), &mut encoder).unwrap();
     let stored = encoder.finish().unwrap();
     let entries = small()
         .iter()

@@ -14,6 +14,7 @@ use crate::failure::{Diagnose, FailureCode, Report};
 use crate::fetch::{Client, FetchError};
 use crate::format::host_config::{HostConfig, MirrorUrl};
 use crate::format::manifest::{Arch, ImageName};
+use crate::format::version::PolicyVersion;
 use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
 use crate::trust::{Chain, Current, Refusal};
@@ -31,10 +32,14 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestStageError {
     /// A mirror's envelope was refused.
-    #[error("{mirror} has no manifest that the trust policy accepts")]
+    #[error("{mirror} has no manifest that version {version} of the trust policy accepts at {now}")]
     Refused {
         /// The mirror.
         mirror: MirrorUrl,
+        /// The policy that judged.
+        version: PolicyVersion,
+        /// What time was taken as now.
+        now: Timestamp,
         /// Why it was refused.
         #[source]
         refusal: Box<Refusal>,
@@ -42,6 +47,16 @@ pub enum ManifestStageError {
     /// No mirror gave an envelope; this is how the last one failed.
     #[error("no mirror gave a manifest")]
     Mirrors(#[source] FetchError),
+    /// The mirror is plain http, and a policy that followed the baked-in one does not allow that.
+    #[error(
+        "the mirror {mirror} is plain http, which version {version} of the trust policy does not allow"
+    )]
+    PlainHttp {
+        /// The mirror.
+        mirror: MirrorUrl,
+        /// The policy.
+        version: PolicyVersion,
+    },
     /// There is no mirror to ask.
     #[error("the host config names no mirror")]
     NoMirror,
@@ -52,6 +67,7 @@ impl Diagnose for ManifestStageError {
         match self {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Mirrors(error) => error.code(),
+            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
             Self::NoMirror => FailureCode::ConfigureHost,
         }
     }
@@ -60,15 +76,27 @@ impl Diagnose for ManifestStageError {
         match self {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Mirrors(error) => error.hint(),
-            Self::NoMirror => self.code().remedy().to_owned(),
+            Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
         }
     }
 }
 
-/// How one mirror failed.
-enum Fault {
-    Fetch(FetchError),
-    Refused(Refusal),
+/// Says why one of several mirrors was passed over.
+fn warn_of(mirror: &MirrorUrl, error: &ManifestStageError) {
+    match error {
+        ManifestStageError::Mirrors(error) => warn!("{:#}", Report(error)),
+        ManifestStageError::Refused { refusal, .. } => warn!("{mirror}: {:#}", Report(&**refusal)),
+        _ => warn!("{:#}", Report(error)),
+    }
+}
+
+/// Whether one failure says more than another: a refusal more than a mirror that gave nothing.
+fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
+    !matches!(new, ManifestStageError::Mirrors(_))
+        || matches!(
+            old,
+            ManifestStageError::Mirrors(_) | ManifestStageError::NoMirror
+        )
 }
 
 /// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
@@ -91,22 +119,13 @@ pub async fn manifest(
     for mirror in &host.mirrors {
         match ask(mirror, &host.image, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
-            Err(Fault::Fetch(error)) => {
+            Err(error) => {
                 if several {
-                    warn!("{:#}", Report(&error));
+                    warn_of(mirror, &error);
                 }
-                if !matches!(failure, ManifestStageError::Refused { .. }) {
-                    failure = ManifestStageError::Mirrors(error);
+                if says_more(&error, &failure) {
+                    failure = error;
                 }
-            }
-            Err(Fault::Refused(refusal)) => {
-                if several {
-                    warn!("{mirror}: {:#}", Report(&refusal));
-                }
-                failure = ManifestStageError::Refused {
-                    mirror: mirror.clone(),
-                    refusal: Box::new(refusal),
-                };
             }
         }
     }
@@ -119,17 +138,28 @@ async fn ask(
     chain: &mut Chain,
     client: &Client,
     now: Timestamp,
-) -> Result<Current, Fault> {
+) -> Result<Current, ManifestStageError> {
+    check_scheme(mirror, chain)?;
     while let Some(version) = chain.next() {
-        let Some(envelope) = client.policy(mirror, version).await.map_err(Fault::Fetch)? else {
+        let Some(envelope) = client
+            .policy(mirror, version)
+            .await
+            .map_err(ManifestStageError::Mirrors)?
+        else {
             break;
         };
-        chain.step(&envelope).map_err(Fault::Refused)?;
+        chain
+            .step(&envelope)
+            .map_err(|refusal| refused(mirror, chain, now, refusal))?;
         info!(
             "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
         );
+        check_scheme(mirror, chain)?;
     }
-    let channel = client.channel(mirror, image).await.map_err(Fault::Fetch)?;
+    let channel = client
+        .channel(mirror, image)
+        .await
+        .map_err(ManifestStageError::Mirrors)?;
     let expected = Expected {
         name: Some(image),
         arch: Some(Arch::NATIVE),
@@ -138,7 +168,31 @@ async fn ask(
     chain
         .newest()
         .verify_channel(&channel, &expected)
-        .map_err(Fault::Refused)
+        .map_err(|refusal| refused(mirror, chain, now, refusal))
+}
+
+fn refused(
+    mirror: &MirrorUrl,
+    chain: &Chain,
+    now: Timestamp,
+    refusal: Refusal,
+) -> ManifestStageError {
+    ManifestStageError::Refused {
+        mirror: mirror.clone(),
+        version: chain.newest().version(),
+        now,
+        refusal: Box::new(refusal),
+    }
+}
+
+fn check_scheme(mirror: &MirrorUrl, chain: &Chain) -> Result<(), ManifestStageError> {
+    if mirror.is_https() || chain.newest().allows_http() {
+        return Ok(());
+    }
+    Err(ManifestStageError::PlainHttp {
+        mirror: mirror.clone(),
+        version: chain.newest().version(),
+    })
 }
 
 fn accepted(current: Current, mirror: &MirrorUrl, chain: &Chain, now: Timestamp) -> Done<Accepted> {

@@ -102,8 +102,10 @@ fn attempt(
             clock::now(),
         ))
     })?;
+    let mut mirrors = configured.host.mirrors;
+    mirrors.retain(|mirror| mirror.is_https() || chain.newest().allows_http());
     let image = console.stage(Stage::Image, || {
-        runtime.block_on(image::image(accepted, &client, &configured.host.mirrors))
+        runtime.block_on(image::image(accepted, &client, &mirrors))
     })?;
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
     let loaded = console.stage(Stage::Load, || load::load(measured))?;

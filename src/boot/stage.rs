@@ -91,6 +91,12 @@ impl<T> Done<T> {
         self
     }
 
+    /// The value alone.
+    #[must_use]
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
     /// Hands on another value and says the same.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Done<U> {
         Done {

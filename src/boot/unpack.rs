@@ -2,7 +2,8 @@
 //!
 //! On entry every byte has its signed chunk hash. Here it is decompressed, and compared with the only
 //! tar that the manifest describes: each member's header byte for byte, its data by SHA-256, padding
-//! and end by being zero, and nothing after it. The decompressor's output is bounded by that length.
+//! and end by being zero, and nothing after it. The decompressor's output is bounded by that length. At
+//! the end the whole has the archive's own signed hash, by which policies deny and stores name it.
 
 use std::io::{self, BufRead, Read};
 
@@ -71,6 +72,16 @@ pub enum UnpackError {
     /// The archive ends early, or its compression is broken.
     #[error("the archive cannot be read to its end")]
     Broken(#[source] io::Error),
+    /// All chunks are as signed, but the archive's own hash is not.
+    #[error(
+        "the archive's chunks are as signed, but not its sha256\n  expected {expected}\n  found    {found}"
+    )]
+    Whole {
+        /// The signed hash.
+        expected: Sha256Digest,
+        /// The hash of the whole.
+        found: Sha256Digest,
+    },
     /// A file could not be written.
     #[error("{path} cannot be kept in memory")]
     Keep {
@@ -85,9 +96,11 @@ pub enum UnpackError {
 impl Diagnose for UnpackError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Member { .. } | Self::NotZero { .. } | Self::Trailing | Self::Broken(_) => {
-                FailureCode::ImageArchive
-            }
+            Self::Member { .. }
+            | Self::NotZero { .. }
+            | Self::Trailing
+            | Self::Broken(_)
+            | Self::Whole { .. } => FailureCode::ImageArchive,
             Self::File { .. } => FailureCode::ImageFile,
             Self::Keep { .. } => FailureCode::ImageMemory,
         }
@@ -117,9 +130,15 @@ where
         }
     }
     match archive.fill_buf() {
-        Ok([]) => Ok(()),
-        Ok(_) => Err(UnpackError::Trailing),
-        Err(error) => Err(UnpackError::Broken(error)),
+        Ok([]) => {}
+        Ok(_) => return Err(UnpackError::Trailing),
+        Err(error) => return Err(UnpackError::Broken(error)),
+    }
+    let (expected, found) = (manifest.archive.sha256, archive.sha256());
+    if found == expected {
+        Ok(())
+    } else {
+        Err(UnpackError::Whole { expected, found })
     }
 }
 
@@ -148,12 +167,17 @@ fn read_header(file: &ImageFile, tar: &mut dyn Read) -> Result<(), UnpackError> 
     let mut found = tar::Header::new_old();
     tar.read_exact(found.as_mut_bytes())
         .map_err(UnpackError::Broken)?;
-    if found.as_bytes() == header(&file.path, file.size).as_bytes() {
+    let due = header(&file.path, file.size);
+    if found.as_bytes() == due.as_bytes() {
         return Ok(());
+    }
+    let mut description = describe(&found);
+    if description == describe(&due) {
+        description += ", but with another owner, time or format of its header";
     }
     Err(UnpackError::Member {
         expected: format!("{} of {} bytes", file.path, file.size),
-        found: describe(&found),
+        found: description,
     })
 }
 
@@ -262,16 +286,6 @@ pub enum StoredArchiveError {
     /// A chunk does not have its signed hash.
     #[error(transparent)]
     Chunk(ChunkMismatch),
-    /// All chunks are as signed, but the blob's own hash is not.
-    #[error(
-        "the archive's chunks are as signed, but not its sha256\n  expected {expected}\n  found    {found}"
-    )]
-    Whole {
-        /// The signed hash.
-        expected: Sha256Digest,
-        /// The hash of the whole.
-        found: Sha256Digest,
-    },
     /// The chunks are as signed, but what they hold is not what the manifest describes.
     #[error(transparent)]
     Unpack(UnpackError),
@@ -283,7 +297,6 @@ impl Diagnose for StoredArchiveError {
             Self::Read(_) | Self::Cut { .. } => FailureCode::FetchCut,
             Self::TooLong { .. } => FailureCode::FetchTooLarge,
             Self::Chunk(mismatch) => mismatch.code(),
-            Self::Whole { .. } => FailureCode::ImageArchive,
             Self::Unpack(error) => error.code(),
         }
     }
@@ -301,7 +314,6 @@ pub fn verify_archive(
 ) -> Result<(), StoredArchiveError> {
     let check = ChunkCheck::new(manifest);
     let archive = &manifest.as_ref().archive;
-    let mut whole = Sha256::new();
     let mut next = 0;
     let chunks = std::iter::from_fn(|| {
         if next == check.count() {
@@ -323,7 +335,6 @@ pub fn verify_archive(
             }));
         }
         progress(bytes.len() as u64);
-        whole.update(&bytes);
         let chunk = check.check(next, bytes).map_err(StoredArchiveError::Chunk);
         next += 1;
         Some(chunk)
@@ -335,13 +346,6 @@ pub fn verify_archive(
     }
     unpacked.map_err(StoredArchiveError::Unpack)?;
     drop(reader);
-    let found = Sha256Digest::finish(whole);
-    if found != archive.sha256 {
-        return Err(StoredArchiveError::Whole {
-            expected: archive.sha256,
-            found,
-        });
-    }
     match stored.read(&mut [0]) {
         Ok(0) => Ok(()),
         Ok(_) => Err(StoredArchiveError::TooLong {

@@ -34,8 +34,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example, a line for cron, which renews every six hours what counts for a day:
-  17 */6 * * *  sealboot freshness renew --key /etc/sealboot/clockwork.key \\
-                    --policy /etc/sealboot/trust.json --store /srv/boot --for 24h")]
+  17 */6 * * *  cd /etc/sealboot && sealboot freshness renew --key clockwork.key --policy trust.json --store /srv/boot")]
 pub(super) struct RenewArgs {
     /// A key of the policy's freshness role, as for `sealboot image sign`; give as many as its threshold
     #[arg(long = "key", value_name = "FILE", required = true)]

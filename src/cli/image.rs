@@ -2,23 +2,21 @@
 
 mod compare;
 mod inspect;
-mod join;
 mod merge;
 mod pack;
 mod publish;
 mod sign;
-mod tally;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::signatures::{Kind, shown};
 use super::{Failure, files, output};
 use crate::format::freshness::Freshness;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{Manifest, ManifestError};
-use crate::trust::envelope::EnvelopeSignature;
 use crate::trust::{Channel, Envelope, EnvelopeError};
 
 /// Pack, sign, check and publish images.
@@ -53,6 +51,14 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(args) => publish::run(&args),
     }
 }
+
+/// Envelopes of images, as signing sees them.
+const IMAGE: Kind = Kind {
+    command: "image",
+    read: read_envelope,
+    show: "sealboot image inspect",
+    make: "pack the image again",
+};
 
 /// Reads the manifest out of an envelope whose signatures say nothing yet: to show it, or to sign it.
 fn unverified_manifest(path: &Path, envelope: &Envelope) -> Result<Manifest, Failure> {
@@ -189,28 +195,6 @@ fn describe_freshness(freshness: &Freshness) -> String {
     ])
 }
 
-/// The key id that stands beside a signature: anybody can have written anything there.
-fn claimed_key_id(signature: &EnvelopeSignature) -> String {
-    if signature.key_id.is_empty() {
-        "(no key id)".to_owned()
-    } else {
-        shown(&signature.key_id, 64)
-    }
-}
-
-/// Text from an unverified file, made harmless to a terminal and cut to `length` characters.
-fn shown(text: &str, length: usize) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(length)
-        .flat_map(char::escape_default)
-        .collect();
-    if text.chars().nth(length).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// Where an envelope stands in a store.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
@@ -218,6 +202,8 @@ struct Place {
     root: PathBuf,
     /// What the file's place says the image's name is.
     name: String,
+    /// Whether it is what machines fetch, rather than one version for people.
+    fetched: bool,
 }
 
 /// Finds the store of `…/images/NAME.json` or `…/images/NAME/VERSION.json`.
@@ -229,7 +215,8 @@ fn place(envelope: &Path) -> Option<Place> {
 fn place_of(envelope: &Path) -> Option<Place> {
     let stem = envelope.file_stem()?.to_str()?;
     let above = envelope.parent()?;
-    let (images, name) = if above.ends_with("images") {
+    let fetched = above.ends_with("images");
+    let (images, name) = if fetched {
         (above, stem)
     } else {
         (above.parent()?, above.file_name()?.to_str()?)
@@ -238,6 +225,7 @@ fn place_of(envelope: &Path) -> Option<Place> {
     stored.then(|| Place {
         root: images.parent().unwrap_or(Path::new("")).to_owned(),
         name: name.to_owned(),
+        fetched,
     })
 }
 
@@ -247,11 +235,12 @@ mod tests {
 
     #[test]
     fn the_store_of_an_envelope_is_found_from_its_place() {
-        for envelope in [
-            "/srv/store/images/relay.json",
-            "/srv/store/images/relay/42.json",
+        for (envelope, fetched) in [
+            ("/srv/store/images/relay.json", true),
+            ("/srv/store/images/relay/42.json", false),
         ] {
             let place = place(Path::new(envelope)).expect(envelope);
+            assert_eq!(place.fetched, fetched, "{envelope}");
             assert_eq!(place.root, Path::new("/srv/store"), "{envelope}");
             assert_eq!(place.name, "relay", "{envelope}");
         }
@@ -265,11 +254,5 @@ mod tests {
         ] {
             assert_eq!(place(Path::new(elsewhere)), None, "{elsewhere}");
         }
-    }
-
-    #[test]
-    fn text_from_outside_cannot_move_the_cursor() {
-        assert_eq!(shown("a\x1b[2Jb\u{202e}", 80), "a\\u{1b}[2Jb\\u{202e}");
-        assert_eq!(shown("abcd", 3), "abc…");
     }
 }

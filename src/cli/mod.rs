@@ -21,6 +21,7 @@ mod rotation;
 mod secrecy;
 mod serve;
 mod signals;
+mod signatures;
 mod signer;
 mod ssh_agent;
 mod time;

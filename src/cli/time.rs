@@ -102,6 +102,20 @@ pub(super) fn days(text: &str) -> Result<u32, Invalid> {
         .ok_or_else(|| Invalid::new("days", text, "a number of days from 1d to 36500d"))
 }
 
+/// A whole number of hours or days, `72h` or `3d`, in hours.
+///
+/// # Errors
+///
+/// For everything that is not 1 hour to a year of 365 days.
+pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
+    let of = |suffix: char, unit: i64| digits(text.strip_suffix(suffix)?)?.checked_mul(unit);
+    of('h', 1)
+        .or_else(|| of('d', 24))
+        .and_then(|hours| u32::try_from(hours).ok())
+        .filter(|hours| (1..=8760).contains(hours))
+        .ok_or_else(|| Invalid::new("hours", text, "a span from 1h to 8760h, such as 72h or 3d"))
+}
+
 /// A whole number of seconds, minutes or hours, `2s`, `5m` or `1h`, in seconds.
 ///
 /// # Errors
@@ -178,6 +192,8 @@ mod tests {
         assert_eq!(seconds("2s"), Ok(2));
         assert_eq!(seconds("5m"), Ok(300));
         assert_eq!(seconds("24h"), Ok(86_400));
+        assert_eq!(hours("72h"), Ok(72));
+        assert_eq!(hours("365d"), Ok(8760));
     }
 
     #[test]
@@ -210,6 +226,9 @@ mod tests {
         }
         for bad in ["", "s", "0s", "2", "+2s", "25h", "1d", "86401s"] {
             assert!(seconds(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "h", "0h", "72", "90m", "+1h", "8761h", "366d"] {
+            assert!(hours(bad).is_err(), "{bad:?}");
         }
     }
 

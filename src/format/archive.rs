@@ -149,7 +149,9 @@ pub fn check_order<'a>(members: impl Iterator<Item = &'a MemberPath>) -> Result<
         let expected = match (seen.len(), path.role()) {
             (0, Role::Kernel) | (1, Role::Initrd | Role::InitrdPart(0)) => true,
             (at, Role::InitrdPart(part)) => {
-                part > 0 && at == part + 1 && matches!(seen[at - 1].role(), Role::InitrdPart(_))
+                // A path may hold any number, the largest too.
+                let before = seen.last().map(|path| path.role());
+                part.checked_add(1) == Some(at) && matches!(before, Some(Role::InitrdPart(_)))
             }
             (at, Role::Meta) => at >= 2 && !seen.contains(&path),
             _ => false,
@@ -259,6 +261,8 @@ mod tests {
             &["boot/vmlinuz", "boot/initrd.0", "boot/initrd"],
             &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/a"],
             &["boot/vmlinuz", "boot/initrd", "meta/a", "boot/initrd.0"],
+            &["boot/initrd.18446744073709551615"],
+            &["boot/vmlinuz", "boot/initrd.18446744073709551615"],
         ] {
             assert!(order(bad).is_err(), "{bad:?}");
         }
@@ -290,5 +294,63 @@ mod tests {
             Some(1024 + 4 * 512 + 512 + 512 + 1024)
         );
         assert_eq!(tar_size([u64::MAX].into_iter()), None);
+    }
+
+    #[test]
+    fn a_path_is_shown_as_it_stands_in_the_tar() {
+        let path: MemberPath = "meta/a/b.txt".parse().expect("valid");
+        assert_eq!(path.as_str(), "meta/a/b.txt");
+        assert_eq!(path.to_string(), "meta/a/b.txt");
+        assert_eq!(
+            &header(&path, 0).as_bytes()[..13],
+            b"meta/a/b.txt\0",
+            "the name field"
+        );
+    }
+
+    #[test]
+    fn a_header_says_a_plain_file_of_root() {
+        let path: MemberPath = MemberPath::KERNEL.parse().expect("valid");
+        let bytes = *header(&path, 0o1234).as_bytes();
+        assert_eq!(&bytes[100..108], b"0000644\0", "mode");
+        assert_eq!(&bytes[108..124], b"0000000\x000000000\0", "owner and group");
+        assert_eq!(&bytes[124..136], b"00000001234\0", "size");
+        assert_eq!(&bytes[136..148], b"00000000000\0", "time");
+        assert_eq!(bytes[156], b'0', "type");
+        assert_eq!(bytes[157..257], [0; 100], "link target");
+        assert_eq!(&bytes[257..265], b"ustar\x0000", "magic and version");
+        assert_eq!(bytes[265..512], [0; 247], "names, device, prefix");
+    }
+
+    #[test]
+    fn each_member_has_its_role() {
+        for (path, role) in [
+            ("boot/vmlinuz", Role::Kernel),
+            ("boot/initrd", Role::Initrd),
+            ("boot/initrd.0", Role::InitrdPart(0)),
+            ("boot/initrd.12", Role::InitrdPart(12)),
+            ("meta/boot/initrd.0", Role::Meta),
+        ] {
+            assert_eq!(path.parse::<MemberPath>().expect(path).role(), role);
+        }
+    }
+
+    #[test]
+    fn a_member_out_of_place_is_named() {
+        for (paths, named) in [
+            (&["boot/initrd"][..], "boot/initrd"),
+            (&["boot/vmlinuz", "boot/initrd.1"], "boot/initrd.1"),
+            (
+                &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/b", "meta/a"],
+                "meta/a",
+            ),
+            (&["meta/a", "boot/vmlinuz", "boot/initrd"], "meta/a"),
+            (
+                &["boot/vmlinuz", "boot/initrd.0", "meta/a", "boot/initrd.2"],
+                "boot/initrd.2",
+            ),
+        ] {
+            assert_eq!(order(paths).expect_err(named).found, named, "{paths:?}");
+        }
     }
 }

@@ -193,4 +193,47 @@ mod tests {
             let _ = Parameters::parse(&line);
         }
     }
+
+    #[test]
+    fn a_line_is_kept_as_it_is() {
+        for text in ["", " ", "root=/dev/ram0  quiet \"a b\" ~!"] {
+            let line: Cmdline = text.parse().expect("valid");
+            assert_eq!(line.as_str(), text);
+            assert_eq!(line.to_string(), text);
+            let json = serde_json::to_string(&line).expect("a string");
+            assert_eq!(json, serde_json::to_string(text).expect("a string"));
+            assert_eq!(serde_json::from_str::<Cmdline>(&json).expect("valid"), line);
+        }
+        assert!(serde_json::from_str::<Cmdline>(r#""a\nb""#).is_err());
+    }
+
+    #[test]
+    fn every_kind_of_white_space_separates() {
+        for space in [' ', '\t', '\n', '\r', '\x0b', '\x0c', '\u{a0}'] {
+            let parameters = Parameters::parse(&format!("{space}a=1{space}{space}b=2{space}"));
+            assert_eq!(parameters.last("a"), Some("1"), "{space:?}");
+            assert_eq!(parameters.last("b"), Some("2"), "{space:?}");
+        }
+        // To the kernel, white space of other alphabets is part of a word.
+        assert_eq!(
+            Parameters::parse("a=1\u{2003}b").last("a"),
+            Some("1\u{2003}b")
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_init_is_no_parameter() {
+        let parameters = Parameters::parse("a=1 --b=2 -- a=3 sealboot.image=evil");
+        assert_eq!(parameters.last("a"), Some("1"));
+        assert_eq!(parameters.last("__b"), Some("2"));
+        assert_eq!(parameters.last("sealboot.image"), None);
+    }
+
+    #[test]
+    fn names_are_found_by_their_start_in_order() {
+        let parameters =
+            Parameters::parse("sealboot.mirror=a sealboot.log quiet xsealboot.image=b");
+        let names: Vec<_> = parameters.names_with("sealboot.").collect();
+        assert_eq!(names, ["sealboot.mirror", "sealboot.log"]);
+    }
 }

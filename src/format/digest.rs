@@ -115,4 +115,39 @@ mod tests {
             assert!(bad.parse::<Sha256Digest>().is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn every_digit_is_read_and_written() {
+        let hex = "00112233445566778899aabbccddeeff0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        let digest: Sha256Digest = hex.parse().expect("valid");
+        assert_eq!(digest.as_bytes()[..4], [0x00, 0x11, 0x22, 0x33]);
+        assert_eq!(digest.as_bytes()[28..], [0xc3, 0xd2, 0xe1, 0xf0]);
+        assert_eq!(digest.to_string(), hex);
+        assert_eq!(format!("{digest:?}"), format!("sha256:{hex}"));
+        let json = serde_json::to_string(&digest).expect("a string");
+        assert_eq!(json, format!("\"{hex}\""));
+        assert_eq!(
+            serde_json::from_str::<Sha256Digest>(&json).expect("valid"),
+            digest
+        );
+        assert!(serde_json::from_str::<Sha256Digest>(&json.to_uppercase()).is_err());
+    }
+
+    #[test]
+    fn the_neighbours_of_digits_are_none() {
+        for stranger in ['/', ':', '@', '`', 'g', 'A', 'F', ' ', '+', '\0'] {
+            for hex in [
+                format!("{stranger}{}", &EMPTY[1..]),
+                format!("{}{stranger}", &EMPTY[1..]),
+            ] {
+                assert!(hex.parse::<Sha256Digest>().is_err(), "{hex:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_taken_piece_by_piece_is_the_hash_of_the_whole() {
+        let hasher = Sha256::new().chain_update(b"one ").chain_update(b"two");
+        assert_eq!(Sha256Digest::finish(hasher), Sha256Digest::of(b"one two"));
+    }
 }

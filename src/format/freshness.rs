@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
+use super::json;
 use super::manifest::{ImageName, ImageVersion};
 use super::version::PolicyVersion;
 
@@ -53,7 +54,7 @@ impl Freshness {
     ///
     /// Refuses every byte string that [`Freshness::encode`] would not write.
     pub fn parse(json: &[u8]) -> Result<Self, FreshnessError> {
-        let freshness: Self = serde_json::from_slice(json).map_err(FreshnessError::Json)?;
+        let freshness: Self = json::from_slice(json).map_err(FreshnessError::Json)?;
         if freshness.expires <= freshness.created {
             return Err(FreshnessError::Contradiction(Invalid::new(
                 "expires",
@@ -73,5 +74,72 @@ impl Freshness {
         serde_json::to_vec(self).unwrap_or_else(|error| {
             unreachable!("a freshness statement holds no map and no float: {error}")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESHNESS: &str = concat!(
+        r#"{"name":"relay","version":42,"trust":3,"#,
+        r#""created":"2026-11-21T12:00:00Z","expires":"2026-11-22T12:00:00Z"}"#,
+    );
+
+    #[test]
+    fn a_statement_is_read_and_written() {
+        let freshness = Freshness::parse(FRESHNESS.as_bytes()).expect("valid");
+        assert_eq!(freshness.version.as_u64(), 42);
+        assert_eq!(freshness.trust.as_u64(), 3);
+        assert_eq!(freshness.encode(), FRESHNESS.as_bytes());
+    }
+
+    #[test]
+    fn a_statement_that_was_never_fresh_contradicts_itself() {
+        for expires in ["2026-11-21T12:00:00Z", "2026-11-21T11:59:59Z"] {
+            let json = FRESHNESS.replace("2026-11-22T12:00:00Z", expires);
+            let error = Freshness::parse(json.as_bytes()).expect_err(&json);
+            assert!(
+                matches!(&error, FreshnessError::Contradiction(invalid) if invalid.field == "expires"),
+                "{error:?}"
+            );
+        }
+        let one_second = FRESHNESS.replace("2026-11-22T12:00:00Z", "2026-11-21T12:00:01Z");
+        Freshness::parse(one_second.as_bytes()).expect("fresh for a second");
+    }
+
+    #[test]
+    fn another_spelling_of_the_same_is_refused() {
+        for (from, to) in [
+            (",", ", "),
+            ("12:00:00Z", "12:00:00.0Z"),
+            ("relay", r"\u0072elay"),
+            (
+                r#""name":"relay","version":42"#,
+                r#""version":42,"name":"relay""#,
+            ),
+        ] {
+            let json = FRESHNESS.replacen(from, to, 1);
+            let error = Freshness::parse(json.as_bytes()).expect_err(&json);
+            assert!(matches!(error, FreshnessError::Spelling), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_another_shape_are_refused() {
+        for (from, to) in [
+            (r#""trust":3,"#, ""),
+            (r#""trust":3"#, r#""trust":0"#),
+            (r#""trust":3"#, r#""trust":"3""#),
+            (r#""trust":3"#, r#""trust":3,"trust":3"#),
+            (r#""trust":3"#, r#""trust":3,"threshold":1"#),
+            ("relay", "../relay"),
+            ("2026-11-22T", "2026-13-22T"),
+        ] {
+            let json = FRESHNESS.replacen(from, to, 1);
+            assert_ne!(json, FRESHNESS);
+            let error = Freshness::parse(json.as_bytes()).expect_err(&json);
+            assert!(matches!(error, FreshnessError::Json(_)), "{error:?}");
+        }
     }
 }

@@ -12,8 +12,9 @@ use super::digest::{Sha256Digest, parse_hex32, write_hex};
 /// An ed25519 public key that can be trusted to tell one signer from another.
 ///
 /// Refused, so that a key has one spelling and a signature one maker: bytes that are no point of the
-/// curve, points of small order (for which anyone can make signatures), and encodings that are not
-/// canonical (RFC 8032, section 5.1.3), which would let one key pass for two.
+/// curve, points of small order (for which anyone can make signatures), encodings that are not
+/// canonical (RFC 8032, section 5.1.3), which would let one key pass for two, and points with a part of
+/// small order, which would let one secret pass for eight keys.
 ///
 /// In a trust policy it is written `ed25519:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// Names which of the three kinds of unusable key the bytes are.
+    /// Names which of the four kinds of unusable key the bytes are.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Invalid> {
         let shown = || {
             bytes
@@ -51,6 +52,13 @@ impl PublicKey {
                 "key",
                 shown(),
                 "the canonical encoding of its point",
+            ));
+        }
+        if !key.to_edwards().is_torsion_free() {
+            return Err(Invalid::new(
+                "key",
+                shown(),
+                "a key that a secret makes (it has a part of small order)",
             ));
         }
         Ok(Self(key))
@@ -171,15 +179,29 @@ mod tests {
 
     #[test]
     fn a_second_spelling_of_a_key_is_refused() {
-        // y = 3 is on the curve; y = p + 3 encodes the same point, not canonically.
+        // y = 3 is on the curve, though not where secrets lead; y = p + 3 is the same point, not canonically.
         let mut canonical = [0; 32];
         canonical[0] = 3;
-        assert!(PublicKey::from_bytes(&canonical).is_ok());
+        let error = PublicKey::from_bytes(&canonical).expect_err("of no secret");
+        assert!(!error.takes.contains("canonical"), "{error}");
         let mut second = [0xff; 32];
         second[0] = 0xed + 3;
         second[31] = 0x7f;
         let error = PublicKey::from_bytes(&second).expect_err("not canonical");
         assert!(error.takes.contains("canonical"), "{error}");
+    }
+
+    #[test]
+    fn a_key_with_a_part_of_small_order_is_refused() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        let of_order_two =
+            parse_hex32("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f")
+                .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
+                .expect("on the curve");
+        let mixed = (key.0.to_edwards() + of_order_two.to_edwards()).compress();
+        let error =
+            PublicKey::from_bytes(mixed.as_bytes()).expect_err("a second key of one secret");
+        assert!(error.takes.contains("part of small order"), "{error}");
     }
 
     #[test]
@@ -196,5 +218,64 @@ mod tests {
         let mut off_curve = [0; 32];
         off_curve[0] = 2;
         assert!(PublicKey::from_bytes(&off_curve).is_err());
+    }
+
+    /// RFC 8032, section 7.1, test 1: of the empty message.
+    const SIGNATURE: &str = concat!(
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+        "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    );
+
+    fn signature(hex: &str) -> [u8; 64] {
+        let halves = [&hex[..64], &hex[64..]].map(|half| parse_hex32(half).expect(half));
+        halves.concat().try_into().expect("64 bytes")
+    }
+
+    #[test]
+    fn what_a_key_signed_and_nothing_else_it_has_signed() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        let good = signature(SIGNATURE);
+        assert!(key.has_signed(b"", &good));
+        assert!(!key.has_signed(b"\0", &good));
+        for at in 0..64 {
+            let mut touched = good;
+            touched[at] ^= 1;
+            assert!(!key.has_signed(b"", &touched), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn signatures_that_anyone_can_turn_into_others_are_refused() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        for hex in [
+            // The one above with the group's order added to s: the same equation holds.
+            concat!(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                "4c8c7872aa064e049dbb3013fbf29380d25bf5f0595bbe24655141438e7a101b",
+            ),
+            // Made by the key's owner with R of order 1, of which cofactored verifiers know eight.
+            concat!(
+                "0100000000000000000000000000000000000000000000000000000000000000",
+                "756cf9b1d6f0d7a979b9d2af3dc2bc1294ec7cb6daa20eaff534c024fc57920f",
+            ),
+        ] {
+            assert!(!key.has_signed(b"", &signature(hex)), "{hex}");
+        }
+    }
+
+    #[test]
+    fn debug_and_json_show_what_people_compare() {
+        let key: PublicKey = KEY.parse().expect("valid");
+        assert_eq!(
+            format!("{key:?} {:?}", key.id()),
+            format!("{KEY} 21fe31dfa154a261")
+        );
+        let json = serde_json::to_string(&key).expect("a string");
+        assert_eq!(json, format!("\"{KEY}\""));
+        assert_eq!(
+            serde_json::from_str::<PublicKey>(&json).expect("valid"),
+            key
+        );
+        assert!(serde_json::from_str::<PublicKey>(&json.replace("ed25519:", "")).is_err());
     }
 }

@@ -79,3 +79,40 @@ pub const LIMITS: Limits = Limits {
     archive_members: 128,
     number_max: (1 << 53) - 1,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_are_those_that_the_documents_give() {
+        for (bound, documented) in [
+            (LIMITS.envelope_bytes, 4_194_304),
+            (LIMITS.channel_bytes, 4_259_840),
+            (LIMITS.detached_bytes, 32_768),
+            (LIMITS.policy_bytes, 65_536),
+            (LIMITS.policy_envelope_bytes, 131_072),
+            (LIMITS.host_config_bytes, 65_536),
+            (LIMITS.tls_roots_bytes, 1_048_576),
+            (LIMITS.key_file_bytes, 16_384),
+            (LIMITS.archive_bytes, 68_719_476_736),
+            (LIMITS.chunk_size_min, 65_536),
+            (LIMITS.chunk_size_max, 16_777_216),
+            (LIMITS.number_max, 9_007_199_254_740_991),
+        ] {
+            assert_eq!(bound, documented);
+        }
+    }
+
+    #[test]
+    fn what_may_stand_in_a_file_fits_into_it() {
+        let base64 = |bytes: u64| bytes.div_ceil(3) * 4;
+        // Of the policy as it is spelled, and 32 signatures under the longest key ids.
+        let signatures = LIMITS.signatures as u64 * (LIMITS.key_id_bytes as u64 + 88 + 64);
+        assert!(LIMITS.policy_envelope_bytes > base64(LIMITS.policy_bytes) + signatures);
+        assert!(LIMITS.detached_bytes > signatures);
+        // An archive of 40 GiB in chunks of 1 MiB, each hash 64 digits, two quotes and a comma.
+        assert!(LIMITS.envelope_bytes > base64(40 * 1024 * 67) + signatures);
+        assert!(LIMITS.channel_bytes > LIMITS.envelope_bytes + signatures);
+    }
+}

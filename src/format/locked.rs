@@ -155,16 +155,19 @@ fn check_cost(scheme: &EncryptionScheme<'_>) -> Result<(), UnlockError> {
     bearable.then_some(()).ok_or_else(too_costly)
 }
 
+fn check_rounds(kdf: &ssh_key::Kdf) -> Result<(), UnlockError> {
+    match kdf {
+        ssh_key::Kdf::Bcrypt { rounds, .. } if *rounds > LONGEST_BCRYPT_ROUNDS => Err(too_costly()),
+        _ => Ok(()),
+    }
+}
+
 fn too_costly() -> UnlockError {
     UnlockError::Unsupported("trying one passphrase would take minutes, or gigabytes".into())
 }
 
 fn unlock_openssh(key: &ssh_key::PrivateKey, passphrase: &[u8]) -> Result<PrivateKey, UnlockError> {
-    if let ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
-        && *rounds > LONGEST_BCRYPT_ROUNDS
-    {
-        return Err(too_costly());
-    }
+    check_rounds(key.kdf())?;
     if passphrase.is_empty() {
         // OpenSSH takes no empty passphrase either, and bcrypt calls it an error rather than wrong.
         return Err(UnlockError::WrongPassphrase);
@@ -217,17 +220,27 @@ impl PrivateKey {
 mod tests {
     use super::*;
 
-    /// PKCS#8 with the cheapest key derivation there is.
-    fn cheap(key: &PrivateKey) -> LockedKey {
-        let parameters =
-            pbes2::Parameters::pbkdf2_sha256_aes256cbc(1, b"some salt", &[7; 16]).unwrap();
-        let der = key.to_der();
-        let info = PrivateKeyInfo::try_from(der.as_bytes()).unwrap();
+    const BY_OPENSSL: &str = include_str!("../../tests/cli/fixtures/test-only-keys/encrypted.key");
+    const BY_OPENSSH: &str =
+        include_str!("../../tests/cli/fixtures/test-only-keys/eve-openssh.key");
+
+    fn locking(parameters: pbes2::Parameters<'_>, info: &PrivateKeyInfo<'_>) -> LockedKey {
         let encrypted = info.encrypt_with_params(parameters, "right").unwrap();
         let pem = encrypted
             .to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF)
             .unwrap();
         LockedKey::from_pem(&pem).unwrap()
+    }
+
+    /// PKCS#8 with the cheapest key derivation there is.
+    fn cheap(key: &PrivateKey) -> LockedKey {
+        let parameters =
+            pbes2::Parameters::pbkdf2_sha256_aes256cbc(1, b"some salt", &[7; 16]).unwrap();
+        let der = key.to_der();
+        locking(
+            parameters,
+            &PrivateKeyInfo::try_from(der.as_bytes()).unwrap(),
+        )
     }
 
     #[test]
@@ -252,7 +265,6 @@ mod tests {
         let locked = LockedKey::from_pem(&pem).unwrap();
         assert_eq!(locked.public(), None);
         assert_eq!(locked.unlock(b"right").unwrap().public(), key.public());
-        assert!(locked.unlock(b"wrong").is_err());
         let again = key.to_encrypted_pem(b"right").unwrap();
         assert_ne!(*pem, *again, "a new salt for each file");
     }
@@ -260,12 +272,11 @@ mod tests {
     #[test]
     fn other_pem_is_no_locked_key() {
         let key = PrivateKey::generate().unwrap();
-        let locked = key.to_encrypted_pem(b"right").unwrap();
         for pem in [
             "",
             &key.to_pem(),
-            &locked.replace("ENCRYPTED PRIVATE", "PRIVATE"),
-            &locked[..locked.len() / 2],
+            &BY_OPENSSL.replace("ENCRYPTED PRIVATE", "PRIVATE"),
+            &BY_OPENSSL[..BY_OPENSSL.len() / 2],
         ] {
             assert!(LockedKey::from_pem(pem).is_err(), "{pem}");
         }
@@ -275,5 +286,135 @@ mod tests {
     fn debug_shows_no_secret() {
         let locked = cheap(&PrivateKey::generate().unwrap());
         assert_eq!(format!("{locked:?}"), "LockedKey");
+    }
+
+    fn by_openssh() -> LockedKey {
+        match openssh::private_key_from_openssh(BY_OPENSSH).unwrap() {
+            StoredKey::Locked(locked) => locked,
+            StoredKey::Open(_) => panic!("its file is encrypted"),
+        }
+    }
+
+    #[test]
+    fn what_openssl_and_openssh_locked_their_passphrase_unlocks() {
+        for locked in [LockedKey::from_pem(BY_OPENSSL).unwrap(), by_openssh()] {
+            let key = locked.unlock(b"test-only").unwrap();
+            assert!([None, Some(key.public())].contains(&locked.public()));
+            for wrong in ["", "test-onl", "test-only\n"] {
+                let error = locked.unlock(wrong.as_bytes()).unwrap_err();
+                assert!(matches!(error, UnlockError::WrongPassphrase), "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn openssh_says_whose_key_it_is_before_it_is_unlocked() {
+        let locked = by_openssh();
+        let public = locked.unlock(b"test-only").unwrap().public();
+        assert_eq!(locked.public(), Some(public));
+        assert_eq!(
+            format!("{locked:?}"),
+            format!("LockedKey(of {})", public.id())
+        );
+    }
+
+    #[test]
+    fn another_kind_of_key_behind_the_right_passphrase_is_named() {
+        let x25519 = pkcs8::ObjectIdentifier::new_unwrap("1.3.101.110");
+        let whole = [[4, 32].as_slice(), &[7; 32]].concat();
+        for (oid, bytes, kind) in [
+            (x25519, whole.as_slice(), Some("1.3.101.110")),
+            (ed25519_dalek::pkcs8::ALGORITHM_OID, &whole[..20], None),
+        ] {
+            let algorithm = pkcs8::AlgorithmIdentifierRef {
+                oid,
+                parameters: None,
+            };
+            let info = PrivateKeyInfo::new(algorithm, bytes);
+            let parameters =
+                pbes2::Parameters::pbkdf2_sha256_aes256cbc(1, b"some salt", &[7; 16]).unwrap();
+            let error = locking(parameters, &info).unlock(b"right").unwrap_err();
+            match (&error, kind) {
+                (UnlockError::Key(PemError::Kind { kind: found }), Some(kind)) => {
+                    assert_eq!(found, kind);
+                }
+                (UnlockError::Key(PemError::Encoding { .. }), None) => {}
+                _ => panic!("{error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_would_take_minutes_or_gigabytes_is_refused_untried() {
+        let pbkdf2 = |iterations| {
+            pbes2::Parameters::pbkdf2_sha256_aes256cbc(iterations, b"some salt", &[7; 16]).unwrap()
+        };
+        let scrypt = |log_n, r, p| {
+            let cost = pkcs5::scrypt::Params::new(log_n, r, p, 32).unwrap();
+            pbes2::Parameters::scrypt_aes256cbc(cost, b"some salt", &[7; 16]).unwrap()
+        };
+        let mut numbers_that_multiply_past_64_bits = scrypt(14, 8, 1);
+        if let Kdf::Scrypt(scrypt) = &mut numbers_that_multiply_past_64_bits.kdf {
+            scrypt.cost_parameter = 1 << 57;
+            scrypt.block_size = 1;
+        }
+        for (parameters, bearable) in [
+            (pbkdf2(1), true),
+            (pbkdf2(20_000_000), true),
+            (pbkdf2(20_000_001), false),
+            (scrypt(14, 8, 5), true),
+            // 2^20 · 8 · 128 bytes are 1 GiB.
+            (scrypt(20, 8, 1), true),
+            (scrypt(20, 9, 1), false),
+            (scrypt(21, 8, 1), false),
+            (numbers_that_multiply_past_64_bits, false),
+            (scrypt(14, 8, 64), true),
+            (scrypt(14, 8, 65), false),
+        ] {
+            let checked = check_cost(&parameters.clone().into());
+            assert_eq!(checked.is_ok(), bearable, "{parameters:?}");
+            assert!(matches!(checked, Ok(()) | Err(UnlockError::Unsupported(_))));
+        }
+        let bcrypt = |rounds| ssh_key::Kdf::Bcrypt {
+            salt: vec![7; 16],
+            rounds,
+        };
+        assert!(check_rounds(&bcrypt(10_000)).is_ok());
+        for rounds in [10_001, u32::MAX] {
+            let error = check_rounds(&bcrypt(rounds)).unwrap_err();
+            assert!(matches!(error, UnlockError::Unsupported(_)), "{error:?}");
+        }
+        assert!(check_rounds(&ssh_key::Kdf::None).is_ok());
+    }
+
+    #[test]
+    fn the_cost_is_checked_before_the_passphrase_is_tried() {
+        // Over the bound, yet quick: a test that fails ends all the same.
+        let cost = pkcs5::scrypt::Params::new(1, 1, 65, 32).unwrap();
+        let parameters = pbes2::Parameters::scrypt_aes256cbc(cost, b"some salt", &[7; 16]).unwrap();
+        let der = PrivateKey::generate().unwrap().to_der();
+        let info = PrivateKeyInfo::try_from(der.as_bytes()).unwrap();
+        let costly_openssh = {
+            use base64::Engine as _;
+            let base64: String = BY_OPENSSH
+                .lines()
+                .filter(|line| !line.starts_with('-'))
+                .collect();
+            let engine = base64::engine::general_purpose::STANDARD;
+            let mut bytes = engine.decode(base64).unwrap();
+            let kdf = bytes.windows(6).position(|word| word == b"bcrypt").unwrap();
+            // After the name: the length of the options, that of the salt, the salt, the rounds.
+            let rounds = kdf + 6 + 4 + 4 + 16;
+            assert_eq!(bytes[rounds..rounds + 4], 16_u32.to_be_bytes());
+            bytes[rounds..rounds + 4].copy_from_slice(&10_001_u32.to_be_bytes());
+            let key = ssh_key::PrivateKey::from_bytes(&bytes).unwrap();
+            LockedKey::openssh(key, by_openssh().public().unwrap())
+        };
+        for costly in [locking(parameters, &info), costly_openssh] {
+            for passphrase in ["", "right", "test-only"] {
+                let error = costly.unlock(passphrase.as_bytes()).unwrap_err();
+                assert!(matches!(error, UnlockError::Unsupported(_)), "{error:?}");
+            }
+        }
     }
 }

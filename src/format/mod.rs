@@ -10,6 +10,7 @@
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`freshness`] | the signed statement about which version is the newest |
 //! | [`version`] | counters that only grow |
+//! | `json` | JSON in which an object is written as an object |
 //! | [`key`] | public keys and their ids |
 //! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
 //! | [`openssh`] | ed25519 keys as OpenSSH writes them (operator) |
@@ -24,6 +25,7 @@ pub mod cpio;
 pub mod digest;
 pub mod freshness;
 pub mod host_config;
+pub(crate) mod json;
 pub mod key;
 pub mod limits;
 #[cfg(feature = "operator")]
@@ -87,3 +89,25 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_shown_whole_up_to_80_characters() {
+        let found = "é".repeat(80);
+        let shown = |found: &str| Invalid::new("field", found, "a name").found;
+        assert_eq!(shown(&found), r"\u{e9}".repeat(80));
+        assert_eq!(shown(&format!("{found}é")), r"\u{e9}".repeat(80) + "…");
+    }
+
+    #[test]
+    fn what_was_found_cannot_move_a_terminals_cursor_or_close_its_quotes() {
+        let invalid = Invalid::new("files.path", "a\x1b[2J\n\"b\u{202e}", "a path");
+        assert_eq!(
+            invalid.to_string(),
+            r#"files.path: "a\u{1b}[2J\n\"b\u{202e}" is not a path"#
+        );
+    }
+}

@@ -189,4 +189,125 @@ mod tests {
             );
         }
     }
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../../tests/cli/fixtures/test-only-keys/", $name))
+        };
+    }
+
+    #[test]
+    fn a_private_key_belongs_to_its_public_one() {
+        let public = public_key_from_openssh(fixture!("dora-openssh.pub")).unwrap();
+        let StoredKey::Open(key) = private_key_from_openssh(fixture!("dora-openssh.key")).unwrap()
+        else {
+            panic!("its file is not encrypted");
+        };
+        assert_eq!(key.public(), public);
+        let public = public_key_from_openssh(fixture!("eve-openssh.pub")).unwrap();
+        let StoredKey::Locked(key) = private_key_from_openssh(fixture!("eve-openssh.key")).unwrap()
+        else {
+            panic!("its file is encrypted");
+        };
+        assert_eq!(key.public(), Some(public));
+    }
+
+    #[test]
+    fn private_keys_of_other_kinds_are_refused_by_name() {
+        for (pem, expected) in [
+            (fixture!("rsa-openssh.key"), "ssh-rsa"),
+            (fixture!("ecdsa-openssh.key"), "unknown"),
+        ] {
+            let error = private_key_from_openssh(pem).unwrap_err();
+            assert!(
+                matches!(&error, PemError::Kind { kind } if kind == expected),
+                "{error:?}"
+            );
+        }
+        for pem in [
+            "",
+            fixture!("rsa.key"),
+            fixture!("dora-openssh.pub"),
+            fixture!("alice.key"),
+        ] {
+            let error = private_key_from_openssh(pem).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    PemError::Encoding {
+                        expected: "private key (OpenSSH)",
+                        ..
+                    }
+                ),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blob_of_another_kind_than_its_line_says_is_refused() {
+        let text = fixture!("fido.pub").replacen("sk-ssh-ed25519@openssh.com", ED25519, 1);
+        let error = public_key_from_openssh(&text).unwrap_err();
+        assert!(matches!(error, PemError::Encoding { .. }), "{error:?}");
+        let fido = ssh_key::PublicKey::from_openssh(fixture!("fido.pub")).unwrap();
+        let error = public(fido.key_data()).unwrap_err();
+        assert!(
+            matches!(&error, PemError::Kind { kind } if kind == "sk-ssh-ed25519@openssh.com"),
+            "{error:?}"
+        );
+        let error = private(&KeypairData::Encrypted(vec![7; 64])).err().unwrap();
+        assert!(matches!(error, PemError::Encoding { .. }), "{error:?}");
+        let rsa = private_key_from_openssh(fixture!("rsa-openssh.key"));
+        assert!(rsa.is_err());
+    }
+
+    #[test]
+    fn a_key_that_anyone_can_sign_for_is_unusable() {
+        let mut blob = key_blob(&public_key_from_openssh(PUBLIC).unwrap());
+        blob[19..].fill(0);
+        let text = format!("{ED25519} {}", base64(&blob));
+        let error = public_key_from_openssh(&text).unwrap_err();
+        assert!(matches!(error, PemError::Unusable(_)), "{error:?}");
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    }
+
+    #[test]
+    fn a_public_key_is_told_by_its_first_word() {
+        for text in [
+            PUBLIC,
+            "ssh-rsa x",
+            "\n ssh-dss",
+            "ecdsa-sha2-nistp256 x",
+            "sk-ssh-ed25519@openssh.com x",
+            "sk-ecdsa-sha2-nistp256@openssh.com x",
+        ] {
+            assert!(is_public_key(text), "{text}");
+        }
+        for text in [
+            "",
+            " ",
+            "ssh",
+            "-----BEGIN PUBLIC KEY-----",
+            "restrict ssh-rsa",
+            "sk-x",
+            "ecdsa x",
+        ] {
+            assert!(!is_public_key(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kind_is_shown_short_and_escaped() {
+        let kind = format!("ssh-\x1b[2J{}", "x".repeat(100));
+        let error = public_key_from_openssh(&kind).unwrap_err();
+        let expected = format!(
+            "this is a key of kind ssh-\\u{{1b}}[2J{}; only ed25519 signs here",
+            "x".repeat(64 - 8)
+        );
+        assert_eq!(error.to_string(), expected);
+    }
 }

@@ -186,4 +186,47 @@ mod tests {
             format!("PrivateKey(of {})", key.public().id())
         );
     }
+
+    #[test]
+    fn a_signature_is_the_one_of_rfc_8032() {
+        // Section 7.1, test 2: of one byte, 0x72.
+        let mut seed = [0; 32];
+        hex(
+            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+            &mut seed,
+        );
+        let mut expected = [0; 64];
+        hex(
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+            &mut expected,
+        );
+        let key = PrivateKey::from_seed(&seed);
+        assert_eq!(key.sign(&[0x72]), expected);
+        assert_eq!(
+            key.public().to_string(),
+            "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+        );
+    }
+
+    fn hex(digits: &str, bytes: &mut [u8]) {
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_made_is_another() {
+        let [one, other] = [(); 2].map(|()| PrivateKey::generate().unwrap().public());
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_public_key_that_anyone_can_sign_for_is_unusable() {
+        // SPKI of the point of order 4 with y = 0.
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+             MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
+             -----END PUBLIC KEY-----\n";
+        let error = public_key_from_pem(pem).unwrap_err();
+        assert!(matches!(error, PemError::Unusable(_)), "{error:?}");
+    }
 }

@@ -86,3 +86,56 @@ counter! {
     /// A version of a trust policy: each is signed by the one before.
     PolicyVersion
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: u64 = 9_007_199_254_740_991;
+
+    #[test]
+    fn a_version_is_a_whole_number_that_every_reader_of_json_agrees_on() {
+        for good in [1, 2, LAST] {
+            let version = ImageVersion::try_from(good).expect("in range");
+            assert_eq!(version.as_u64(), good);
+            assert_eq!(version.to_string(), good.to_string());
+            assert_eq!(good.to_string().parse(), Ok(version));
+            let json = serde_json::to_string(&version).expect("a number");
+            assert_eq!(json, good.to_string());
+            assert_eq!(
+                serde_json::from_str::<ImageVersion>(&json).expect("valid"),
+                version
+            );
+        }
+        for bad in [
+            "0",
+            "9007199254740992",
+            "18446744073709551616",
+            "-1",
+            "1.0",
+            "1e3",
+            "\"1\"",
+            "",
+            "x",
+        ] {
+            assert!(bad.parse::<ImageVersion>().is_err(), "{bad}");
+            assert!(serde_json::from_str::<ImageVersion>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<PolicyVersion>(bad).is_err(), "{bad}");
+        }
+        assert!(PolicyVersion::try_from(0).is_err());
+        assert!(PolicyVersion::try_from(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn versions_follow_each_other_up_to_the_last() {
+        assert_eq!(PolicyVersion::FIRST.as_u64(), 1);
+        let second = PolicyVersion::FIRST.next().expect("in range");
+        assert_eq!(second.as_u64(), 2);
+        assert!(PolicyVersion::FIRST < second);
+        assert_eq!(
+            PolicyVersion::try_from(LAST).expect("in range").next(),
+            None
+        );
+        assert_eq!(ImageVersion::try_from(LAST).expect("in range").next(), None);
+    }
+}

@@ -95,3 +95,149 @@ impl TrustPolicy {
         Ok(Verified::new(next, signers, &payload))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        manifest, policy, sealed, sealed_manifest, sealed_policy, signers,
+    };
+    use super::*;
+    use crate::failure::{Diagnose as _, FailureCode};
+
+    fn version(number: u64) -> PolicyVersion {
+        number.try_into().unwrap()
+    }
+
+    /// Version 1 is of alice and bob; carol takes alice's place in this one.
+    fn of_bob_and_carol(number: u64) -> TrustPolicy {
+        policy(&["bob", "carol"]).with_version(version(number))
+    }
+
+    const ALL: [&str; 3] = ["alice", "bob", "carol"];
+
+    #[test]
+    fn a_walk_goes_from_policy_to_policy() {
+        let mut chain = Chain::from(policy(&["alice", "bob"]));
+        assert_eq!(chain.newest().version(), version(1));
+        assert_eq!(chain.next(), Some(version(2)));
+        let second = of_bob_and_carol(2);
+        chain.step(&sealed_policy(&second, &ALL).encode()).unwrap();
+        assert_eq!(*chain.newest(), second);
+        assert_eq!(chain.next(), Some(version(3)));
+        // Alice, whose key is gone, has no part in the next.
+        let third = policy(&["carol", "dave"]).with_version(version(3));
+        let by_alice = sealed_policy(&third, &["alice", "carol", "dave"]);
+        assert_eq!(
+            chain.step(&by_alice.encode()).unwrap_err().code(),
+            FailureCode::TrustThreshold
+        );
+        let by_bob = sealed_policy(&third, &["bob", "carol", "dave"]);
+        chain.step(&by_bob.encode()).unwrap();
+        assert_eq!(*chain.newest(), third);
+    }
+
+    #[test]
+    fn the_signers_of_both_are_needed() {
+        let first = policy(&["alice", "bob"]);
+        let second = of_bob_and_carol(2);
+        let verified = first
+            .verify_successor(&sealed_policy(&second, &ALL).encode())
+            .unwrap();
+        assert_eq!(*verified.as_ref(), second);
+        let names: Vec<_> = verified.signers().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["alice", "bob"], "of the policy that they hand on");
+        for by in [&[][..], &["bob"], &["alice", "carol"], &["bob", "carol"]] {
+            let refusal = first
+                .verify_successor(&sealed_policy(&second, by).encode())
+                .unwrap_err();
+            assert!(
+                matches!(
+                    refusal,
+                    Refusal::Threshold {
+                        statement: Statement::Policy,
+                        threshold: 2,
+                        ..
+                    }
+                ),
+                "{by:?}: {refusal:?}"
+            );
+        }
+        let by_the_old = sealed_policy(&second, &["alice", "bob"]);
+        let refusal = first.verify_successor(&by_the_old.encode()).unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::PolicyUnsigned { version: found, by, source }
+                if *found == version(2) && *by == version(2)
+                    && matches!(&**source, Refusal::Threshold { missing, .. } if *missing == [signers(&["carol"])[0].name.clone()])),
+            "{refusal:?}"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_does_not_follow_is_refused_and_the_walk_stands_where_it_stood() {
+        let mut chain = Chain::from(of_bob_and_carol(5));
+        let by = ["bob", "carol"];
+        let of = |number| sealed_policy(&of_bob_and_carol(number), &by);
+        let json = String::from_utf8(of_bob_and_carol(6).encode()).unwrap();
+        let edited = |from: &str, to: &str| {
+            assert!(json.contains(from), "{from}");
+            let payload = json.replacen(from, to, 1).into_bytes();
+            sealed(TrustPolicy::PAYLOAD_TYPE, payload, &by).encode()
+        };
+        for (envelope, code) in [
+            (of(7).encode(), FailureCode::TrustVersion),
+            (of(5).encode(), FailureCode::TrustVersion),
+            (of(4).encode(), FailureCode::TrustVersion),
+            (of(1).encode(), FailureCode::TrustVersion),
+            (
+                edited("\"threshold\": 2", "\"threshold\": 3"),
+                FailureCode::TrustInvalid,
+            ),
+            (
+                edited("\"threshold\": 2", "\"threshold\":  2"),
+                FailureCode::TrustInvalid,
+            ),
+            (edited("}\n", "}"), FailureCode::TrustInvalid),
+            (
+                sealed_manifest(&manifest(42), &by).encode(),
+                FailureCode::TrustPayloadType,
+            ),
+            (b"{}".to_vec(), FailureCode::TrustEnvelope),
+            (Vec::new(), FailureCode::TrustEnvelope),
+        ] {
+            let refusal = chain.step(&envelope).unwrap_err();
+            assert_eq!(refusal.code(), code, "{refusal:?}");
+            assert_eq!(*chain.newest(), of_bob_and_carol(5));
+        }
+        chain.step(&of(6).encode()).unwrap();
+        assert_eq!(chain.newest().version(), version(6));
+    }
+
+    #[test]
+    fn a_chain_is_walked_for_64_steps() {
+        let by = ["bob", "carol"];
+        let mut chain = Chain::from(of_bob_and_carol(3));
+        for number in 4..4 + 64 {
+            chain
+                .step(&sealed_policy(&of_bob_and_carol(number), &by).encode())
+                .unwrap();
+        }
+        let refusal = chain
+            .step(&sealed_policy(&of_bob_and_carol(68), &by).encode())
+            .unwrap_err();
+        assert!(
+            matches!(refusal, Refusal::ChainTooLong { from, limit: 64 } if from == version(3)),
+            "{refusal:?}"
+        );
+        assert_eq!(chain.newest().version(), version(67));
+    }
+
+    #[test]
+    fn after_the_last_version_nothing_follows() {
+        let last = 9_007_199_254_740_991;
+        let mut chain = Chain::from(of_bob_and_carol(last));
+        assert_eq!(chain.next(), None);
+        let again = sealed_policy(&of_bob_and_carol(last), &["bob", "carol"]);
+        let refusal = chain.step(&again.encode()).unwrap_err();
+        assert_eq!(refusal.code(), FailureCode::TrustVersion);
+    }
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::envelope::{self, Envelope, EnvelopeSignature, WireSignature};
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
+use crate::format::json;
 use crate::format::limits::LIMITS;
 
 /// Signatures over a statement that is elsewhere; nobody has checked them yet.
@@ -90,7 +91,7 @@ impl DetachedSignatures {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.detached_bytes) {
             return Err(DetachedError::TooLarge { found: json.len() });
         }
-        let wire: Wire = serde_json::from_slice(json).map_err(DetachedError::Json)?;
+        let wire: Wire = json::from_slice(json).map_err(DetachedError::Json)?;
         let invalid = |field, found: &dyn std::fmt::Display, takes| {
             DetachedError::Invalid(Invalid::new(field, found, takes))
         };
@@ -242,5 +243,64 @@ mod tests {
             assert_ne!(bad, json);
             assert!(DetachedSignatures::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limits() {
+        let mut json = DetachedSignatures::of(&signed()).encode();
+        assert_eq!(json.last(), Some(&b'\n'));
+        json.resize(32 << 10, b' ');
+        let read = DetachedSignatures::parse(&json).unwrap();
+        assert_eq!(read.signatures(), signed().signatures());
+        json.push(b' ');
+        let error = DetachedSignatures::parse(&json).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the file has 32769 bytes; at most 32768 are read"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_signature_is_said() {
+        let json = String::from_utf8(DetachedSignatures::of(&signed()).encode()).unwrap();
+        let from = json.find("    {").unwrap();
+        let one = &json[from..json.rfind("\n  ]").unwrap()];
+        let long = |len: usize| json.replace("21fe31dfa154a261", &"k".repeat(len));
+        DetachedSignatures::parse(long(256).as_bytes()).unwrap();
+        for (bad, field) in [
+            (json.replace(one, ""), "signatures"),
+            (json.replace(one, &[one; 33].join(",")), "signatures"),
+            (long(257), "signatures.keyid"),
+            (json.replace("Bw==", "Bwc="), "signatures.sig"),
+            (json.replace("Bw==", ""), "signatures.sig"),
+            (json.replace("Bw==", "*w=="), "signatures.sig"),
+        ] {
+            let error = DetachedSignatures::parse(bad.as_bytes()).unwrap_err();
+            assert!(
+                matches!(&error, DetachedError::Invalid(invalid) if invalid.field == field),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_signed_is_told_from_what_is_held() {
+        let detached = DetachedSignatures::of(&signed());
+        let other = Envelope::unsigned("type", b"other".to_vec());
+        assert_eq!(
+            detached.check_over(&other),
+            Err(OtherStatement::Payload {
+                signed: Sha256Digest::of(b"payload"),
+                held: Sha256Digest::of(b"other"),
+            })
+        );
+        let strange = format!("\x1b{}", "x".repeat(100));
+        assert_eq!(
+            detached.check_over(&Envelope::unsigned(strange, b"payload".to_vec())),
+            Err(OtherStatement::Type {
+                signed: "type".to_owned(),
+                held: format!("\\u{{1b}}{}", "x".repeat(79)),
+            })
+        );
     }
 }

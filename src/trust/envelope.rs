@@ -12,6 +12,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 
+use crate::format::json;
 use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
@@ -66,7 +67,7 @@ pub enum EnvelopeError {
 
 /// An envelope as it stands in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an envelope")]
 pub(super) struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
@@ -75,7 +76,7 @@ pub(super) struct Wire {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a signature")]
 pub(super) struct WireSignature {
     #[serde(default)]
     pub(super) keyid: String,
@@ -114,7 +115,7 @@ impl Envelope {
                 limit: LIMITS.envelope_bytes,
             });
         }
-        let wire: Wire = serde_json::from_slice(json).map_err(EnvelopeError::Json)?;
+        let wire: Wire = json::from_slice(json).map_err(EnvelopeError::Json)?;
         wire.try_into()
     }
 
@@ -340,5 +341,109 @@ mod tests {
                 &bad[..bad.len().min(200)]
             );
         }
+    }
+
+    #[test]
+    fn an_envelope_is_read_up_to_its_limits() {
+        let signature = |id: usize| format!(r#"{{"keyid": "{}", "sig": "AAAA"}}"#, "k".repeat(id));
+        let with = |signatures: &str| HELLO.replace("[]", &format!("[{signatures}]"));
+        Envelope::parse(with(&signature(256)).as_bytes()).expect("valid");
+        let many = |count| with(&vec![signature(1); count].join(","));
+        for (json, said) in [
+            (
+                with(&signature(257)),
+                "the envelope has a key id of more than 256 bytes",
+            ),
+            (
+                many(33),
+                "the envelope has 33 signatures; at most 32 are checked",
+            ),
+        ] {
+            let error = Envelope::parse(json.as_bytes()).expect_err(&json);
+            assert_eq!(error.to_string(), said);
+        }
+        assert_eq!(
+            Envelope::parse(many(32).as_bytes())
+                .expect("valid")
+                .signatures()
+                .len(),
+            32
+        );
+        let mut json = HELLO.as_bytes().to_vec();
+        json.resize(4 << 20, b' ');
+        Envelope::parse(&json).expect("valid");
+        json.push(b' ');
+        let error = Envelope::parse(&json).expect_err("too large");
+        assert_eq!(
+            error.to_string(),
+            "it has 4194305 bytes; at most 4194304 are read"
+        );
+    }
+
+    #[test]
+    fn what_is_no_base64_is_said_of_its_field() {
+        for (json, said) in [
+            (
+                HELLO.replace("aGVs", "*GVs"),
+                "the envelope's payload is not base64",
+            ),
+            (
+                HELLO.replace("[]", r#"[{"sig": "A"}]"#),
+                "the envelope's sig is not base64",
+            ),
+        ] {
+            let error = Envelope::parse(json.as_bytes()).expect_err(&json);
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn a_signature_that_is_there_already_moves_to_the_end() {
+        let signature = |byte: u8| EnvelopeSignature {
+            key_id: "k".to_owned(),
+            bytes: vec![byte],
+        };
+        let mut envelope = Envelope::unsigned("type", Vec::new());
+        for byte in [1, 2, 1] {
+            envelope.join(signature(byte));
+        }
+        assert_eq!(envelope.signatures(), [signature(2), signature(1)]);
+        let alone = envelope.with_only(signature(3));
+        assert_eq!(alone.signatures(), [signature(3)]);
+        assert_eq!(alone.signed_bytes(), envelope.signed_bytes());
+    }
+
+    #[test]
+    fn debug_shows_how_much_there_is_and_not_what() {
+        let envelope = Envelope::parse(HELLO.as_bytes()).expect("valid");
+        assert_eq!(
+            format!("{envelope:?}"),
+            r#"Envelope { payload_type: "http://example.com/HelloWorld", payload: 11 bytes, signatures: 0 }"#
+        );
+        assert_eq!(envelope.payload_type(), "http://example.com/HelloWorld");
+        assert_eq!(envelope.payload(), b"hello world");
+        #[cfg(feature = "operator")]
+        assert_eq!(envelope.unverified_payload(), b"hello world");
+    }
+
+    #[test]
+    fn an_envelope_is_written_as_one_object_and_a_newline() {
+        let mut envelope = Envelope::unsigned("type", vec![0xfb, 0xff]);
+        envelope.join(EnvelopeSignature {
+            key_id: "k".to_owned(),
+            bytes: vec![0xfb, 0xff],
+        });
+        let json = r#"{
+  "payload": "+/8=",
+  "payloadType": "type",
+  "signatures": [
+    {
+      "keyid": "k",
+      "sig": "+/8="
+    }
+  ]
+}
+"#;
+        assert_eq!(String::from_utf8(envelope.encode()).expect("text"), json);
     }
 }

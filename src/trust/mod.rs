@@ -21,6 +21,8 @@ pub mod envelope;
 pub mod policy;
 pub mod refusal;
 pub mod role;
+#[cfg(test)]
+mod testing;
 pub mod verified;
 
 pub use chain::Chain;

@@ -318,3 +318,6 @@ fn rounded_up(span: SignedDuration, unit: i64) -> i64 {
     let seconds = span.as_secs() + i64::from(span.subsec_nanos() > 0);
     seconds.saturating_add(unit - 1) / unit
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@
 pub(crate) mod archives;
 pub(crate) mod attacks;
 pub(crate) mod odd_signatures;
+pub(crate) mod policies;
+pub(crate) mod trust;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,6 +42,8 @@ signer!(bob);
 signer!(carol);
 // Of no policy.
 signer!(mallory);
+// Renews: of the freshness role of `fresh.json`.
+signer!(clockwork);
 
 /// Two of alice, bob and carol; image `relay` from version 41, and `exit`.
 pub(crate) fn policy() -> TrustPolicy {
@@ -137,7 +141,11 @@ pub(crate) fn manifest(version: u64) -> Manifest {
 }
 
 /// An envelope over any payload, signed by each of `keys`.
-pub(crate) fn seal(payload_type: &str, payload: Vec<u8>, keys: &[PrivateKey]) -> Vec<u8> {
+pub(crate) fn seal<'k>(
+    payload_type: &str,
+    payload: Vec<u8>,
+    keys: impl IntoIterator<Item = &'k PrivateKey>,
+) -> Vec<u8> {
     let mut envelope = Envelope::unsigned(payload_type, payload);
     for key in keys {
         let signature = key.sign(&envelope.signed_bytes());
@@ -172,7 +180,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) {
 /// Writes what every page of `tests/cli` starts with:
 ///
 /// - `tests/cli/fixtures`, with private keys for their owner alone, but for `loose.key`;
-/// - `trust.json` and `strict.json`, [`policy`] and [`strict_policy`];
+/// - `trust.json` and `strict.json`, [`policy`] and [`strict_policy`], and `fresh.json`, which requires that
+///   clockwork says what is newest;
 /// - `store/`, where `relay` is published in version 41 and version 42 waits for signatures;
 /// - `staging/`, a store of its own with version 43 of `relay`, signed by alice and bob;
 /// - `flipped/`, the same with version 44 and one bit of the archive flipped;
@@ -203,6 +212,8 @@ pub(crate) fn build_world(world: &Path) {
     put(&world.join("host-configs/huge.json"), &[b' '; 65_537]);
     put(&world.join("trust.json"), &policy().encode());
     put(&world.join("strict.json"), &strict_policy().encode());
+    let fresh = trust::renewed_by(policy(), &clockwork(), true);
+    put(&world.join("fresh.json"), &fresh.encode());
 
     let store = world.join("store");
     let archive = tar(&files());

@@ -11,6 +11,10 @@ mod certificates;
 mod command_line;
 mod lab;
 mod paths;
+mod renew;
 mod requests;
 mod tls;
 mod transfers;
+
+#[path = "../lab/mod.rs"]
+mod world;

@@ -134,6 +134,27 @@ fn what_an_agent_signed_is_verified_and_published() {
 }
 
 #[test]
+fn an_agent_signs_the_next_policy_as_the_key_file_does() {
+    let world = World::new();
+    lab::policies::build(&world.path("policies"));
+    let agent = SshAgent::start(&world);
+    agent.add(&world, &[KEY]);
+    fs::copy(world.path("policies/2.json"), world.path("by-file.json")).unwrap();
+    for (key, policy, envelope) in [
+        (PUBLIC, "policies/2.json", "policies/2.signed.json"),
+        (KEY, "by-file.json", "by-file.signed.json"),
+    ] {
+        let mut sign = world.sealboot(&["policy", "sign", "--key", key, policy]);
+        let output = sign.env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
+        assert_eq!(succeeded(output), format!("{envelope}\n"));
+    }
+    assert_eq!(
+        fs::read(world.path("policies/2.signed.json")).unwrap(),
+        fs::read(world.path("by-file.signed.json")).unwrap()
+    );
+}
+
+#[test]
 fn the_public_key_may_be_spki_and_the_signature_detached() {
     let world = World::new();
     let agent = SshAgent::start(&world);

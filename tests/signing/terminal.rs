@@ -167,6 +167,60 @@ fn only_yes_signs() {
     }
 }
 
+const PUBLISH: [&str; 7] = [
+    "policy",
+    "publish",
+    "--policy",
+    "policies/1.json",
+    "--store",
+    "store",
+    "policies/good.json",
+];
+
+#[test]
+fn only_yes_publishes_a_policy_that_stops_machines() {
+    for (answer, published) in [("y", true), ("n", false), ("", false), ("\x04", false)] {
+        let world = World::new();
+        crate::lab::policies::build(&world.path("policies"));
+        let mut session = Session::start(&world, &PUBLISH);
+        session.wait_for("image relay will be refused by version 2 of the trust policy");
+        session.wait_for("Machines that run relay will not boot. Publish all the same? [y/N] ");
+        assert!(!world.path("store/trust").exists(), "{answer:?}");
+        session.type_line(answer);
+        let (status, shown) = session.end();
+        assert_eq!(
+            world.path("store/trust/2.json").exists(),
+            published,
+            "{answer:?}: {shown}"
+        );
+        assert_eq!(
+            status.code(),
+            Some(if published { 0 } else { 3 }),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn only_yes_signs_a_policy() {
+    for (answer, signed) in [("yes", true), ("", false)] {
+        let world = World::new();
+        crate::lab::policies::build(&world.path("policies"));
+        let sign = ["policy", "sign", "--policy", "policies/1.json", "--key"];
+        let alice = ["test-only-keys/alice.key", "policies/2.json"];
+        let mut session = Session::start(&world, &[&sign[..], &alice].concat());
+        // What it changes, and who must sign, stands before the question.
+        session.wait_for("signer alice  removed");
+        session.wait_for("as version 1 asks  2 of alice, bob");
+        session.wait_for(QUESTION);
+        session.type_line(answer);
+        let (status, shown) = session.end();
+        let envelope = world.path("policies/2.signed.json");
+        assert_eq!(envelope.exists(), signed, "{answer:?}: {shown}");
+        assert_eq!(status.code(), Some(i32::from(!signed)), "{shown}");
+    }
+}
+
 #[test]
 fn who_said_yes_on_the_command_line_is_not_asked() {
     let world = World::new();

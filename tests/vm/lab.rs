@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 use std::{env, io};
 
+use jiff::Timestamp;
 use sealboot::format::digest::Sha256Digest;
 use sealboot::vm::debian::{self, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
@@ -68,15 +69,41 @@ impl Lab {
         self.directory.join(name)
     }
 
-    /// The loader's initramfs.
+    /// The loader's initramfs, which asks for alice and bob.
     pub(crate) fn initramfs(&self) -> PathBuf {
         self.path("loader.initramfs")
     }
 
+    /// Another one, which asks for two of alice, bob and carol, and for freshness by clockwork.
+    pub(crate) fn fresh_initramfs(&self) -> PathBuf {
+        self.path("fresh.initramfs")
+    }
+
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
     pub(crate) fn run<const N: usize>(&self, directory: &Path, words: [&str; N]) -> String {
+        self.run_all(directory, &[], &words)
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn run_with<const N: usize>(
+        &self,
+        directory: &Path,
+        environment: &[(&str, &str)],
+        words: [&str; N],
+    ) -> String {
+        self.run_all(directory, environment, &words)
+    }
+
+    /// The same with words that are counted late.
+    pub(crate) fn run_all(
+        &self,
+        directory: &Path,
+        environment: &[(&str, &str)],
+        words: &[&str],
+    ) -> String {
         let output = Command::new(&self.sealboot)
             .args(words)
+            .envs(environment.iter().copied())
             .current_dir(directory)
             .output()
             .unwrap();
@@ -98,15 +125,31 @@ impl Lab {
             .unwrap();
         let at = scratch.path();
         fs::create_dir(at.join("keys")).unwrap();
-        for signer in ["keys/alice", "keys/bob", "keys/mallory"] {
-            self.run(at, ["key", "generate", "--out", signer]);
+        for signer in ["alice", "bob", "dora", "mallory", "clockwork"] {
+            let out = format!("keys/{signer}");
+            self.run(at, ["key", "generate", "--out", &out]);
         }
+        // Carol's is of the kind that an ssh-agent holds.
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "carol"])
+            .args(["-f", "keys/carol.key"])
+            .current_dir(at)
+            .status();
+        assert!(made.unwrap().success(), "ssh-keygen");
+        fs::rename(at.join("keys/carol.key.pub"), at.join("keys/carol.pub")).unwrap();
         let accepted = format!("{IMAGE}={MIN_VERSION}");
         #[rustfmt::skip]
         self.run(at, [
             "policy", "create", "--threshold", "2",
             "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--name", &accepted,
             "--first-wait", "1s", "--longest-wait", "2s", "--out", "trust.json",
+        ]);
+        #[rustfmt::skip]
+        self.run(at, [
+            "policy", "create", "--threshold", "2",
+            "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--key", "keys/carol.pub",
+            "--freshness-key", "keys/clockwork.pub", "--require-freshness", "--max-freshness", "72h",
+            "--name", &accepted, "--first-wait", "1s", "--longest-wait", "2s", "--out", "fresh.json",
         ]);
         for tls in ["tls", "other-tls"] {
             self.run(
@@ -142,23 +185,43 @@ impl Lab {
             self.loader.to_str().unwrap(),
             packages.modules.to_str().unwrap(),
         );
-        #[rustfmt::skip]
-        self.run(at, [
-            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
-            "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-            "--modules", modules, "--out", "loader.initramfs",
-        ]);
+        for (policy, initramfs) in [
+            ("trust.json", "loader.initramfs"),
+            ("fresh.json", "fresh.initramfs"),
+        ] {
+            #[rustfmt::skip]
+            self.run(at, [
+                "initramfs", "build", "--loader", loader, "--policy", policy,
+                "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
+                "--modules", modules, "--out", initramfs,
+            ]);
+        }
         fs::rename(scratch.keep(), &self.directory).unwrap();
     }
 
     /// Packs the lab's OS, made under `lab`, into `directory/store`. Gives the unsigned envelope.
     pub(crate) fn pack(&self, lab: &Path, directory: &Path, name: &str, version: u32) -> PathBuf {
+        let now = Timestamp::now();
+        self.pack_at(now, lab, directory, name, version)
+    }
+
+    /// The same, as it would have been made then.
+    pub(crate) fn pack_at(
+        &self,
+        created: Timestamp,
+        lab: &Path,
+        directory: &Path,
+        name: &str,
+        version: u32,
+    ) -> PathBuf {
         let (kernel, initrd) = (lab.join("os/vmlinuz"), lab.join("os/initrd"));
+        let epoch = created.as_second().to_string();
+        // An emulated timer is late on a busy host, and then found wanting by the kernel, which panics.
         #[rustfmt::skip]
-        let envelope = self.run(directory, [
+        let envelope = self.run_with(directory, &[("SOURCE_DATE_EPOCH", &epoch)], [
             "image", "pack", "--name", name, "--version", &version.to_string(),
             "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
-            "--cmdline", "console=ttyS0 panic=-1", "--expires", "30d", "--store", "store",
+            "--cmdline", "console=ttyS0 panic=-1 no_timer_check", "--expires", "60d", "--store", "store",
         ]);
         directory.join(envelope.trim_end())
     }

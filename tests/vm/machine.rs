@@ -64,7 +64,7 @@ impl Machine {
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
         let mut machine = vm::Machine::new(&lab.kernel, initramfs);
         machine.append = format!(
-            "{} sealboot.mirror=https://{HOST_ADDRESS}:{port}/ {}",
+            "{} no_timer_check sealboot.mirror=https://{HOST_ADDRESS}:{port}/ {}",
             vm::DEFAULT_APPEND,
             options.append
         );

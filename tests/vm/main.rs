@@ -15,5 +15,7 @@ mod lab;
 mod machine;
 mod no_disk;
 mod refusals;
+mod rotation;
 mod server;
+mod stale;
 mod store;

@@ -35,7 +35,7 @@ async fn a_second_signature_by_nobody_that_is_trusted() {
 async fn the_same_key_twice_under_two_names() {
     let store = Store::serving(IMAGE, VERSION, &["alice"]);
     let mut envelope: Value = serde_json::from_slice(&fs::read(store.newest()).unwrap()).unwrap();
-    let signatures = envelope["signatures"].as_array_mut().unwrap();
+    let signatures = envelope["manifest"]["signatures"].as_array_mut().unwrap();
     let mut again = signatures[0].clone();
     again["keyid"] = json!("0123456789abcdef");
     signatures.push(again);
@@ -82,8 +82,8 @@ async fn a_truncated_archive() {
 async fn an_expired_manifest() {
     let store = Store::published();
     let server = Server::start(&store).await;
-    // The lab's images live for 30 days.
-    let later = SystemTime::now() + Duration::from_hours(31 * 24);
+    // The lab's images live for 60 days.
+    let later = SystemTime::now() + Duration::from_hours(61 * 24);
     let options = Options {
         clock: Some(Timestamp::try_from(later).unwrap()),
         ..Options::default()

@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
+use sealboot::format::freshness::Freshness;
+use sealboot::format::pem::PrivateKey;
+use sealboot::format::version::PolicyVersion;
+use sealboot::trust::{Channel, Envelope};
 use tempfile::TempDir;
 
 use crate::lab::{IMAGE, Lab};
@@ -36,15 +41,57 @@ impl Store {
     /// image, as a mirror that checks nothing would.
     pub(crate) fn serving(name: &str, version: u32, signers: &[&str]) -> Self {
         let store = Self::empty();
-        let (lab, at) = (store.lab.directory(), store.directory.path());
-        let envelope = store.lab.pack(lab, at, name, version);
-        for signer in signers {
-            store.lab.sign(lab, &envelope, signer, at);
-        }
-        let newest = store.newest();
-        fs::create_dir_all(newest.parent().unwrap()).unwrap();
-        fs::copy(envelope, newest).unwrap();
+        let envelope = store.sign(name, version, Timestamp::now(), signers);
+        store.show(&envelope, None);
         store
+    }
+
+    /// Packs the lab's OS as it would have been made at `created`, signed by these.
+    pub(crate) fn sign(
+        &self,
+        name: &str,
+        version: u32,
+        created: Timestamp,
+        signers: &[&str],
+    ) -> Envelope {
+        let (lab, at) = (self.lab.directory(), self.directory.path());
+        let path = self.lab.pack_at(created, lab, at, name, version);
+        for signer in signers {
+            self.lab.sign(lab, &path, signer, at);
+        }
+        Envelope::parse(&fs::read(path).unwrap()).unwrap()
+    }
+
+    /// Shows this image, and this word on what is newest, as a mirror that checks nothing would.
+    pub(crate) fn show(&self, manifest: &Envelope, freshness: Option<Envelope>) {
+        let channel = Channel {
+            manifest: manifest.clone(),
+            freshness,
+        };
+        fs::create_dir_all(self.newest().parent().unwrap()).unwrap();
+        fs::write(self.newest(), channel.encode()).unwrap();
+    }
+
+    /// Clockwork's word, given at `created`, that this version of the lab's image is the newest.
+    pub(crate) fn freshness(&self, version: u32, created: Timestamp) -> Envelope {
+        let freshness = Freshness {
+            name: IMAGE.parse().unwrap(),
+            version: u64::from(version).try_into().unwrap(),
+            trust: PolicyVersion::FIRST,
+            created,
+            expires: created + SignedDuration::from_hours(72),
+        };
+        let pem = fs::read_to_string(self.lab.path("keys/clockwork.key")).unwrap();
+        let key = PrivateKey::from_pem(&pem).unwrap();
+        let mut envelope = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
+        let signature = key.sign(&envelope.signed_bytes());
+        envelope.add_signature(key.public().id(), signature);
+        envelope
+    }
+
+    /// Where the test keeps what is not yet in the store.
+    pub(crate) fn desk(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The store's root.
@@ -52,7 +99,7 @@ impl Store {
         self.directory.path().join("store")
     }
 
-    /// The envelope that machines fetch.
+    /// The channel that machines fetch.
     pub(crate) fn newest(&self) -> PathBuf {
         self.path().join(format!("images/{IMAGE}.json"))
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::tally::Counted;
-use super::{Stored, claimed_key_id, describe, describe_freshness, place, unverified_manifest};
+use super::{Stored, describe, describe_freshness, place, unverified_manifest};
+use crate::cli::signatures::{Counted, claimed_key_id};
 use crate::cli::{Failure, output, policy, rotation};
 use crate::format::freshness::Freshness;
 use crate::format::manifest::Manifest;

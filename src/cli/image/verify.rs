@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::tally::Counted;
 use super::{Stored, place};
 use crate::boot::unpack::{StoredArchiveError, verify_archive};
+use crate::cli::signatures::Counted;
 use crate::cli::{Failure, files, output, policy, rotation, time};
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;
@@ -72,6 +72,7 @@ struct Report<'a> {
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let place = place(&args.envelope);
     let placed = place.as_ref().and_then(|place| place.name.parse().ok());
+    let fetched = place.as_ref().is_some_and(|place| place.fetched);
     let root = args.store.clone().or(place.map(|place| place.root));
     let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
     let bytes = files::read(&args.envelope, LIMITS.channel_bytes)?;
@@ -81,7 +82,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         now: args.at.unwrap_or_else(time::now),
     };
     let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
-    let (verified, freshness) = if Channel::is_one(&bytes) {
+    // A machine takes nothing but a channel from where it looks for one.
+    let (verified, freshness) = if fetched || Channel::is_one(&bytes) {
         let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
         (current.manifest().clone(), current.freshness().cloned())
     } else {

@@ -196,6 +196,141 @@ json_by_display!(MirrorUrl, InterfaceName, Ipv4Prefix);
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_mirror_is_a_root_to_which_paths_are_joined() {
+        for (text, root) in [
+            ("https://boot.example", "https://boot.example/"),
+            ("https://boot.example/", "https://boot.example/"),
+            (
+                "https://boot.example:8443/a/b",
+                "https://boot.example:8443/a/b/",
+            ),
+            ("http://[2001:db8::1]/a/", "http://[2001:db8::1]/a/"),
+        ] {
+            let mirror: MirrorUrl = text.parse().expect(text);
+            assert_eq!(mirror.to_string(), root);
+            assert_eq!(mirror.url().as_str(), root);
+            assert_eq!(
+                mirror.file("images/relay.json").as_str(),
+                format!("{root}images/relay.json")
+            );
+        }
+    }
+
+    #[test]
+    fn only_https_comes_over_tls() {
+        let is_https = |text: &str| text.parse::<MirrorUrl>().expect(text).is_https();
+        assert!(is_https("https://boot.example/"));
+        assert!(is_https("HTTPS://boot.example/"));
+        assert!(!is_https("http://https/"));
+    }
+
+    #[test]
+    fn what_is_no_root_of_a_store_is_no_mirror() {
+        for bad in [
+            "",
+            "boot.example",
+            "//boot.example/",
+            "https://",
+            "file:///srv/store/",
+            "ftp://boot.example/",
+            "data:,x",
+            "https://user@boot.example/",
+            "https://:secret@boot.example/",
+            "https://boot.example/?",
+            "https://boot.example/?a=b",
+            "https://boot.example/#",
+            "https://boot.example:65536/",
+        ] {
+            let error = bad.parse::<MirrorUrl>().expect_err(bad);
+            assert_eq!(error.field, "mirror");
+        }
+        let path = |len: usize| format!("https://m.example/{}", "a".repeat(len - 18));
+        assert!(path(1024).parse::<MirrorUrl>().is_ok());
+        assert!(path(1025).parse::<MirrorUrl>().is_err());
+    }
+
+    #[test]
+    fn an_interface_has_a_name_that_the_kernel_takes() {
+        for good in ["e", "eth0", "enp0s31f6", "a.5", "...", "fifteen-charact"] {
+            let name: InterfaceName = good.parse().expect(good);
+            assert_eq!(name.as_str(), good);
+            assert_eq!(name.to_string(), good);
+        }
+        // The kernel would take "é"; a console could not show it.
+        for bad in [
+            "",
+            ".",
+            "..",
+            "sixteen-characte",
+            "a/b",
+            "eth0:1",
+            "a b",
+            "a\tb",
+            "a\0",
+            "é",
+        ] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_that_a_host_can_have() {
+        let prefix: Ipv4Prefix = "192.0.2.10/24".parse().expect("valid");
+        assert_eq!(prefix.address(), Ipv4Addr::new(192, 0, 2, 10));
+        assert_eq!(prefix.prefix_len(), 24);
+        assert_eq!(prefix.to_string(), "192.0.2.10/24");
+        for good in ["10.0.0.1/1", "10.0.0.1/32"] {
+            assert!(good.parse::<Ipv4Prefix>().is_ok(), "{good}");
+        }
+        for bad in [
+            "0.0.0.0/24",
+            "127.0.0.1/8",
+            "224.0.0.1/24",
+            "255.255.255.255/32",
+            "10.0.0.1/0",
+            "10.0.0.1/33",
+            "10.0.0.1/",
+            "10.0.0.1",
+            "/24",
+            "10.0.0.1/24/24",
+            "2001:db8::1/64",
+        ] {
+            let error = bad.parse::<Ipv4Prefix>().expect_err(bad);
+            assert_eq!(error.field, "address");
+        }
+    }
+
+    #[test]
+    fn a_network_ends_where_its_prefix_says() {
+        let contains = |prefix: &str, other: [u8; 4]| {
+            let prefix: Ipv4Prefix = prefix.parse().expect(prefix);
+            prefix.contains(Ipv4Addr::from(other))
+        };
+        assert!(contains("192.0.2.10/24", [192, 0, 2, 255]));
+        assert!(!contains("192.0.2.10/24", [192, 0, 3, 10]));
+        assert!(contains("192.0.2.10/23", [192, 0, 3, 10]));
+        assert!(contains("192.0.2.10/32", [192, 0, 2, 10]));
+        assert!(!contains("192.0.2.10/32", [192, 0, 2, 11]));
+        assert!(contains("10.0.0.1/1", [127, 255, 255, 255]));
+        assert!(!contains("10.0.0.1/1", [128, 0, 0, 1]));
+    }
+
+    #[test]
+    fn each_is_written_as_a_string_and_read_by_its_rule() {
+        fn there_and_back<T: Serialize + de::DeserializeOwned + PartialEq + fmt::Debug>(
+            json: &str,
+            bad: &str,
+        ) {
+            let value: T = serde_json::from_str(json).expect(json);
+            assert_eq!(serde_json::to_string(&value).expect("a string"), json);
+            assert!(serde_json::from_str::<T>(bad).is_err(), "{bad}");
+        }
+        there_and_back::<MirrorUrl>(r#""https://boot.example/""#, r#""ftp://boot.example/""#);
+        there_and_back::<InterfaceName>(r#""eth0""#, r#""eth0:1""#);
+        there_and_back::<Ipv4Prefix>(r#""192.0.2.10/24""#, r#""192.0.2.10/240""#);
+    }
+
     fn with_path(path: &str) -> Result<MirrorUrl, Invalid> {
         format!("https://boot.example/{path}").parse()
     }

@@ -149,3 +149,128 @@ fn netmask_len(mask: Ipv4Addr) -> Option<u8> {
     (bits.leading_ones() + bits.trailing_zeros() >= 32)
         .then(|| u8::try_from(bits.leading_ones()).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(value: &str) -> Result<Network, Invalid> {
+        let overrides = Overrides::read(&Parameters::parse(&format!("ip={value}")))?;
+        Ok(overrides.network.expect("ip= was given"))
+    }
+
+    #[test]
+    fn each_form_of_ip_has_its_reading() {
+        for word in ["dhcp", "on", "any"] {
+            let dhcp = |interface: Option<&str>| Network::Dhcp {
+                interface: interface.map(|name| name.parse().expect(name)),
+                nameservers: Vec::new(),
+            };
+            assert_eq!(ip(word), Ok(dhcp(None)));
+            assert_eq!(ip(&format!("eth0:{word}")), Ok(dhcp(Some("eth0"))));
+        }
+        for word in ["none", "off", "static"] {
+            assert_eq!(
+                ip(&format!(
+                    "192.0.2.9::192.0.2.1:255.255.254.0:host:eth0:{word}:192.0.2.53:192.0.2.54"
+                )),
+                Ok(Network::Static {
+                    interface: Some("eth0".parse().expect("valid")),
+                    address: "192.0.2.9/23".parse().expect("valid"),
+                    gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+                    nameservers: vec![IpAddr::from([192, 0, 2, 53]), IpAddr::from([192, 0, 2, 54])],
+                })
+            );
+            assert_eq!(
+                ip(&format!("192.0.2.9:::24:::{word}")),
+                Ok(Network::Static {
+                    interface: None,
+                    address: "192.0.2.9/24".parse().expect("valid"),
+                    gateway: None,
+                    nameservers: Vec::new(),
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn an_ip_that_is_not_carried_out_is_refused() {
+        for bad in [
+            "",
+            "dhcp6",
+            "eth0",
+            "eth0:dhcp6",
+            ":dhcp",
+            "eth0:dhcp:1500",
+            "192.0.2.9",
+            "192.0.2.9::192.0.2.1:24:host:eth0",
+            "192.0.2.9::192.0.2.1:24:host:eth0:dhcp",
+            "192.0.2.9:198.51.100.1:192.0.2.1:24:host:eth0:none",
+            "192.0.2.9::192.0.2.1:24:host:eth0:none:192.0.2.53:192.0.2.54:192.0.2.55",
+            "192.0.2.9::192.0.2.1:24:host:eth0:none:1500",
+            "192.0.2.9::boot.example:24:host:eth0:none",
+            "192.0.2.9::192.0.2.1:24:host:no/name:none",
+            "192.0.2::192.0.2.1:24:host:eth0:none",
+            "127.0.0.1::192.0.2.1:24:host:eth0:none",
+            "192.0.2.9::192.0.2.1::host:eth0:none",
+            "192.0.2.9::192.0.2.1:0:host:eth0:none",
+            "192.0.2.9::192.0.2.1:33:host:eth0:none",
+            "192.0.2.9::192.0.2.1:0.0.0.0:host:eth0:none",
+            "192.0.2.9::192.0.2.1:255.0.255.0:host:eth0:none",
+            "192.0.2.9::192.0.2.1:0.255.255.255:host:eth0:none",
+        ] {
+            assert!(ip(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_netmask_is_contiguous() {
+        for len in 0..=32 {
+            let mask = Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - len).unwrap_or(0));
+            assert_eq!(netmask_len(mask).map(u32::from), Some(len), "{mask}");
+        }
+        for bits in [1, 0x7fff_ffff, 0xffff_fffd, 0xff00_ff00, 0x8000_0001] {
+            assert_eq!(netmask_len(Ipv4Addr::from_bits(bits)), None, "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn settings_that_would_be_ignored_are_refused_by_name() {
+        for (line, named) in [
+            ("bond=bond0:eth0,eth1", "bond="),
+            ("bridge=br0:eth0", "bridge="),
+            ("ifname=eth0:00:00:5e:00:53:01", "ifname="),
+            ("rd.peerdns=0", "rd.peerdns="),
+            ("rd.route=10.0.0.0/8:192.0.2.1", "rd.route="),
+            ("team=team0:eth0", "team="),
+            ("vlan=eth0.5:eth0", "vlan="),
+            ("BOOTIF=01-00-00-5e-00-53-01", "BOOTIF="),
+            ("sealboot.mirorr=https://m.example/", "sealboot.mirorr"),
+            ("sealboot.trust=https://m.example/", "sealboot.trust"),
+            ("ip=dhcp ip=dhcp", "a second ip="),
+            ("nameserver=dns.example", "dns.example"),
+            ("nameserver=[2001:db8::53", "[2001:db8::53"),
+        ] {
+            let error = Overrides::read(&Parameters::parse(line)).err().expect(line);
+            assert_eq!(error.found, named, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_carried_out_is_read() {
+        let line = "sealboot.config=/x sealboot.log=debug sealboot.image=a sealboot.image=relay \
+             sealboot.mirror=https://a.example/ sealboot.mirror=https://b.example/ \
+             nameserver=192.0.2.53 nameserver=[2001:db8::53] nameserver=2001:db8::54";
+        let overrides = Overrides::read(&Parameters::parse(line)).expect("valid");
+        assert_eq!(overrides.image.expect("given").as_str(), "relay");
+        let mirrors: Vec<_> = overrides.mirrors.iter().map(ToString::to_string).collect();
+        assert_eq!(mirrors, ["https://a.example/", "https://b.example/"]);
+        let nameservers: Vec<_> = overrides
+            .nameservers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(nameservers, ["192.0.2.53", "2001:db8::53", "2001:db8::54"]);
+        assert_eq!(overrides.network, None);
+    }
+}

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::dracut::Overrides;
 use super::Invalid;
 use super::cmdline::Parameters;
+use super::json;
 use super::limits::LIMITS;
 use super::manifest::ImageName;
 use crate::failure::{Diagnose, FailureCode};
@@ -29,6 +30,7 @@ pub struct HostConfig {
     /// Where the same store can be read, in order of preference.
     pub mirrors: Vec<MirrorUrl>,
     /// How the machine gets its address.
+    #[serde(deserialize_with = "json::object")]
     pub network: Network,
 }
 
@@ -105,7 +107,7 @@ impl HostConfig {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
             return Err(HostConfigError::TooLarge);
         }
-        let config: Self = serde_json::from_slice(json).map_err(HostConfigError::Json)?;
+        let config: Self = json::from_slice(json).map_err(HostConfigError::Json)?;
         config.check().map_err(HostConfigError::Value)?;
         Ok(config)
     }
@@ -358,5 +360,89 @@ mod tests {
                 "{line}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_the_config_says_can_be_asked_for() {
+        let [dhcp, fixed] = [
+            r#""mode": "dhcp""#,
+            r#""mode": "static", "address": "192.0.2.10/24""#,
+        ]
+        .map(|mode| {
+            let network =
+                format!(r#"{{{mode}, "interface": "eth0", "nameservers": ["192.0.2.53"]}}"#);
+            serde_json::from_str::<Network>(&network).expect("valid")
+        });
+        for network in [&dhcp, &fixed] {
+            assert_eq!(network.interface().expect("named").as_str(), "eth0");
+            assert_eq!(network.nameservers(), [IpAddr::from([192, 0, 2, 53])]);
+        }
+        let bare: Network = serde_json::from_str(r#"{"mode": "dhcp"}"#).expect("valid");
+        assert_eq!(bare.interface(), None);
+        assert!(bare.nameservers().is_empty());
+    }
+
+    #[test]
+    fn sixteen_mirrors_are_taken_and_no_more() {
+        let mirrors = |count: usize| {
+            let list = vec!["\"https://m.example/\""; count].join(",");
+            let json = format!(
+                r#"{{"image": "relay", "mirrors": [{list}], "network": {{"mode": "dhcp"}}}}"#
+            );
+            HostConfig::parse(json.as_bytes())
+        };
+        assert_eq!(mirrors(16).expect("valid").mirrors.len(), 16);
+        for count in [0, 17] {
+            let error = mirrors(count).expect_err("out of range");
+            assert!(
+                matches!(&error, HostConfigError::Value(invalid) if invalid.field == "mirrors"),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_config_of_64_kib_is_read_and_no_larger_one() {
+        let mut json = WHOLE.as_bytes().to_vec();
+        json.resize(65_536, b' ');
+        HostConfig::parse(&json).expect("valid");
+        json.push(b' ');
+        let error = HostConfig::parse(&json).expect_err("too large");
+        assert!(matches!(error, HostConfigError::TooLarge), "{error:?}");
+    }
+
+    #[test]
+    fn whether_the_file_or_the_command_line_is_wrong_shows_in_the_code() {
+        let code = |json: &str, line: &str| {
+            HostConfig::parse(json.as_bytes())
+                .and_then(|file| HostConfig::with_cmdline(Some(file), &Parameters::parse(line)))
+                .expect_err("wrong")
+                .code()
+        };
+        assert_eq!(code(WHOLE, "ip=x"), FailureCode::ConfigureCmdline);
+        assert_eq!(code("{}", ""), FailureCode::ConfigureHost);
+        assert_eq!(
+            merged(None, "").expect_err("nothing").code(),
+            FailureCode::ConfigureHost
+        );
+        // Each by itself is right; together they leave the gateway off the link.
+        let off_link = "ip=192.0.2.9::198.51.100.1:24::eth0:none";
+        assert_eq!(code(WHOLE, off_link), FailureCode::ConfigureCmdline);
+    }
+
+    #[test]
+    fn what_the_command_line_leaves_out_the_file_says() {
+        let file = HostConfig::parse(WHOLE.as_bytes()).expect("valid");
+        assert_eq!(merged(Some(WHOLE), "quiet").expect("valid"), file);
+        let config = merged(
+            Some(WHOLE),
+            "nameserver=[2001:db8::53] nameserver=192.0.2.54",
+        )
+        .expect("valid");
+        assert_eq!(
+            config.network.nameservers(),
+            ["2001:db8::53", "192.0.2.54"].map(|address| address.parse::<IpAddr>().expect("valid"))
+        );
+        assert_eq!((config.image, config.mirrors), (file.image, file.mirrors));
     }
 }

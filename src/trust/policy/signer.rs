@@ -66,3 +66,41 @@ impl<'de> Deserialize<'de> for SignerName {
             .map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_as_it_is() {
+        let longest = "x".repeat(64);
+        for good in ["a", "Z9", "alice@example.org", "a-b_c.", &longest] {
+            let name: SignerName = good.parse().unwrap();
+            assert_eq!((name.as_str(), name.to_string().as_str()), (good, good));
+            let json = serde_json::to_string(&name).unwrap();
+            assert_eq!(json, format!("\"{good}\""));
+            assert_eq!(serde_json::from_str::<SignerName>(&json).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_look_like_something_else_is_refused() {
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "a,b",
+            "a/b",
+            "a\nb",
+            "\x1b[m",
+            "é",
+            "a\"",
+            &"x".repeat(65),
+        ] {
+            let error = bad.parse::<SignerName>().unwrap_err();
+            assert_eq!(error.field, "keys.name");
+            let json = serde_json::to_string(bad).unwrap();
+            assert!(serde_json::from_str::<SignerName>(&json).is_err());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `sealboot policy merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::roles::Roles;
+use super::{Stored, read_envelope, to_be_signed};
+use crate::cli::signatures::Merge;
+use crate::cli::{Failure, output};
+use crate::trust::TrustPolicy;
+
+/// Join signatures that were made elsewhere to a policy's envelope, in place.
+///
+/// Takes what `sealboot policy sign --detached` wrote, and copies of the envelope that were signed in
+/// place. A signature over anything else is refused, and then nothing is changed; one that is there
+/// already is left as it is. Prints the path of the envelope.
+///
+/// Without --policy nothing is verified: the envelope then holds what the files held. With it, each
+/// signature must be by a signer of one of the two policies, and it is said who is missing.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MergeArgs {
+    /// Refuse signatures that no signer made, be it of this policy, which the new one follows, or of
+    /// the new one
+    #[arg(long, value_name = "OLD")]
+    policy: Option<PathBuf>,
+
+    /// The policy, or the envelope that holds it
+    file: PathBuf,
+
+    /// Detached signatures, or signed copies of the envelope
+    #[arg(value_name = "SIGNATURE", required = true)]
+    signatures: Vec<PathBuf>,
+}
+
+pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
+    let old = args.policy.as_deref().map(Stored::read_old).transpose()?;
+    let (file, policy) = to_be_signed(&args.file)?;
+    let roles = Roles {
+        old: old.as_ref(),
+        new: &policy,
+    };
+    let policies: Vec<&TrustPolicy> = match old {
+        Some(_) => roles.each().collect(),
+        None => Vec::new(),
+    };
+    Merge::read(&file, &args.signatures, &policies)?.write(&file)?;
+    if old.is_some() {
+        output::talk(roles.standing(&read_envelope(file.shown())?).trim_end());
+    } else {
+        output::warn(
+            "no signature was verified: give --policy, or leave it to `sealboot policy publish`",
+        );
+    }
+    output::data(&format!("{}\n", file.shown().display()))
+}

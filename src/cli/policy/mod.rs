@@ -1,0 +1,224 @@
+//! `sealboot policy`: what loaders will accept, made, explained, signed and handed on.
+
+mod check;
+mod create;
+mod describe;
+mod merge;
+mod publish;
+mod roles;
+mod rules;
+mod sign;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Deserialize;
+
+use super::signatures::{EnvelopeFile, Kind, shown};
+use super::{Failure, files, output};
+use crate::format::limits::LIMITS;
+use crate::format::version::PolicyVersion;
+use crate::trust::{Envelope, PolicyError, TrustPolicy};
+
+/// Make, check, sign and publish trust policies: what a loader accepts.
+///
+/// A policy names the keys that may sign, how many of them must, the images that may boot, and how
+/// fresh they must be. The first is baked into the loader's initramfs. The next ones come from a store,
+/// each signed as the one before asks and as it asks itself; nothing else changes what a machine trusts.
+///
+/// To replace a key of a fleet whose machines have trust.json baked in:
+///
+///   sealboot policy create --from trust.json --key A.pub --key B.pub --out trust-2.json
+///   sealboot policy sign --policy trust.json --key K.key trust-2.json       each signer
+///   sealboot image sign and publish, for the images that run: signed as both policies ask
+///   sealboot policy publish --policy trust.json --store DIR trust-2.signed.json
+///   sealboot freshness renew, where the policy has a role for it
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(super) enum Command {
+    Create(create::CreateArgs),
+    Check(check::CheckArgs),
+    Sign(sign::SignArgs),
+    Merge(merge::MergeArgs),
+    Publish(publish::PublishArgs),
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Create(args) => create::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Publish(args) => publish::run(&args),
+    }
+}
+
+/// Reads a policy to work with; `policy check` reads one to judge it.
+pub(super) fn load(path: &Path) -> Result<TrustPolicy, Failure> {
+    TrustPolicy::parse(&files::read(path, LIMITS.policy_bytes)?)
+        .map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, error: &PolicyError) -> Failure {
+    Failure::new(format!("cannot use the trust policy {}", path.display()))
+        .because(error)
+        .hint("check the file with `sealboot policy check`")
+}
+
+/// Envelopes of policies, as signing sees them.
+const POLICY: Kind = Kind {
+    command: "policy",
+    read: read_envelope,
+    show: "sealboot policy check",
+    make: "move the file away, sign the policy anew",
+};
+
+/// A file that holds a policy.
+#[derive(Debug)]
+enum Stored {
+    /// The policy itself, as it is baked in.
+    Plain(TrustPolicy),
+    /// An envelope, as it stands in a store; its signatures are unchecked.
+    Signed(TrustPolicy),
+}
+
+impl Stored {
+    /// Reads either.
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = files::read(path, LIMITS.policy_envelope_bytes)?;
+        if is_envelope(&bytes) {
+            let envelope = parse_envelope(path, &bytes)?;
+            let policy = unverified_policy(path, &envelope)?;
+            return Ok(Self::Signed(policy));
+        }
+        TrustPolicy::parse(&bytes)
+            .map(Self::Plain)
+            .map_err(|error| unusable(path, &error))
+    }
+
+    /// The policy before the one at hand, which the operator vouches for; says so where a signed one
+    /// makes it look as if something had been verified.
+    fn read_old(path: &Path) -> Result<TrustPolicy, Failure> {
+        Ok(match Self::read(path)? {
+            Self::Plain(policy) => policy,
+            Self::Signed(policy) => {
+                output::talk(format!(
+                    "{} is a signed policy, whose signatures were not checked",
+                    path.display()
+                ));
+                policy
+            }
+        })
+    }
+}
+
+/// Whether this is an envelope, rather than a policy itself. Says nothing about whether it can be read.
+fn is_envelope(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        #[serde(rename = "payloadType")]
+        _payload_type: serde::de::IgnoredAny,
+    }
+    serde_json::from_slice::<Probe>(json).is_ok()
+}
+
+fn parse_envelope(path: &Path, bytes: &[u8]) -> Result<Envelope, Failure> {
+    Envelope::parse(bytes).map_err(|error| {
+        Failure::new(format!("{} is no envelope", path.display()))
+            .because(&error)
+            .hint("give the file that `sealboot policy sign` made")
+    })
+}
+
+/// Reads the envelope of a policy, to work on it.
+fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+    parse_envelope(path, &files::read(path, LIMITS.policy_envelope_bytes)?)
+}
+
+/// Reads the policy out of an envelope whose signatures say nothing yet: to show it, or to sign it.
+fn unverified_policy(path: &Path, envelope: &Envelope) -> Result<TrustPolicy, Failure> {
+    if envelope.payload_type() != TrustPolicy::PAYLOAD_TYPE {
+        return Err(Failure::new(format!(
+            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
+            path.display(),
+            shown(envelope.payload_type(), 80),
+            TrustPolicy::PAYLOAD_TYPE
+        ))
+        .hint("give a policy that `sealboot policy create` made, or an envelope that `sealboot policy sign` did"));
+    }
+    TrustPolicy::parse_signed(envelope.unverified_payload()).map_err(|error| {
+        Failure::new(format!("{} holds no usable trust policy", path.display()))
+            .because(&error)
+            .hint("make the policy again with `sealboot policy create --from`")
+    })
+}
+
+/// The envelope to sign, and the policy in it: FILE itself, or the envelope beside a plain policy, which
+/// need not be there yet.
+fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), Failure> {
+    let (envelope_file, policy) = match Stored::read(file)? {
+        Stored::Signed(policy) => (EnvelopeFile::open(&POLICY, file)?, policy),
+        Stored::Plain(policy) => {
+            // One that was written by hand may be larger in the one spelling that is signed.
+            let spelled = TrustPolicy::parse_signed(&policy.encode());
+            let policy = spelled.map_err(|error| unusable(file, &error))?;
+            (beside(file, &policy)?, policy)
+        }
+    };
+    if policy.version() == PolicyVersion::FIRST {
+        return Err(Failure::new(format!(
+            "{} is version 1 of a trust policy, which follows no other",
+            file.display()
+        ))
+        .hint("a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`"));
+    }
+    Ok((envelope_file, policy))
+}
+
+fn beside(file: &Path, policy: &TrustPolicy) -> Result<EnvelopeFile, Failure> {
+    let path = signed_path(file);
+    let unsigned = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, policy.encode());
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok(EnvelopeFile::absent(&POLICY, &path, unsigned).of(file));
+    }
+    let there = EnvelopeFile::open(&POLICY, &path)?.of(file);
+    if there.envelope().signed_bytes() == unsigned.signed_bytes() {
+        return Ok(there);
+    }
+    Err(Failure::refusal(format!(
+        "{} holds another policy than {}",
+        path.display(),
+        file.display()
+    ))
+    .hint(format!(
+        "nothing was changed; if the policy was changed after it was signed, move {} away and sign anew",
+        path.display()
+    )))
+}
+
+/// `trust-2.json` is signed in `trust-2.signed.json`.
+fn signed_path(file: &Path) -> PathBuf {
+    let stem = if file.extension().is_some_and(|suffix| suffix == "json") {
+        file.with_extension("")
+    } else {
+        file.to_owned()
+    };
+    files::with_suffix(&stem, ".signed.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_policy_stands_beside_the_plain_one() {
+        for (plain, signed) in [
+            ("trust-2.json", "trust-2.signed.json"),
+            ("keys/trust.v2.json", "keys/trust.v2.signed.json"),
+            ("keys.d/trust", "keys.d/trust.signed.json"),
+            ("trust.2", "trust.2.signed.json"),
+        ] {
+            assert_eq!(signed_path(Path::new(plain)), Path::new(signed));
+        }
+    }
+}

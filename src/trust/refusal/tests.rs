@@ -1,0 +1,294 @@
+//! What each refusal is called, and what it tells a person.
+
+use super::super::role::Ignored;
+use super::super::testing::{made, signers};
+use super::*;
+use crate::failure::Report;
+use crate::format::Invalid;
+use crate::format::limits::LIMITS;
+
+fn names(of: &[&str]) -> Vec<SignerName> {
+    signers(of).into_iter().map(|signer| signer.name).collect()
+}
+
+fn threshold(statement: Statement, signed: &[&str], missing: &[&str]) -> Refusal {
+    Refusal::Threshold {
+        statement,
+        threshold: 3,
+        tally: Tally {
+            signers: names(signed),
+            ignored: Vec::new(),
+        },
+        missing: names(missing),
+    }
+}
+
+#[test]
+fn every_refusal_has_the_code_of_what_is_wrong() {
+    use FailureCode as Code;
+    let name = || "relay".parse::<ImageName>().unwrap();
+    let image = |version: u64| ImageVersion::try_from(version).unwrap();
+    let policy = |version: u64| PolicyVersion::try_from(version).unwrap();
+    let invalid = || Invalid::new("field", "found", "taken");
+    let envelope = |statement| Refusal::Envelope {
+        statement,
+        source: EnvelopeError::TooLarge { found: 2, limit: 1 },
+    };
+    let payload_type = |statement| Refusal::PayloadType {
+        statement,
+        found: "x".to_owned(),
+    };
+    let future = |statement| Refusal::Future {
+        statement,
+        created: made(),
+        now: made(),
+    };
+    let short = |statement| threshold(statement, &[], &[]);
+    for (refusal, code) in [
+        (envelope(Statement::Manifest), Code::ManifestEnvelope),
+        (envelope(Statement::Policy), Code::TrustEnvelope),
+        (envelope(Statement::Freshness), Code::FreshnessInvalid),
+        (payload_type(Statement::Manifest), Code::ManifestPayloadType),
+        (payload_type(Statement::Policy), Code::TrustPayloadType),
+        (payload_type(Statement::Freshness), Code::FreshnessInvalid),
+        (short(Statement::Manifest), Code::ManifestThreshold),
+        (short(Statement::Policy), Code::TrustThreshold),
+        (short(Statement::Freshness), Code::FreshnessThreshold),
+        (future(Statement::Manifest), Code::ManifestFuture),
+        (future(Statement::Policy), Code::ManifestFuture),
+        (future(Statement::Freshness), Code::FreshnessFuture),
+        (
+            Refusal::Manifest(ManifestError::Spelling),
+            Code::ManifestInvalid,
+        ),
+        (
+            Refusal::OtherImage {
+                found: name(),
+                expected: name(),
+            },
+            Code::ManifestName,
+        ),
+        (
+            Refusal::NameNotAccepted { name: name() },
+            Code::ManifestName,
+        ),
+        (
+            Refusal::Arch {
+                found: Arch::Aarch64,
+                expected: Arch::X86_64,
+            },
+            Code::ManifestArch,
+        ),
+        (
+            Refusal::Expired {
+                expires: made(),
+                now: made(),
+            },
+            Code::ManifestExpired,
+        ),
+        (Refusal::NoExpiry, Code::ManifestExpiry),
+        (
+            Refusal::LifeTooLong {
+                granted_days: 91,
+                max_days: 90,
+            },
+            Code::ManifestExpiry,
+        ),
+        (
+            Refusal::Rollback {
+                name: name(),
+                found: image(1),
+                min_version: image(2),
+            },
+            Code::ManifestRollback,
+        ),
+        (
+            Refusal::DeniedVersion {
+                name: name(),
+                version: image(1),
+            },
+            Code::ManifestDenied,
+        ),
+        (
+            Refusal::DeniedDigest {
+                what: "archive",
+                digest: Sha256Digest::of(b""),
+            },
+            Code::ManifestDenied,
+        ),
+        (Refusal::NotFresh, Code::FreshnessMissing),
+        (
+            Refusal::Freshness(FreshnessError::Spelling),
+            Code::FreshnessInvalid,
+        ),
+        (
+            Refusal::FreshnessOfOther {
+                found: name(),
+                expected: name(),
+            },
+            Code::FreshnessName,
+        ),
+        (
+            Refusal::FreshnessExpired {
+                expires: made(),
+                now: made(),
+            },
+            Code::FreshnessExpired,
+        ),
+        (
+            Refusal::FreshnessTooLong {
+                granted_hours: 73,
+                max_hours: 72,
+            },
+            Code::FreshnessLife,
+        ),
+        (
+            Refusal::Stale {
+                name: name(),
+                found: image(1),
+                newest: image(2),
+            },
+            Code::ManifestStale,
+        ),
+        (
+            Refusal::StalePolicy {
+                found: policy(1),
+                newest: policy(2),
+            },
+            Code::TrustStale,
+        ),
+        (
+            Refusal::Policy(PolicyError::Contradiction(invalid())),
+            Code::TrustInvalid,
+        ),
+        (
+            Refusal::PolicyVersion {
+                found: policy(1),
+                expected: policy(2),
+            },
+            Code::TrustVersion,
+        ),
+        (
+            Refusal::PolicyUnsigned {
+                version: policy(2),
+                by: policy(2),
+                source: Box::new(short(Statement::Policy)),
+            },
+            Code::TrustThreshold,
+        ),
+        (
+            Refusal::ChainTooLong {
+                from: policy(1),
+                limit: 64,
+            },
+            Code::TrustLength,
+        ),
+    ] {
+        assert_eq!(refusal.code(), code, "{refusal:?}");
+        assert!(!refusal.hint().is_empty());
+    }
+}
+
+#[test]
+fn who_has_signed_and_who_must_still_is_said() {
+    let mut refusal = threshold(Statement::Manifest, &["alice"], &["bob", "carol", "dave"]);
+    if let Refusal::Threshold { tally, .. } = &mut refusal {
+        tally.ignored = vec![
+            ("\x1b[2J".to_owned(), Ignored::NotByATrustedKey),
+            ("00".to_owned(), Ignored::SameKeyAgain),
+        ];
+    }
+    assert_eq!(
+        Report(&refusal).to_string(),
+        "1 of 3 required signatures are there\n  \
+         signed by alice\n  \
+         ignored the signature under key id \"\\u{1b}[2J\": no key of the trust policy made it\n  \
+         ignored the signature under key id \"00\": its key has signed already, and counts once\n  \
+         hint: 2 more of bob, carol, dave must run `sealboot image sign`; then publish again"
+    );
+}
+
+#[test]
+fn a_hint_names_the_values_at_hand_where_they_help() {
+    let general = |refusal: &Refusal| refusal.hint() == refusal.code().remedy();
+    // Nobody can be named, or it is not for `image sign` to mend.
+    assert!(general(&threshold(Statement::Manifest, &["alice"], &[])));
+    assert!(general(&threshold(
+        Statement::Policy,
+        &["alice"],
+        &["bob", "carol"]
+    )));
+    assert!(general(&threshold(
+        Statement::Freshness,
+        &[],
+        &["clockwork"]
+    )));
+    assert!(general(&Refusal::NotFresh));
+    let (name, found, other) = ("relay".parse::<ImageName>(), 41.try_into(), 42.try_into());
+    let (name, found, other): (_, ImageVersion, ImageVersion) =
+        (name.unwrap(), found.unwrap(), other.unwrap());
+    let rollback = Refusal::Rollback {
+        name: name.clone(),
+        found,
+        min_version: other,
+    };
+    assert_eq!(
+        rollback.hint(),
+        "publish version 42 or newer; a mirror that serves older ones is stale or hostile"
+    );
+    let stale = Refusal::Stale {
+        name,
+        found,
+        newest: other,
+    };
+    assert_eq!(
+        stale.hint(),
+        "copy version 42 to this mirror, or ask another; a mirror that holds machines back is stale or hostile"
+    );
+}
+
+#[test]
+fn each_kind_of_statement_has_its_own_type() {
+    let kinds = [Statement::Manifest, Statement::Policy, Statement::Freshness];
+    assert_eq!(
+        kinds.map(Statement::payload_type),
+        [
+            "application/vnd.sealboot.manifest.v1+json",
+            "application/vnd.sealboot.trust.v1+json",
+            "application/vnd.sealboot.freshness.v1+json",
+        ]
+    );
+    assert_eq!(
+        kinds.map(|kind| kind.to_string()),
+        ["manifest", "trust policy", "freshness statement"]
+    );
+}
+
+// Found while fuzzing `envelope`: escaped, the longest key ids of one envelope filled 50 KB.
+#[test]
+fn key_ids_of_a_crowded_envelope_do_not_flood_the_console() {
+    let worst = "\u{10ffff}".repeat(LIMITS.key_id_bytes / 4);
+    let tally = Tally {
+        ignored: vec![(worst, Ignored::NotByATrustedKey); LIMITS.signatures],
+        ..Tally::default()
+    };
+    let text = describe(&tally);
+    assert!(text.len() < 4 << 10, "{}", text.len());
+    assert_eq!(text.lines().skip(1).count(), IGNORED_SHOWN + 1);
+    assert!(text.ends_with("\n  ignored as well: 24 more"), "{text}");
+    assert!(
+        text.lines()
+            .skip(1)
+            .all(|line| line.starts_with("  ignored ")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_key_id_of_the_usual_length_is_shown_whole() {
+    let tally = Tally {
+        ignored: vec![("21fe31dfa154a261".to_owned(), Ignored::SameKeyAgain)],
+        ..Tally::default()
+    };
+    assert!(describe(&tally).contains("\"21fe31dfa154a261\""));
+}

@@ -1,0 +1,116 @@
+//! Signers and statements for the tests of this module. A key is a function of its holder's name, and no
+//! clock is asked, so everything is what it is.
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use jiff::{SignedDuration, Timestamp};
+
+use super::channel::Channel;
+use super::envelope::Envelope;
+use super::policy::{AcceptedImage, FreshnessRule, Signer, TrustPolicy};
+use super::refusal::Statement;
+use crate::format::digest::Sha256Digest;
+use crate::format::freshness::Freshness;
+use crate::format::key::PublicKey;
+use crate::format::manifest::Manifest;
+
+fn secret(name: &str) -> SigningKey {
+    SigningKey::from_bytes(Sha256Digest::of(name.as_bytes()).as_bytes())
+}
+
+pub(super) fn signer(name: &str) -> Signer {
+    Signer {
+        name: name.parse().unwrap(),
+        key: PublicKey::from_bytes(secret(name).verifying_key().as_bytes()).unwrap(),
+    }
+}
+
+pub(super) fn signers(names: &[&str]) -> Vec<Signer> {
+    names.iter().map(|name| signer(name)).collect()
+}
+
+/// An envelope over any payload, signed by each of these.
+pub(super) fn sealed(payload_type: &str, payload: Vec<u8>, by: &[&str]) -> Envelope {
+    let mut envelope = Envelope::unsigned(payload_type, payload);
+    for name in by {
+        let signature = secret(name).sign(&envelope.signed_bytes());
+        envelope.add_signature(signer(name).key.id(), signature.to_bytes());
+    }
+    envelope
+}
+
+/// All of these must sign, for image `relay` from version 41; version 1.
+pub(super) fn policy(by: &[&str]) -> TrustPolicy {
+    let relay = AcceptedImage::new("relay".parse().unwrap(), 41.try_into().unwrap());
+    TrustPolicy::new(signers(by), by.len(), vec![relay]).unwrap()
+}
+
+/// The same with `clockwork` for freshness, for at most three days.
+pub(super) fn renewed(policy: TrustPolicy, required: bool) -> TrustPolicy {
+    let rule = FreshnessRule {
+        keys: signers(&["clockwork"]),
+        threshold: 1,
+        required,
+        max_hours: 72,
+    };
+    policy.with_freshness(Some(rule)).unwrap()
+}
+
+pub(super) fn sealed_policy(policy: &TrustPolicy, by: &[&str]) -> Envelope {
+    sealed(Statement::Policy.payload_type(), policy.encode(), by)
+}
+
+pub(super) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// When every statement here was made.
+pub(super) fn made() -> Timestamp {
+    time("2026-01-01T12:00:00Z")
+}
+
+pub(super) fn seconds(count: i64) -> SignedDuration {
+    SignedDuration::from_secs(count)
+}
+
+/// `relay` for x86_64 in this version, without an expiry.
+pub(super) fn manifest(version: u64) -> Manifest {
+    let json = concat!(
+        r#"{"name":"relay","version":42,"label":"l","arch":"x86_64","created":"2026-01-01T12:00:00Z","#,
+        r#""cmdline":"","archive":{"#,
+        r#""path":"blobs/sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.tar","#,
+        r#""encoding":"none","size":3072,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","#,
+        r#""chunk_size":65536,"chunks":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]},"#,
+        r#""files":[{"path":"boot/vmlinuz","size":1,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"#,
+        r#"{"path":"boot/initrd","size":2,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}"#,
+    );
+    let mut manifest = Manifest::parse(json.as_bytes()).unwrap();
+    manifest.version = version.try_into().unwrap();
+    manifest
+}
+
+pub(super) fn sealed_manifest(manifest: &Manifest, by: &[&str]) -> Envelope {
+    sealed(Statement::Manifest.payload_type(), manifest.encode(), by)
+}
+
+/// That `relay` is in this version, and the policy in that, said for a day.
+pub(super) fn freshness(version: u64, trust: u64) -> Freshness {
+    Freshness {
+        name: "relay".parse().unwrap(),
+        version: version.try_into().unwrap(),
+        trust: trust.try_into().unwrap(),
+        created: made(),
+        expires: made() + SignedDuration::from_hours(24),
+    }
+}
+
+pub(super) fn sealed_freshness(freshness: &Freshness, by: &[&str]) -> Envelope {
+    sealed(Statement::Freshness.payload_type(), freshness.encode(), by)
+}
+
+pub(super) fn channel(manifest: Envelope, freshness: Option<Envelope>) -> Vec<u8> {
+    Channel {
+        manifest,
+        freshness,
+    }
+    .encode()
+}

@@ -1,0 +1,212 @@
+//! Those who come to a verdict on a folder: the library, the loader's stages, and the tool.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Name, Resolve, Resolving};
+use rustls::RootCertStore;
+use sealboot::boot::image::fetch_and_unpack;
+use sealboot::boot::manifest::manifest;
+use sealboot::boot::unpack::verify_archive;
+use sealboot::failure::{Diagnose, FailureCode, Report};
+use sealboot::fetch::Client;
+use sealboot::fetch::archive::Patience;
+use sealboot::format::host_config::{HostConfig, Network};
+use sealboot::format::limits::LIMITS;
+use sealboot::format::manifest::Arch;
+use sealboot::trust::verified::Expected;
+use sealboot::trust::{Chain, TrustPolicy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Expectation;
+
+type Verdict = Result<(), FailureCode>;
+
+/// The code of an error that can be shown: on a console, a serial one of 9,600 baud among them, whose
+/// reader must not be deceived nor kept waiting.
+fn code(error: impl Diagnose) -> FailureCode {
+    assert_can_be_shown(&Report(&error).to_string());
+    error.code()
+}
+
+fn assert_can_be_shown(text: &str) {
+    let turns = |char: char| matches!(char, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let draws = |char: char| char != '\n' && (char.is_control() || turns(char));
+    assert!(!text.contains(draws), "{text:?}");
+    assert!(text.len() < 4096, "{} bytes: {text}", text.len());
+}
+
+/// The library, called in the order of a boot.
+pub(crate) fn assert_library(folder: &Path, expectation: &Expectation, expected: Verdict) {
+    let found = by_library(folder, expectation);
+    assert_eq!(found, expected, "the library, on: {}", expectation.about);
+}
+
+/// What the loader does, in its order and with its bounds: the chain of policies, the channel, the archive.
+fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
+    let store = folder.join("store");
+    let mut chain = baked_in(folder)?;
+    while let Some(version) = chain.next() {
+        let path = store.join(format!("trust/{version}.json"));
+        if !path.exists() {
+            break;
+        }
+        let envelope = fetched(&path, LIMITS.policy_envelope_bytes)?;
+        chain.step(&envelope).map_err(code)?;
+    }
+    let channel = store.join(format!("images/{}.json", expectation.image));
+    let channel = fetched(&channel, LIMITS.channel_bytes)?;
+    let expected = Expected {
+        name: Some(&expectation.image),
+        arch: Some(expectation.arch),
+        now: expectation.now,
+    };
+    let current = chain
+        .newest()
+        .verify_channel(&channel, &expected)
+        .map_err(code)?;
+    let archive = store.join(&current.manifest().as_ref().archive.path);
+    let archive = fs::File::open(&archive)
+        .unwrap_or_else(|_| panic!("nothing was refused before the archive was asked for"));
+    verify_archive(current.manifest(), archive, &mut |_| {}).map_err(code)
+}
+
+fn baked_in(folder: &Path) -> Result<Chain, FailureCode> {
+    let policy = fs::read(folder.join("trust.json")).unwrap();
+    TrustPolicy::parse(&policy).map(Chain::from).map_err(code)
+}
+
+/// A file of the store, read as far as the loader reads it.
+fn fetched(path: &Path, limit: u64) -> Result<Vec<u8>, FailureCode> {
+    let bytes = fs::read(path).unwrap();
+    if bytes.len() as u64 > limit {
+        return Err(FailureCode::FetchTooLarge);
+    }
+    Ok(bytes)
+}
+
+/// The loader's stages, as they are in a boot, with a web server that has nothing but the store's files.
+pub(crate) fn assert_loader(folder: &Path, expectation: &Expectation, expected: Verdict) {
+    // A loader boots images for the machine that it was built for; all folders are of one kind.
+    if expectation.arch != Arch::NATIVE {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let found = runtime.block_on(by_loader(folder, expectation));
+    assert_eq!(found, expected, "the loader, on: {}", expectation.about);
+}
+
+async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
+    let mut chain = baked_in(folder)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mirror = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(serve(listener, Arc::from(folder.join("store"))));
+
+    let host = HostConfig {
+        image: expectation.image.clone(),
+        mirrors: vec![mirror.parse().unwrap()],
+        network: Network::Dhcp {
+            interface: None,
+            nameservers: Vec::new(),
+        },
+    };
+    let client = Client::new(RootCertStore::empty(), NoNames).unwrap();
+    let done = manifest(&host, &mut chain, &client, expectation.now)
+        .await
+        .map_err(code)?;
+    let mut accepted = None;
+    done.map(|found| accepted = Some(found));
+    // What fails here fails again: there is one mirror, and it does not change.
+    let patience = Patience {
+        rounds: 1,
+        first_wait: Duration::from_millis(1),
+        ..Patience::default()
+    };
+    let memory = tempfile::tempdir().unwrap();
+    fetch_and_unpack(
+        &accepted.unwrap(),
+        &client,
+        &host.mirrors,
+        patience,
+        memory.path(),
+    )
+    .await
+    .map(|_| ())
+    .map_err(code)
+}
+
+/// Mirrors are named by address here.
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        panic!("asked to resolve {}", name.as_str());
+    }
+}
+
+async fn serve(listener: TcpListener, store: Arc<Path>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer(stream, store.clone()));
+    }
+}
+
+/// Answers one request, with the whole file; a client that has seen enough closes.
+async fn answer(mut stream: TcpStream, store: Arc<Path>) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.strip_prefix("GET /").unwrap().split(' ').next();
+    let (status, body) = match fs::read(store.join(path.unwrap())) {
+        Ok(body) => ("200 OK", body),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    let len = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&body).await?;
+    stream.shutdown().await
+}
+
+/// `sealboot` comes to the same verdict, and exits with 3 where it is a refusal.
+pub(crate) fn assert_tool(folder: &Path, expectation: &Expectation, expected: Verdict) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealboot"));
+    command.current_dir(folder).env("NO_COLOR", "1");
+    if expected == Err(FailureCode::ConfigurePolicy) {
+        // To verify by a policy that does not load is a mistake of the caller; this judges the policy.
+        command.args(["policy", "check", "trust.json"]);
+    } else {
+        command
+            .args(["image", "verify", "--policy", "trust.json", "--at"])
+            .arg(expectation.now.to_string())
+            .arg(format!("store/images/{}.json", expectation.image));
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_can_be_shown(&said);
+    let code = said.lines().find_map(|line| line.strip_prefix("  code: "));
+    let (status, expected_code) = match expected {
+        // It looks at images for machines of every kind.
+        Ok(()) | Err(FailureCode::ManifestArch) => (0, None),
+        // A file that is too large is none that it can read: no verdict, but no success either.
+        Err(FailureCode::FetchTooLarge) => {
+            assert!(said.contains(" is larger than "), "{said}");
+            (1, None)
+        }
+        Err(code) => (3, Some(code.as_str())),
+    };
+    assert_eq!(
+        (output.status.code(), code),
+        (Some(status), expected_code),
+        "the tool, on: {}\n{said}",
+        expectation.about
+    );
+}

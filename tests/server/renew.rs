@@ -1,0 +1,172 @@
+//! `sealboot serve --renew`: a server that keeps its images fresh.
+
+use std::process::Command;
+
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+use sealboot::format::pem::PrivateKey;
+use sealboot::trust::verified::Expected;
+use sealboot::trust::{Current, Refusal, TrustPolicy};
+
+use crate::lab::{Lab, Running, eventually, output, sealboot};
+use crate::world::archives::noon;
+use crate::world::trust::{freshness, renewed_by, seal_freshness};
+use crate::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
+
+/// A store with version 42 of `relay`, and a policy that requires freshness.
+struct Fresh {
+    lab: Lab,
+    policy: TrustPolicy,
+}
+
+impl Fresh {
+    fn new() -> Self {
+        let fresh = Self {
+            lab: Lab::new(),
+            policy: renewed_by(policy(), &clockwork(), true),
+        };
+        fresh.write("fresh.json", &fresh.policy.encode(), 0o644);
+        fresh.write("clockwork.key", clockwork().to_pem().as_bytes(), 0o600);
+        let archive = manifest(42).archive.path;
+        fresh.lab.put(&archive, &tar(&files()));
+        fresh.publish(42, None);
+        fresh
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.lab.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn publish(&self, version: u64, freshness: Option<&[u8]>) {
+        let envelope = seal_manifest(&manifest(version), &[alice(), bob()]);
+        self.lab
+            .put(&format!("images/relay/{version}.json"), &envelope);
+        // In one step, as `sealboot image publish` does it.
+        self.lab
+            .put("images/relay.new", &channel(&envelope, freshness));
+        let images = self.lab.store().join("images");
+        std::fs::rename(images.join("relay.new"), images.join("relay.json")).unwrap();
+    }
+
+    fn serve(&self) -> Running {
+        let (policy, key) = (self.lab.path("fresh.json"), self.lab.path("clockwork.key"));
+        let [policy, key] = [policy.to_str().unwrap(), key.to_str().unwrap()];
+        self.lab.serve(&["--renew", key, "--policy", policy])
+    }
+
+    /// What a machine makes of what the server shows now.
+    fn judged(&self, server: &Running) -> Result<Current, Refusal> {
+        let shown = self.lab.fetch(server, "images/relay.json", &[]);
+        assert_eq!(shown.status, 200);
+        let expected = Expected {
+            name: None,
+            arch: None,
+            now: Timestamp::now(),
+        };
+        self.policy.verify_channel(&shown.body, &expected)
+    }
+}
+
+#[test]
+fn what_no_machine_would_take_any_more_is_renewed_before_the_first_machine_asks() {
+    let fresh = Fresh::new();
+    let ended = freshness(42, 1, noon() - SignedDuration::from_hours(24 * 365));
+    for stated in [None, Some(seal_freshness(&ended, &clockwork()))] {
+        fresh.publish(42, stated.as_deref());
+        let server = fresh.serve();
+        let current = fresh.judged(&server).unwrap();
+        assert_eq!(current.freshness().unwrap().as_ref().version.as_u64(), 42);
+        assert!(
+            server
+                .stderr()
+                .contains("image relay: version 42 is the newest until "),
+            "{}",
+            server.stderr()
+        );
+    }
+}
+
+#[test]
+fn a_statement_that_has_most_of_its_life_before_it_is_left_alone() {
+    let fresh = Fresh::new();
+    drop(fresh.serve());
+    let before = std::fs::read(fresh.lab.store().join("images/relay.json")).unwrap();
+    let server = fresh.serve();
+    assert_eq!(
+        fresh.lab.fetch(&server, "images/relay.json", &[]).body,
+        before
+    );
+}
+
+#[test]
+fn what_is_published_while_it_runs_is_renewed_too() {
+    let fresh = Fresh::new();
+    let server = fresh.serve();
+    fresh.publish(43, None);
+    assert!(matches!(fresh.judged(&server), Err(Refusal::NotFresh)));
+    server.signal(Signal::SIGHUP);
+    eventually("version 43 is renewed", || {
+        fresh
+            .judged(&server)
+            .is_ok_and(|current| current.freshness().unwrap().as_ref().version.as_u64() == 43)
+    });
+}
+
+#[test]
+fn what_cannot_be_renewed_is_said_once_and_served_as_it_is() {
+    let fresh = Fresh::new();
+    // Signed by one of two.
+    let envelope = seal_manifest(&manifest(44), &[alice()]);
+    fresh
+        .lab
+        .put("images/relay.json", &channel(&envelope, None));
+    let server = fresh.serve();
+    let said = || {
+        server
+            .stderr()
+            .matches("image relay is not renewed")
+            .count()
+    };
+    assert_eq!(said(), 1, "{}", server.stderr());
+    assert!(server.stderr().contains("MANIFEST-THRESHOLD"));
+    // Renewed again, by the sign that the next one gives: a good version.
+    server.signal(Signal::SIGHUP);
+    eventually("the certificate is read again", || {
+        server.stderr().contains("is in use from now on")
+    });
+    fresh.publish(45, None);
+    server.signal(Signal::SIGHUP);
+    eventually("version 45 is renewed", || fresh.judged(&server).is_ok());
+    assert_eq!(said(), 1, "{}", server.stderr());
+}
+
+#[test]
+fn a_key_that_would_count_for_nothing_does_not_start_a_server() {
+    let fresh = Fresh::new();
+    let other = PrivateKey::generate().unwrap();
+    fresh.write("other.key", other.to_pem().as_bytes(), 0o600);
+    let start = |arguments: &[&str]| {
+        let mut command: Command = sealboot();
+        command
+            .current_dir(fresh.lab.path(""))
+            .args(["serve", "--store", "store", "--listen", "127.0.0.1:0"])
+            .args([
+                "--tls-cert",
+                "tls/server.pem",
+                "--tls-key",
+                "tls/server.key",
+            ])
+            .args(arguments);
+        output(&mut command)
+    };
+    let refused = start(&["--renew", "other.key", "--policy", "fresh.json"]);
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("is not of the freshness role"));
+    assert_eq!(refused.stdout, "");
+    let alone = start(&["--renew", "clockwork.key"]);
+    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+    assert!(alone.stderr.contains("--policy"));
+}
