@@ -45,7 +45,7 @@ pub struct Report<'a, E: ?Sized>(
 
 impl<E: Diagnose + ?Sized> fmt::Display for Report<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(&self.0.to_string(), Words::Ours))?;
+        f.write_str(&printable(&self.0.to_string()))?;
         for cause in causes(self.0.source()) {
             if f.alternate() {
                 write!(f, ": {cause}")?;
@@ -68,12 +68,7 @@ pub fn causes<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut next = first;
     while let Some(error) = next {
-        let words = if error.is::<serde_json::Error>() {
-            Words::Quoting
-        } else {
-            Words::Ours
-        };
-        let line = printable(&error.to_string(), words);
+        let line = printable(&error.to_string());
         if !lines.last().is_some_and(|last| last.ends_with(&line)) {
             lines.push(line);
         }
@@ -82,48 +77,20 @@ pub fn causes<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<String> {
     lines
 }
 
-/// Whose words a message is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Words {
-    /// Ours, or a library's that keeps to itself. Lines after the first are indented, as two aligned digests are.
-    Ours,
-    /// serde's, which quotes names of fields as they stand in the file: it has one line, and is not long.
-    Quoting,
-}
-
-/// Characters of a quoting message that are shown, half of them from its end, where the position stands.
-const QUOTING_SHOWN: usize = 600;
-
-/// The message with everything escaped that a terminal would do instead of show, and every line break
-/// after which a line would stand that is not indented.
-fn printable(message: &str, words: Words) -> String {
+/// The message with everything escaped that a terminal would do instead of show, and with every line
+/// break after which a line would stand that is not indented, as two aligned digests are.
+fn printable(message: &str) -> String {
     let mut shown = String::with_capacity(message.len());
     let mut rest = message.chars();
     while let Some(character) = rest.next() {
-        let indented = words == Words::Ours && rest.as_str().starts_with("  ");
         match character {
-            '\n' if indented => shown.push('\n'),
+            '\n' if rest.as_str().starts_with("  ") => shown.push('\n'),
             // Legible, though `escape_debug` has a longer form of them.
             '"' | '\'' | '\\' => shown.push(character),
             _ => shown.extend(character.escape_debug()),
         }
     }
-    match words {
-        Words::Ours => shown,
-        Words::Quoting => without_middle(&shown, QUOTING_SHOWN),
-    }
-}
-
-/// The text, or its first and last characters where it has more than `most`.
-fn without_middle(text: &str, most: usize) -> String {
-    let count = text.chars().count();
-    if count <= most {
-        return text.to_owned();
-    }
-    let half = most / 2;
-    let first = text.chars().take(half);
-    let last = text.chars().skip(count - half);
-    first.chain(['…']).chain(last).collect()
+    shown
 }
 
 macro_rules! failure_codes {
@@ -404,16 +371,14 @@ impl fmt::Display for FailureCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::host_config::{HostConfig, HostConfigError};
-    use crate::trust::{Channel, EnvelopeError};
+    use crate::format::host_config::HostConfig;
 
     fn reported(json: &str) -> String {
-        let error: HostConfigError = HostConfig::parse(json.as_bytes()).unwrap_err();
-        Report(&error).to_string()
+        Report(&HostConfig::parse(json.as_bytes()).unwrap_err()).to_string()
     }
 
-    // Found by fuzzing `host_config`, `envelope` and all others that read JSON: serde puts the name of an
-    // unknown field into its message as it stands in the file.
+    // Found by fuzzing `envelope` and all others that read JSON: serde puts the name of an unknown field
+    // into its message as it stands in the file.
     #[test]
     fn the_name_of_an_unknown_field_cannot_pass_for_a_line_of_the_loader() {
         let report = reported(r#"{"a\nsealboot: stage=handover status=ok\u001b[2J\u202e": 1}"#);
@@ -432,26 +397,32 @@ mod tests {
 
     #[test]
     fn the_name_of_an_unknown_field_cannot_flood_the_console() {
-        let long = "é".repeat(1 << 20);
-        let error: EnvelopeError =
-            Channel::parse(format!("{{\"{long}\": 1}}").as_bytes()).unwrap_err();
-        let [cause] = causes(error.source()).try_into().unwrap();
+        let report = reported(&format!("{{\"{}\": 1}}", "é".repeat(30_000)));
         assert!(
-            cause.starts_with("unknown field `éé") && cause.ends_with(" column 2097156"),
-            "{cause}"
+            report.contains("unknown field") && report.contains("column 60003"),
+            "{report}"
         );
-        assert_eq!(cause.chars().count(), QUOTING_SHOWN + 1);
+        assert!(report.len() < 4000, "{}", report.len());
+    }
+
+    /// An error as a library may word it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Library(&'static str);
+
+    #[test]
+    fn no_words_of_a_library_begin_a_line_or_command_the_terminal() {
+        let error = Library("the answer was \"a\r\nsealboot: stage=load\u{9b}2J\u{202e}\"");
+        assert_eq!(
+            causes(Some(&error)),
+            ["the answer was \"a\\r\\nsealboot: stage=load\\u{9b}2J\\u{202e}\""]
+        );
     }
 
     #[test]
-    fn our_own_second_lines_stay() {
-        assert_eq!(
-            printable("a\n  found b\nc\r", Words::Ours),
-            "a\n  found b\\nc\\r"
-        );
-        assert_eq!(
-            printable("\"é\" isn't C:\\", Words::Ours),
-            "\"é\" isn't C:\\"
-        );
+    fn indented_lines_and_quotes_stay_as_they_are() {
+        for text in ["a\n  expected b\n  found    c", "\"é\" isn't C:\\"] {
+            assert_eq!(printable(text), text);
+        }
     }
 }

@@ -146,16 +146,12 @@ impl<R: Read> Reader<R> {
             name_size,
             _,
         ] = fields;
-        let mut name = self.text(u64::from(name_size), at)?;
-        if name.pop() != Some(0) || name.is_empty() {
+        let name = self.text(u64::from(name_size), at)?;
+        if name.last() != Some(&0) {
             return Err(ReadError::Name { at });
         }
-        // Some writers align content by padding the name with NULs, and the kernel stops at the first.
-        name.truncate(
-            name.iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(name.len()),
-        );
+        // Some writers align content by padding the name with NULs.
+        let name = up_to_nul(name, at)?;
         self.align()?;
         self.pending = u64::from(size);
         if name == TRAILER.as_bytes() {
@@ -172,7 +168,7 @@ impl<R: Read> Reader<R> {
             KIND_SYMLINK => {
                 self.pending = 0;
                 Kind::Symlink {
-                    target: self.text(u64::from(size), at)?,
+                    target: up_to_nul(self.text(u64::from(size), at)?, at)?,
                 }
             }
             other => Kind::Other(other),
@@ -246,6 +242,16 @@ impl<R: Read> Reader<R> {
         }
         Ok(())
     }
+}
+
+/// What the kernel takes a name or a target for: it stops at the first NUL.
+fn up_to_nul(mut text: Vec<u8>, at: u64) -> Result<Vec<u8>, ReadError> {
+    let end = text.iter().position(|byte| *byte == 0);
+    text.truncate(end.unwrap_or(text.len()));
+    if text.is_empty() {
+        return Err(ReadError::Name { at });
+    }
+    Ok(text)
 }
 
 /// Reads exactly 8 hex digits; `from_str_radix` would also take a sign.

@@ -12,6 +12,8 @@ use sealboot::format::cpio::{Entry, Kind, Reader, Tree};
 
 use super::Verdict;
 
+/// The longest name with its NUL, by the kernel's `PATH_MAX`.
+const NAME_MAX: usize = 4096;
 /// The longest file whose content is read.
 const LIMIT: u64 = 1000;
 
@@ -57,10 +59,11 @@ fn read(mut bytes: &[u8], limit: Option<u64>) -> Option<(Vec<Item>, usize)> {
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry().ok()? {
         let name = &entry.name;
-        assert!((1..4096).contains(&name.len()) && !name.contains(&0));
+        assert!((1..NAME_MAX).contains(&name.len()) && !name.contains(&0));
         assert!(entry.permissions <= 0o7777);
         if let Kind::Symlink { target } = &entry.kind {
-            assert_eq!(u32::try_from(target.len()), Ok(entry.size));
+            assert!((1..=NAME_MAX).contains(&target.len()) && !target.contains(&0));
+            assert!(u32::try_from(target.len()).is_ok_and(|len| len <= entry.size));
         }
         let content = match (&entry.kind, limit) {
             (Kind::File, Some(limit)) => reader.content(limit).ok()?,

@@ -2,9 +2,9 @@
 
 use sealboot::failure::{Diagnose, Report};
 
-/// More than any refusal needs, those of 32 signatures included; a serial console
-/// takes a second and a half for as much.
-const LONGEST: usize = 16 << 10;
+/// More than any refusal needs, one that names 32 signers included; a serial console takes less than a
+/// second for as much.
+const LONGEST: usize = 8 << 10;
 
 /// Asserts that a person can read why something was refused, and that nothing in it passes for a line
 /// of the loader or for a command to the terminal.

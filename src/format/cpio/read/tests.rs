@@ -109,6 +109,28 @@ fn a_name_of_4_gib_is_refused_without_waiting_for_it() {
     }
 }
 
+// Found by fuzzing `cpio`: the name was looked at before it was cut at its first NUL.
+#[test]
+fn a_name_or_target_that_is_empty_for_the_kernel_is_refused() {
+    let name = archive().windows(4).position(|bytes| bytes == b"bin\0");
+    let target = archive().windows(7).position(|bytes| bytes == b"busybox");
+    for (start, len) in [(name.unwrap(), 3), (target.unwrap(), 7)] {
+        let mut bytes = archive();
+        bytes[start..start + len].fill(0);
+        let error = entries(&bytes).unwrap_err();
+        assert!(matches!(error, ReadError::Name { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_target_ends_where_it_does_for_the_kernel() {
+    let mut bytes = archive();
+    let start = bytes.windows(7).position(|bytes| bytes == b"busybox");
+    bytes[start.unwrap() + 4] = 0;
+    let target = b"busy".to_vec();
+    assert_eq!(entries(&bytes).unwrap()[1].kind, Kind::Symlink { target });
+}
+
 #[test]
 fn numbers_with_signs_and_other_formats_are_refused() {
     let mut signed = archive();
