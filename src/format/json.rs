@@ -185,10 +185,6 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
     ) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Strict(seed))
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
@@ -204,10 +200,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         self.0.next_value_seed(Strict(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
     }
 }
 
@@ -331,5 +323,52 @@ mod tests {
             let serdes = serde_json::from_str::<Outer>(&json).expect_err(&json);
             assert_eq!(error.to_string(), serdes.to_string());
         }
+    }
+
+    #[test]
+    fn an_array_for_a_tagged_object_is_told_what_it_should_be() {
+        let json = WHOLE.replacen(r#"{"kind": "plain", "depth": -1}"#, "[]", 1);
+        let error = from_slice::<Outer>(json.as_bytes()).expect_err(&json);
+        let said = error.to_string();
+        assert!(
+            said.starts_with("invalid type: sequence, expected an object at line 2"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_error_is_shown_whole_up_to_300_characters_and_cut_after() {
+        const AROUND: usize = "unknown field ``, expected `on`".len();
+        let unknown = |name: &str| {
+            let json = format!("\n {{\"{name}\": true}}");
+            let error = from_slice::<Inner>(json.as_bytes()).expect_err(&json);
+            let serdes = serde_json::from_str::<Inner>(&json).expect_err(&json);
+            assert_eq!(
+                (error.line(), error.column()),
+                (serdes.line(), serdes.column())
+            );
+            (error.to_string(), serdes.to_string())
+        };
+        let (said, serdes) = unknown(&"x".repeat(300 - AROUND));
+        assert_eq!(said, serdes);
+        let (said, serdes) = unknown(&"x".repeat(301 - AROUND));
+        let whole = serdes.replacen("`on`", "`on…", 1);
+        assert_eq!(said.replacen('…', "", 1), whole.replacen('…', "", 1));
+        assert!(said.contains("`on… at line 2 column "), "{said}");
+        let (said, _) = unknown(&"x".repeat(1_000));
+        assert!(
+            said.contains(&format!("field `{}… at line 2", "x".repeat(285))),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_error_cannot_draw_on_a_console() {
+        let json = "{\"\u{1b}[2J \u{202e}é\": true}".replace('\u{1b}', r"\u001b");
+        let error = from_slice::<Inner>(json.as_bytes()).expect_err(&json);
+        assert_eq!(
+            error.to_string(),
+            r"unknown field `\u{1b}[2J \u{202e}\u{e9}`, expected `on` at line 1 column 18"
+        );
     }
 }

@@ -245,10 +245,6 @@ mod tests {
             let error = bad.parse::<MirrorUrl>().expect_err(bad);
             assert_eq!(error.field, "mirror");
         }
-        let path = |len: usize| format!("https://m.example/{}", "a".repeat(len - 18));
-        // With the slash that it is given at its end.
-        assert!(path(1023).parse::<MirrorUrl>().is_ok());
-        assert!(path(1024).parse::<MirrorUrl>().is_err());
     }
 
     #[test]
@@ -352,5 +348,14 @@ mod tests {
             let mirror = with_path(path).unwrap();
             assert_eq!(mirror.to_string().parse(), Ok(mirror));
         }
+    }
+
+    #[test]
+    fn a_mirror_is_bounded_as_it_is_given_too() {
+        let room = 1024 - "https://boot.example//".len();
+        assert!(with_path(&format!("{}/", "x".repeat(room))).is_ok());
+        // It would be short once it is read.
+        assert!(with_path(&"./".repeat(501)).is_ok());
+        assert!(with_path(&"./".repeat(502)).is_err());
     }
 }

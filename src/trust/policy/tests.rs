@@ -341,5 +341,7 @@ fn what_a_policy_does_not_say_has_its_default() {
     assert_eq!(TrustPolicy::parse(json.as_bytes()).expect("valid"), policy);
     let made = TrustPolicy::new(policy.keys().to_vec(), 1, policy.images().to_vec());
     assert_eq!(made.expect("valid").with_version(policy.version()), policy);
-    assert!(policy.with_plain_http().allows_http());
+    let open = policy.clone().with_plain_http();
+    assert!(open.allows_http());
+    assert_eq!(open.with_https_only(), policy);
 }
