@@ -68,6 +68,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
+    rotation::check_store(&args.store)?;
     let mut renewal = Renewal::new(&args.keys, &args.passphrase, args.life)?;
     let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
     renewal.check(&policy)?;

@@ -7,6 +7,17 @@ use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 use crate::trust::{Chain, TrustPolicy};
 
+/// Fails where a store that is to be changed is not there.
+pub(super) fn check_store(store: &Path) -> Result<(), Failure> {
+    if store.is_dir() {
+        return Ok(());
+    }
+    Err(
+        Failure::new(format!("the store {} is no directory", store.display()))
+            .hint("give the store that the server serves; `sealboot image pack --store` makes one"),
+    )
+}
+
 /// Where a store keeps this version of the trust policy.
 pub(super) fn place(store: &Path, version: PolicyVersion) -> PathBuf {
     store.join("trust").join(format!("{version}.json"))

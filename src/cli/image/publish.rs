@@ -63,13 +63,7 @@ pub(crate) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    if !args.store.is_dir() {
-        return Err(Failure::new(format!(
-            "the store {} is no directory",
-            args.store.display()
-        ))
-        .hint("give the store that the server serves; `sealboot image pack --store` makes one"));
-    }
+    rotation::check_store(&args.store)?;
     let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
     let mut renewal = renewal(args, &policy)?;
     let envelope = Stored::read(&args.envelope)?.into_envelope();

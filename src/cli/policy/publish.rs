@@ -53,13 +53,7 @@ pub(in crate::cli) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    if !args.store.is_dir() {
-        return Err(Failure::new(format!(
-            "the store {} is no directory",
-            args.store.display()
-        ))
-        .hint("give the store that the server serves; `sealboot image pack --store` makes one"));
-    }
+    rotation::check_store(&args.store)?;
     let baked_in = load(&args.policy)?;
     let chain = rotation::walk(baked_in.clone(), &args.store)?;
     let envelope = signed_envelope(&args.envelope)?;
