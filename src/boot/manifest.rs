@@ -32,7 +32,7 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestStageError {
     /// A mirror's envelope was refused.
-    #[error("{mirror} has no manifest that version {version} of the trust policy accepts at {now}")]
+    #[error("{mirror} shows nothing that version {version} of the trust policy accepts at {now}")]
     Refused {
         /// The mirror.
         mirror: MirrorUrl,
@@ -84,9 +84,11 @@ impl Diagnose for ManifestStageError {
 /// Says why one of several mirrors was passed over.
 fn warn_of(mirror: &MirrorUrl, error: &ManifestStageError) {
     match error {
-        ManifestStageError::Mirrors(error) => warn!("{:#}", Report(error)),
-        ManifestStageError::Refused { refusal, .. } => warn!("{mirror}: {:#}", Report(&**refusal)),
-        _ => warn!("{:#}", Report(error)),
+        ManifestStageError::Mirrors(error) => warn!("{}: {:#}", error.code(), Report(error)),
+        ManifestStageError::Refused { refusal, .. } => {
+            warn!("{mirror}: {}: {:#}", refusal.code(), Report(&**refusal));
+        }
+        _ => warn!("{}: {:#}", error.code(), Report(error)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 
 use super::Failure;
@@ -19,6 +20,40 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         return Err(too_large(path, limit));
     }
     Ok(bytes)
+}
+
+/// Reads a file of a store, where nothing but regular files belongs: whoever can write to the store must not
+/// make a reader wait at a FIFO for ever.
+pub(super) fn read_stored(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    open_stored(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(path, limit));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file of a store.
+pub(super) fn open_stored(path: &Path) -> Result<File, Failure> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| unreadable(path, &error))?;
+    let kind = file
+        .metadata()
+        .map_err(|error| unreadable(path, &error))?
+        .file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    Err(
+        Failure::new(format!("{} is no regular file", path.display()))
+            .hint("a store holds nothing else: remove it, and publish again"),
+    )
 }
 
 /// Reads a text file of at most `limit` bytes.

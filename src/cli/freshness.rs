@@ -11,9 +11,9 @@ use super::signer::{Ready, Signer};
 use super::{Failure, output, passphrase, policy, rotation, time};
 use crate::format::freshness::Freshness;
 use crate::format::limits::LIMITS;
-use crate::format::manifest::{ImageName, Manifest};
+use crate::format::manifest::{ImageName, ImageVersion, Manifest};
 use crate::trust::verified::Expected;
-use crate::trust::{Channel, Envelope, TrustPolicy};
+use crate::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
 
 /// Say until when an image's newest version is the newest.
 ///
@@ -56,6 +56,11 @@ pub(super) struct RenewArgs {
     #[arg(long = "for", value_name = "SPAN", value_parser = time::span)]
     life: Option<SignedDuration>,
 
+    /// Renew though the last statement names a newer version than the store shows: after going back below
+    /// it on purpose
+    #[arg(long)]
+    allow_older: bool,
+
     /// The images [default: all that the policy accepts and the store has]
     #[arg(value_name = "IMAGE")]
     images: Vec<ImageName>,
@@ -80,7 +85,12 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     // One image whose manifest has expired must not keep the others from being renewed.
     let mut failed = Vec::new();
     for image in &images {
-        match renewal.renew(&policy, &args.store, image, time::now()) {
+        let last = Last::stated(&policy, &args.store, image)?;
+        let last = last.filter(|_| !args.allow_older);
+        let renewed = last
+            .map_or(Ok(()), |last| last.check(&policy, &args.store, image))
+            .and_then(|()| renewal.renew(&policy, &args.store, image, time::now()));
+        match renewed {
             Ok((channel, freshness)) => {
                 output::talk(format!(
                     "image {image}: version {} is the newest until {}",
@@ -117,6 +127,92 @@ fn published(policy: &TrustPolicy, store: &Path) -> Result<Vec<ImageName>, Failu
 /// Where a store keeps the channel of an image.
 fn place(store: &Path, image: &ImageName) -> PathBuf {
     store.join("images").join(format!("{image}.json"))
+}
+
+/// What the role said last of an image: what is newest does not become older by itself, so who renews
+/// refuses to say so. A store that lost files looks just like one that somebody has put back.
+#[derive(Debug, Clone)]
+pub(super) struct Last(Freshness);
+
+impl Last {
+    /// What the image's channel says that the role has said, be it still in force or not.
+    pub(super) fn stated(
+        policy: &TrustPolicy,
+        store: &Path,
+        image: &ImageName,
+    ) -> Result<Option<Self>, Failure> {
+        let path = place(store, image);
+        if matches!(path.try_exists(), Ok(false)) {
+            return Ok(None);
+        }
+        let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
+        let channel = Channel::parse(&bytes).ok();
+        let stated = channel
+            .and_then(|channel| channel.freshness)
+            .and_then(|envelope| policy.stated(&envelope))
+            .filter(|freshness| freshness.name == *image);
+        Ok(stated.map(Self))
+    }
+
+    /// Fails where the store shows less than the role has said there is.
+    pub(super) fn check(
+        &self,
+        policy: &TrustPolicy,
+        store: &Path,
+        image: &ImageName,
+    ) -> Result<(), Failure> {
+        let path = place(store, image);
+        self.check_policy(policy, &path)?;
+        let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
+        // What cannot be read is refused, with its reason, by who renews.
+        let Some(manifest) = Channel::parse(&bytes)
+            .ok()
+            .and_then(|channel| Manifest::parse(channel.manifest.unverified_payload()).ok())
+        else {
+            return Ok(());
+        };
+        self.check_version(manifest.version, &path)
+    }
+
+    /// Fails where the role has said that there is a newer policy.
+    pub(super) fn check_policy(&self, policy: &TrustPolicy, path: &Path) -> Result<(), Failure> {
+        if self.0.trust <= policy.version() {
+            return Ok(());
+        }
+        let stale = Refusal::StalePolicy {
+            found: policy.version(),
+            newest: self.0.trust,
+        };
+        Err(Failure::refused(&stale).context(path.display()).hint(format!(
+            "the last statement names version {0}: bring trust/{0}.json back from another copy of the store, and find out who removed it",
+            self.0.trust
+        )))
+    }
+
+    /// Fails where the role has said that there is a newer version.
+    pub(super) fn check_version(&self, found: ImageVersion, path: &Path) -> Result<(), Failure> {
+        if self.0.version <= found {
+            return Ok(());
+        }
+        let stale = Refusal::Stale {
+            name: self.0.name.clone(),
+            found,
+            newest: self.0.version,
+        };
+        Err(Failure::refused(&stale).context(path.display()).hint(format!(
+            "publish version {} again; if machines are to go back on purpose, say so with --allow-older",
+            self.0.version
+        )))
+    }
+
+    /// The one that was said later.
+    fn later(self, other: Self) -> Self {
+        if other.0.created > self.0.created {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 /// Who makes statements, and for how long they count. Forgets its secrets when dropped.
@@ -176,7 +272,7 @@ impl Renewal {
                 "a freshness statement may count for at most {} hours by version {version} of the trust policy",
                 rule.max_hours
             ))
-            .hint(format!("make it --for {}h, or less", rule.max_hours)));
+            .hint(format!("make it {}h, or less", rule.max_hours)));
         }
         Ok(())
     }
@@ -191,7 +287,7 @@ impl Renewal {
     ) -> Result<(PathBuf, Freshness), Failure> {
         let path = place(store, image);
         let _lock = files::lock(&store.join("images").join(image.as_str()));
-        let bytes = files::read(&path, LIMITS.channel_bytes)?;
+        let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
         let refused = |refusal| Failure::refused(&refusal).context(path.display());
         let mut channel = Channel::parse(&bytes).map_err(|error| {
             Failure::new(format!("{} is no channel", path.display()))
@@ -252,7 +348,7 @@ pub(super) fn is_due(
     image: &ImageName,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let bytes = files::read(&place(store, image), LIMITS.channel_bytes)?;
+    let bytes = files::read_stored(&place(store, image), LIMITS.channel_bytes)?;
     let expected = Expected {
         name: Some(image),
         arch: None,
@@ -276,6 +372,10 @@ pub(super) struct Keeper {
     renewal: Renewal,
     policy: PathBuf,
     store: PathBuf,
+    /// The walk so far: a policy that has been seen is not forgotten because its file is gone.
+    chain: Option<Chain>,
+    /// What the role said last of each image, whatever has become of the file in which it stood.
+    last: HashMap<ImageName, Last>,
     /// What was said last of the policy (under no name) and of each image: a fault is said once, not
     /// every minute.
     said: HashMap<Option<ImageName>, String>,
@@ -284,19 +384,26 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Checks everything that can be checked before the first renewal.
     pub(super) fn new(renewal: Renewal, policy: PathBuf, store: PathBuf) -> Result<Self, Failure> {
-        let keeper = Self {
+        let mut keeper = Self {
             renewal,
             policy,
             store,
+            chain: None,
+            last: HashMap::new(),
             said: HashMap::new(),
         };
-        keeper.renewal.check(&keeper.newest()?)?;
+        let newest = keeper.newest()?;
+        keeper.renewal.check(&newest)?;
         Ok(keeper)
     }
 
-    fn newest(&self) -> Result<TrustPolicy, Failure> {
-        let chain = rotation::walk(policy::load(&self.policy)?, &self.store)?;
-        Ok(chain.newest().clone())
+    fn newest(&mut self) -> Result<TrustPolicy, Failure> {
+        let chain = match &self.chain {
+            Some(chain) => chain.clone(),
+            None => Chain::from(policy::load(&self.policy)?),
+        };
+        let chain = rotation::go_on(chain, &self.store, None)?;
+        Ok(self.chain.insert(chain).newest().clone())
     }
 
     /// Renews what is due at `now`, and says on stderr what changed since the last time.
@@ -309,16 +416,7 @@ impl Keeper {
             if !place(&self.store, image).exists() {
                 continue;
             }
-            let renewed = is_due(&policy, &self.store, image, now).and_then(|due| {
-                if due {
-                    self.renewal.check(&policy)?;
-                    self.renewal
-                        .renew(&policy, &self.store, image, now)
-                        .map(Some)
-                } else {
-                    Ok(None)
-                }
-            });
+            let renewed = self.renew(&policy, image, now);
             match renewed {
                 Ok(None) => {}
                 Ok(Some((_, freshness))) => self.say(
@@ -337,6 +435,32 @@ impl Keeper {
             }
         }
     }
+    /// Renews one image, if it is due and is not behind what was said of it before.
+    fn renew(
+        &mut self,
+        policy: &TrustPolicy,
+        image: &ImageName,
+        now: Timestamp,
+    ) -> Result<Option<(PathBuf, Freshness)>, Failure> {
+        let stated = Last::stated(policy, &self.store, image)?;
+        // Who has a key of the role and goes back on purpose says so, later than what was said before.
+        let last = match (self.last.remove(image), stated) {
+            (Some(last), Some(stated)) => Some(last.later(stated)),
+            (last, stated) => last.or(stated),
+        };
+        if let Some(last) = last {
+            self.last.insert(image.clone(), last.clone());
+            last.check(policy, &self.store, image)?;
+        }
+        if !is_due(policy, &self.store, image, now)? {
+            return Ok(None);
+        }
+        self.renewal.check(policy)?;
+        let renewed = self.renewal.renew(policy, &self.store, image, now)?;
+        self.last.insert(image.clone(), Last(renewed.1.clone()));
+        Ok(Some(renewed))
+    }
+
     fn say(&mut self, of: Option<&ImageName>, what: &str) {
         let said = self.said.insert(of.cloned(), what.to_owned());
         if said.as_deref() != Some(what) {

@@ -90,7 +90,7 @@ enum Stored {
 impl Stored {
     /// Reads either, to look at it.
     fn read(path: &Path) -> Result<Self, Failure> {
-        Self::parse(&files::read(path, LIMITS.channel_bytes)?).map_err(|error| {
+        Self::parse(&files::read_stored(path, LIMITS.channel_bytes)?).map_err(|error| {
             Failure::new(format!("{} is no envelope", path.display()))
                 .because(&error)
                 .hint("give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made")
@@ -99,9 +99,12 @@ impl Stored {
 
     fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if Channel::is_one(bytes) {
-            Channel::parse(bytes).map(Self::Channel)
-        } else {
-            Envelope::parse(bytes).map(Self::Envelope)
+            return Channel::parse(bytes).map(Self::Channel);
+        }
+        match Envelope::parse(bytes) {
+            Ok(envelope) => Ok(Self::Envelope(envelope)),
+            // JSON can spell `manifest` in more ways than one looks for, and a machine would read it.
+            Err(error) => Channel::parse(bytes).map(Self::Channel).map_err(|_| error),
         }
     }
 

@@ -25,18 +25,53 @@ pub(super) fn place(store: &Path, version: PolicyVersion) -> PathBuf {
 
 /// Walks from `policy` along the policies in `store`, as a loader does that has `policy` baked in.
 pub(super) fn walk(policy: TrustPolicy, store: &Path) -> Result<Chain, Failure> {
-    let mut chain = Chain::from(policy);
-    while let Some(version) = chain.next() {
+    go_on(Chain::from(policy), store, None)
+}
+
+/// Goes on with a walk that began earlier, up to the last version below `end`, or to the last there is.
+pub(super) fn go_on(
+    mut chain: Chain,
+    store: &Path,
+    end: Option<PolicyVersion>,
+) -> Result<Chain, Failure> {
+    while let Some(version) = chain
+        .next()
+        .filter(|next| end.is_none_or(|end| *next < end))
+    {
         let path = place(store, version);
         if matches!(path.try_exists(), Ok(false)) {
+            check_no_gap(store, version)?;
             break;
         }
-        let envelope = files::read(&path, LIMITS.policy_envelope_bytes)?;
+        let envelope = files::read_stored(&path, LIMITS.policy_envelope_bytes)?;
         chain
             .step(&envelope)
             .map_err(|refusal| Failure::refused(&refusal).context(path.display()))?;
     }
     Ok(chain)
+}
+
+/// Fails where a store lacks a policy but has a later one: machines would stop at the gap, and so would
+/// who speaks for the store.
+fn check_no_gap(store: &Path, missing: PolicyVersion) -> Result<(), Failure> {
+    let entries = std::fs::read_dir(store.join("trust")).into_iter().flatten();
+    let versions = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_suffix(".json")?.parse().ok()
+    });
+    match versions
+        .filter(|version: &PolicyVersion| *version > missing)
+        .max()
+    {
+        None => Ok(()),
+        Some(later) => Err(Failure::new(format!(
+            "the store {} has version {later} of the trust policy, but not version {missing}",
+            store.display()
+        ))
+        .hint(format!(
+            "copy trust/{missing}.json from another copy of the store: machines stop before a gap"
+        ))),
+    }
 }
 
 /// The policy by which machines judge what stands in `store`, where they have `policy` baked in; says so

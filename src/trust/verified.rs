@@ -168,6 +168,18 @@ impl TrustPolicy {
         self.judge_freshness(rule, &envelope, name, now)
     }
 
+    /// What the role for freshness has said, at any time: for who renews and must not go back behind it.
+    /// `None` for what the role did not say.
+    #[cfg(feature = "operator")]
+    #[must_use]
+    pub fn stated(&self, freshness: &Envelope) -> Option<Freshness> {
+        let (payload, _) = self
+            .renewing()?
+            .open(Statement::Freshness, freshness)
+            .ok()?;
+        Freshness::parse(payload).ok()
+    }
+
     fn judge_manifest(
         &self,
         envelope: &Envelope,

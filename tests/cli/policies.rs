@@ -235,3 +235,198 @@ fn a_store_that_is_refused_a_policy_is_as_it_was() {
         assert_eq!(listing(), before, "{name}");
     }
 }
+
+#[test]
+fn who_renews_does_not_go_back_behind_what_was_said() {
+    let world = world();
+    let renew = |more: &[&str]| {
+        let mut command = sealboot(&world);
+        command.args([
+            "freshness",
+            "renew",
+            "--key",
+            "test-only-keys/clockwork.key",
+        ]);
+        command.args(["--policy", "fresh.json", "--store", "store"]);
+        command.args(more).output().expect("the program can be run")
+    };
+    let newest = world.path().join("store/images/relay.json");
+    let statement = |version: u64, trust: u64| {
+        let word = lab::trust::freshness(version, trust, jiff::Timestamp::now());
+        let word = lab::trust::seal_freshness(&word, &lab::clockwork());
+        let envelope = lab::seal_manifest(&lab::manifest(41), &[lab::alice(), lab::bob()]);
+        lab::put(&newest, &lab::channel(&envelope, Some(&word)));
+    };
+    for (version, trust, code) in [(42, 1, "MANIFEST-STALE"), (41, 2, "TRUST-STALE")] {
+        statement(version, trust);
+        let before = fs::read(&newest).expect("there");
+        let output = renew(&[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("code: {code}")), "{said}");
+        assert_eq!(fs::read(&newest).expect("there"), before);
+    }
+    statement(42, 1);
+    assert!(renew(&["--allow-older"]).status.success());
+
+    // Nor does who publishes.
+    statement(41, 2);
+    let mut publish = sealboot(&world);
+    publish.args([
+        "image",
+        "publish",
+        "--policy",
+        "fresh.json",
+        "--store",
+        "store",
+    ]);
+    let output = publish
+        .arg("staging/images/relay/43.json")
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("code: TRUST-STALE"));
+}
+
+#[test]
+fn a_store_with_a_gap_in_its_policies_is_found_out() {
+    let world = world_of_policies();
+    let good = fs::read(world.path().join("policies/good.json")).expect("there");
+    lab::put(&world.path().join("store/trust/3.json"), &good);
+    let mut verify = sealboot(&world);
+    verify.args([
+        "image",
+        "verify",
+        "--policy",
+        "policies/1.json",
+        "--manifest-only",
+    ]);
+    let output = verify.arg("store/images/relay.json").output().expect("run");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("has version 3 of the trust policy, but not version 2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_policy_that_nobody_vouches_for_is_nothing_to_work_on_from() {
+    let world = world_of_policies();
+    for words in [
+        &[
+            "policy",
+            "create",
+            "--from",
+            "policies/good.json",
+            "--out",
+            "next.json",
+        ][..],
+        &[
+            "policy",
+            "sign",
+            "--key",
+            "test-only-keys/bob.key",
+            "--policy",
+            "policies/good.json",
+            "policies/third.json",
+        ],
+    ] {
+        let output = sealboot(&world).args(words).output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("nothing says that the right people signed it"),
+            "{said}"
+        );
+    }
+    assert!(!world.path().join("next.json").exists());
+}
+
+#[test]
+fn a_fifo_where_a_store_has_files_ends_every_command() {
+    let world = world();
+    let fifo = |path: &str| {
+        let path = world.path().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("ours");
+        let _ = fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("ours");
+    };
+    let fails = |words: &[&str]| {
+        let output = sealboot(&world).args(words).output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("is no regular file"), "{words:?}: {said}");
+    };
+    let verify = [
+        "image",
+        "verify",
+        "--policy",
+        "trust.json",
+        "store/images/relay.json",
+    ];
+    fifo(&format!("store/{}", lab::manifest(41).archive.path));
+    fails(&verify);
+    fifo("store/trust/2.json");
+    fails(&verify);
+    fs::remove_dir_all(world.path().join("store/trust")).expect("ours");
+    fifo("store/images/relay.json");
+    fails(&verify);
+    fails(&["image", "inspect", "store/images/relay.json"]);
+    fails(&[
+        "freshness",
+        "renew",
+        "--key",
+        "test-only-keys/clockwork.key",
+        "--policy",
+        "fresh.json",
+        "--store",
+        "store",
+    ]);
+    fails(&[
+        "image",
+        "publish",
+        "--policy",
+        "trust.json",
+        "--store",
+        "store",
+        "staging/images/relay/43.json",
+    ]);
+}
+
+#[test]
+fn a_channel_is_read_however_its_json_is_spelled() {
+    let world = world();
+    let newest = world.path().join("store/images/relay.json");
+    let text = fs::read_to_string(&newest).expect("there");
+    lab::put(
+        &newest,
+        text.replacen("manifest", "mani\\u0066est", 1).as_bytes(),
+    );
+    for words in [
+        &[
+            "image",
+            "verify",
+            "--policy",
+            "trust.json",
+            "store/images/relay.json",
+        ][..],
+        &["image", "inspect", "store/images/relay.json"],
+        &[
+            "image",
+            "publish",
+            "--policy",
+            "trust.json",
+            "--store",
+            "store",
+            "staging/images/relay/43.json",
+        ],
+    ] {
+        let output = sealboot(&world).args(words).output().expect("run");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -10,7 +10,7 @@ use sealboot::trust::{Current, Refusal, TrustPolicy};
 
 use crate::lab::{Lab, Running, eventually, output, sealboot};
 use crate::world::archives::noon;
-use crate::world::trust::{freshness, renewed_by, seal_freshness};
+use crate::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
 use crate::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
 
 /// A store with version 42 of `relay`, and a policy that requires freshness.
@@ -141,6 +141,87 @@ fn what_cannot_be_renewed_is_said_once_and_served_as_it_is() {
     server.signal(Signal::SIGHUP);
     eventually("version 45 is renewed", || fresh.judged(&server).is_ok());
     assert_eq!(said(), 1, "{}", server.stderr());
+}
+
+#[test]
+fn an_old_channel_that_is_put_back_is_not_called_the_newest() {
+    let fresh = Fresh::new();
+    let old = std::fs::read(fresh.lab.store().join("images/relay.json")).unwrap();
+    fresh.publish(43, None);
+    let server = fresh.serve();
+    assert!(fresh.judged(&server).is_ok());
+    // By who can write to the store and has no key, with and without the word that is there.
+    for put_back in [old, with_word_of_another_day(&fresh)] {
+        fresh.lab.put("images/relay.json", &put_back);
+        server.signal(Signal::SIGHUP);
+        eventually("it is said", || {
+            server.stderr().contains("image relay is not renewed")
+                && server.stderr().contains("MANIFEST-STALE")
+        });
+        assert!(fresh.judged(&server).is_err());
+    }
+}
+
+/// Version 42 again, with clockwork's word of a year ago that it is the newest.
+fn with_word_of_another_day(fresh: &Fresh) -> Vec<u8> {
+    let envelope = seal_manifest(&manifest(42), &[alice(), bob()]);
+    let word = freshness(42, 1, noon() - SignedDuration::from_hours(24 * 365));
+    assert!(fresh.policy.freshness().is_some());
+    channel(&envelope, Some(&seal_freshness(&word, &clockwork())))
+}
+
+#[test]
+fn a_policy_that_is_taken_out_of_the_store_is_not_forgotten() {
+    let fresh = Fresh::new();
+    let next = fresh.policy.clone().with_version(2.try_into().unwrap());
+    let (alice, bob) = (alice(), bob());
+    std::fs::create_dir(fresh.lab.store().join("trust")).unwrap();
+    fresh
+        .lab
+        .put("trust/2.json", &seal_policy(&next, &[&alice, &bob]));
+    let server = fresh.serve();
+    let trust = || {
+        let current = fresh.judged(&server).ok()?;
+        Some(current.freshness()?.as_ref().trust.as_u64())
+    };
+    // The first policy refuses a statement of a newer one: that is what it is for.
+    assert!(matches!(
+        fresh.judged(&server),
+        Err(Refusal::StalePolicy { .. })
+    ));
+    std::fs::remove_file(fresh.lab.store().join("trust/2.json")).unwrap();
+    fresh.publish(43, None);
+    server.signal(Signal::SIGHUP);
+    eventually("version 43 is renewed", || {
+        server.stderr().contains("version 43 is the newest")
+    });
+    assert_eq!(
+        trust(),
+        None,
+        "clockwork said that the first policy is the newest"
+    );
+    assert!(matches!(
+        fresh.judged(&server),
+        Err(Refusal::StalePolicy { .. })
+    ));
+}
+
+#[test]
+fn a_fifo_in_the_store_holds_up_nobody() {
+    let fresh = Fresh::new();
+    let server = fresh.serve();
+    let newest = fresh.lab.store().join("images/relay.json");
+    std::fs::remove_file(&newest).unwrap();
+    nix::unistd::mkfifo(&newest, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    server.signal(Signal::SIGHUP);
+    eventually("it is said", || {
+        server
+            .stderr()
+            .contains("images/relay.json is no regular file")
+    });
+    fresh.publish(44, None);
+    server.signal(Signal::SIGHUP);
+    eventually("version 44 is renewed", || fresh.judged(&server).is_ok());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Order is what keeps a machine that fetches meanwhile from seeing a half: first the archive, then
 //! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use jiff::SignedDuration;
 use super::{Stored, place, unverified_manifest, verify};
 use crate::assemble::output::PendingFile;
 use crate::cli::files::{self, Existing};
-use crate::cli::freshness::Renewal;
+use crate::cli::freshness::{Last, Renewal};
 use crate::cli::{Failure, output, passphrase, policy, rotation, time};
 use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
@@ -94,6 +93,12 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         check_same(&verified, &there)?;
     }
 
+    if let Some(last) = Last::stated(&policy, &args.store, &manifest.name)? {
+        last.check_policy(&policy, &newest)?;
+        if !args.allow_older {
+            last.check_version(manifest.version, &newest)?;
+        }
+    }
     provide_archive(args, &verified)?;
     files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
     let freshness = match &mut renewal {
@@ -136,7 +141,7 @@ fn renewal(args: &PublishArgs, policy: &TrustPolicy) -> Result<Option<Renewal>, 
 
 /// The freshness statement in the channel so far.
 fn stated(newest: &Path) -> Option<Envelope> {
-    let bytes = files::read(newest, LIMITS.channel_bytes).ok()?;
+    let bytes = files::read_stored(newest, LIMITS.channel_bytes).ok()?;
     Channel::parse(&bytes).ok()?.freshness
 }
 
@@ -273,9 +278,7 @@ fn provide_archive(args: &PublishArgs, verified: &Verified<Manifest>) -> Result<
     };
     let mut copy =
         PendingFile::create_in(files::directory(&own)).map_err(|error| unwritable(&error))?;
-    let mut source = File::open(&other)
-        .map_err(|error| files::unreadable(&other, &error))?
-        .take(archive.size.saturating_add(1));
+    let mut source = files::open_stored(&other)?.take(archive.size.saturating_add(1));
     io::copy(&mut source, &mut copy).map_err(|error| unwritable(&error))?;
     let written = copy.written().map_err(|error| unwritable(&error))?;
     verify::archive(&other, written, verified)?;

@@ -1,6 +1,5 @@
 //! `sealboot image verify`: the loader's check, at a workstation.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +74,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let fetched = place.as_ref().is_some_and(|place| place.fetched);
     let root = args.store.clone().or(place.map(|place| place.root));
     let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
-    let bytes = files::read(&args.envelope, LIMITS.channel_bytes)?;
+    let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
     let expected = Expected {
         name: args.name.as_ref().or(placed.as_ref()),
         arch: None,
@@ -83,7 +82,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     };
     let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
     // A machine takes nothing but a channel from where it looks for one.
-    let (verified, freshness) = if fetched || Channel::is_one(&bytes) {
+    let is_channel = matches!(Stored::parse(&bytes), Ok(Stored::Channel(_)));
+    let (verified, freshness) = if fetched || is_channel || Channel::is_one(&bytes) {
         let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
         (current.manifest().clone(), current.freshness().cloned())
     } else {
@@ -106,12 +106,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 /// Checks the archive that stands in the store at `root`.
 pub(super) fn archive_in(root: &Path, manifest: &Verified<Manifest>) -> Result<(), Failure> {
     let path = root.join(&manifest.as_ref().archive.path);
-    let file = File::open(&path).map_err(|error| {
-        Failure::new(format!("cannot read the archive {}", path.display()))
-            .because(&error)
-            .hint(
-                "copy the archive into the store, or name the store that holds it with --store DIR",
-            )
+    let file = files::open_stored(&path).map_err(|failure| {
+        failure.hint(
+            "copy the archive into the store, or name the store that holds it with --store DIR",
+        )
     })?;
     archive(&path, file, manifest)
 }

@@ -1,11 +1,11 @@
 //! `sealboot policy create`: the first policy of a fleet, or the one that follows another.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
-use super::Stored;
+use super::before;
 use super::describe::{describe, weaknesses};
 use super::roles::Roles;
 use super::rules::Rules;
@@ -26,9 +26,13 @@ use crate::trust::policy::{Signer, SignerName};
 /// is signed.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CreateArgs {
-    /// The policy that the new one follows, as it is baked in or as it stands in STORE/trust
+    /// The policy that the new one follows; with --store, the one that the machines have baked in
     #[arg(long, value_name = "OLD")]
     from: Option<PathBuf>,
+
+    /// Follow the newest policy in this store, found from OLD as a machine finds it
+    #[arg(long, value_name = "DIR", requires = "from")]
+    store: Option<PathBuf>,
 
     /// A signer's public key; give one for each signer
     ///
@@ -57,14 +61,17 @@ pub(in crate::cli) struct CreateArgs {
 }
 
 pub(super) fn run(args: CreateArgs) -> Result<(), Failure> {
-    let old = args.from.as_deref().map(Stored::read_old).transpose()?;
+    let old = match &args.from {
+        Some(path) => Some(before(path, args.store.as_deref(), None)?),
+        None => None,
+    };
     let keys = signers(args.keys)?;
     let freshness_keys = signers(args.freshness_keys)?;
     let policy = args.rules.policy(keys, freshness_keys, old.as_ref())?;
     files::write(&args.out, &policy.encode(), 0o644, Existing::Keep)?;
     output::talk(describe(&policy).trim_end());
-    if let (Some(path), Some(old)) = (&args.from, &old) {
-        say_what_changes(path, old, &policy);
+    if let Some(old) = &old {
+        say_what_changes(old, &policy);
     }
     for weakness in weaknesses(&policy) {
         output::warn(weakness);
@@ -72,12 +79,12 @@ pub(super) fn run(args: CreateArgs) -> Result<(), Failure> {
     output::data(&format!("{}\n", args.out.display()))
 }
 
-fn say_what_changes(path: &Path, old: &TrustPolicy, new: &TrustPolicy) {
+fn say_what_changes(old: &TrustPolicy, new: &TrustPolicy) {
     let roles = Roles {
         old: Some(old),
         new,
     };
-    output::talk(compared(path, old, new));
+    output::talk(compared(old, new));
     output::talk(roles.required().trim_end());
     roles.warnings().iter().for_each(output::warn);
 }

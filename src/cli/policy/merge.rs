@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::roles::Roles;
-use super::{Stored, read_envelope, to_be_signed};
+use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::Merge;
 use crate::cli::{Failure, output};
 use crate::trust::TrustPolicy;
@@ -25,6 +25,10 @@ pub(in crate::cli) struct MergeArgs {
     #[arg(long, value_name = "OLD")]
     policy: Option<PathBuf>,
 
+    /// Take the policy before this one from this store, found from OLD as a machine finds it
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    store: Option<PathBuf>,
+
     /// The policy, or the envelope that holds it
     file: PathBuf,
 
@@ -34,8 +38,11 @@ pub(in crate::cli) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let old = args.policy.as_deref().map(Stored::read_old).transpose()?;
     let (file, policy) = to_be_signed(&args.file)?;
+    let old = match &args.policy {
+        Some(path) => Some(before(path, args.store.as_deref(), Some(policy.version()))?),
+        None => None,
+    };
     let roles = Roles {
         old: old.as_ref(),
         new: &policy,

@@ -15,10 +15,10 @@ use clap::Subcommand;
 use serde::Deserialize;
 
 use super::signatures::{EnvelopeFile, Kind, shown};
-use super::{Failure, files, output};
+use super::{Failure, files, rotation};
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
-use crate::trust::{Envelope, PolicyError, TrustPolicy};
+use crate::trust::{Chain, Envelope, PolicyError, TrustPolicy};
 
 /// Make, check, sign and publish trust policies: what a loader accepts.
 ///
@@ -95,21 +95,34 @@ impl Stored {
             .map(Self::Plain)
             .map_err(|error| unusable(path, &error))
     }
+}
 
-    /// The policy before the one at hand, which the operator vouches for; says so where a signed one
-    /// makes it look as if something had been verified.
-    fn read_old(path: &Path) -> Result<TrustPolicy, Failure> {
-        Ok(match Self::read(path)? {
-            Self::Plain(policy) => policy,
-            Self::Signed(policy) => {
-                output::talk(format!(
-                    "{} is a signed policy, whose signatures were not checked",
-                    path.display()
-                ));
-                policy
-            }
-        })
-    }
+/// The policy that comes before the one at hand: `path`, or the newest that follows from it in `store`,
+/// below version `end`.
+///
+/// A policy out of a store is only taken by the walk of a machine. What stands there by itself may say
+/// anything, and whoever works on from it would hand that on with good signatures.
+fn before(
+    path: &Path,
+    store: Option<&Path>,
+    end: Option<PolicyVersion>,
+) -> Result<TrustPolicy, Failure> {
+    let policy = match Stored::read(path)? {
+        Stored::Plain(policy) => policy,
+        Stored::Signed(_) => {
+            return Err(Failure::new(format!(
+                "{} is a signed policy, and nothing says that the right people signed it",
+                path.display()
+            ))
+            .hint("give the policy that the machines have, and --store DIR: from it, the newest in the store is found as machines find it"));
+        }
+    };
+    let Some(store) = store else {
+        return Ok(policy);
+    };
+    rotation::check_store(store)?;
+    let chain = rotation::go_on(Chain::from(policy), store, end)?;
+    Ok(chain.newest().clone())
 }
 
 /// Whether this is an envelope, rather than a policy itself. Says nothing about whether it can be read.

@@ -132,10 +132,7 @@ fn published_already(
         Sha256Digest::of(envelope.unverified_payload()),
         Sha256Digest::of(there.unverified_payload())
     ))
-    .hint(format!(
-        "machines may have gone on to it: make the next version with `sealboot policy create --from {}`",
-        path.display()
-    )))
+    .hint("machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store"))
 }
 
 fn check_order(
@@ -151,7 +148,7 @@ fn check_order(
             args.policy.display(),
             baked_in.version()
         ))
-        .hint("machines only go on: make the next version with `sealboot policy create --from`"));
+        .hint("machines only go on: make the next version with `sealboot policy create --from`, and --store"));
     }
     match chain.next() {
         Some(next) if version > next => Err(Failure::refused(&Refusal::PolicyVersion {

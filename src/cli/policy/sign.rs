@@ -1,12 +1,12 @@
 //! `sealboot policy sign`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::describe::{changes, describe, weaknesses};
 use super::roles::Roles;
-use super::{Stored, read_envelope, to_be_signed};
+use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
 use crate::cli::{Failure, output};
 use crate::trust::{PublicKey, TrustPolicy};
@@ -29,20 +29,27 @@ pub(in crate::cli) struct SignArgs {
     #[arg(long, value_name = "OLD")]
     policy: Option<PathBuf>,
 
+    /// Take the policy before this one from this store, found from OLD as a machine finds it
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    store: Option<PathBuf>,
+
     /// The policy, or the envelope that holds it
     file: PathBuf,
 }
 
 pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let signer = args.options.signer()?;
-    let old = args.policy.as_deref().map(Stored::read_old).transpose()?;
     let (file, policy) = to_be_signed(&args.file)?;
+    let old = match &args.policy {
+        Some(path) => Some(before(path, args.store.as_deref(), Some(policy.version()))?),
+        None => None,
+    };
     let roles = Roles {
         old: old.as_ref(),
         new: &policy,
     };
     let outcome = args.options.sign(signer, &file, |key| {
-        show(args.policy.as_deref(), roles, key);
+        show(roles, key);
     })?;
     if outcome == Outcome::Detached {
         return Ok(());
@@ -52,16 +59,16 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
 }
 
 /// What is signed, and what it does to the one before.
-fn show(path: Option<&Path>, roles: Roles<'_>, key: Option<&PublicKey>) {
+fn show(roles: Roles<'_>, key: Option<&PublicKey>) {
     let new = roles.new;
     output::talk(describe(new).trim_end());
-    if let (Some(path), Some(old)) = (path, roles.old) {
-        output::talk(compared(path, old, new));
+    if let Some(old) = roles.old {
+        output::talk(compared(old, new));
         output::talk(roles.required().trim_end());
         roles.warnings().iter().for_each(output::warn);
         if old.version().next() != Some(new.version()) {
             output::warn(format!(
-                "version {} does not follow version {}, and machines take one step after the other; compare with the one before, such as STORE/trust/N.json",
+                "version {} does not follow version {}, and machines take one step after the other; with --store, it is compared with the one before it there",
                 new.version(),
                 old.version()
             ));
@@ -86,10 +93,10 @@ fn show(path: Option<&Path>, roles: Roles<'_>, key: Option<&PublicKey>) {
 }
 
 /// What differs from the policy before, in words.
-pub(super) fn compared(path: &Path, old: &TrustPolicy, new: &TrustPolicy) -> String {
+pub(super) fn compared(old: &TrustPolicy, new: &TrustPolicy) -> String {
     format!(
-        "compared with {}\n{}",
-        path.display(),
+        "compared with version {} of the trust policy\n{}",
+        old.version(),
         output::columns(changes(old, new)).trim_end()
     )
 }
