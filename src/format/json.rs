@@ -364,11 +364,11 @@ mod tests {
 
     #[test]
     fn an_error_cannot_draw_on_a_console() {
-        let json = "{\"\u{1b}[2J \u{202e}é\": true}".replace('\u{1b}', r"\u001b");
+        let json = "{\"it's \u{1b}[2J \u{202e}é\": true}".replace('\u{1b}', r"\u001b");
         let error = from_slice::<Inner>(json.as_bytes()).expect_err(&json);
         assert_eq!(
             error.to_string(),
-            r"unknown field `\u{1b}[2J \u{202e}\u{e9}`, expected `on` at line 1 column 18"
+            r"unknown field `it's \u{1b}[2J \u{202e}\u{e9}`, expected `on` at line 1 column 23"
         );
     }
 }
