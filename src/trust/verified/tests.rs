@@ -432,3 +432,26 @@ fn a_clock_that_stands_at_1970_refuses_everything() {
         Err(Code::FreshnessFuture)
     );
 }
+
+#[cfg(feature = "operator")]
+#[test]
+fn what_its_role_has_said_is_known_however_long_ago_and_nothing_else_is() {
+    let policy = renewed(of_alice(), true);
+    let long_ago = Freshness {
+        created: time("1970-01-01T00:00:00Z"),
+        expires: time("1980-01-01T00:00:00Z"),
+        ..freshness(42, 1)
+    };
+    let stated = policy.stated(&sealed_freshness(&long_ago, &["clockwork"]));
+    assert_eq!(stated, Some(long_ago.clone()));
+    for envelope in [
+        sealed_freshness(&long_ago, &[]),
+        sealed_freshness(&long_ago, &["alice"]),
+        sealed_manifest(&manifest(42), &["clockwork"]),
+        sealed(Freshness::PAYLOAD_TYPE, b"{}".to_vec(), &["clockwork"]),
+    ] {
+        assert_eq!(policy.stated(&envelope), None, "{envelope:?}");
+    }
+    let nobodys = sealed_freshness(&long_ago, &["clockwork"]);
+    assert_eq!(of_alice().stated(&nobodys), None);
+}
