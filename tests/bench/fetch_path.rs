@@ -1,0 +1,72 @@
+//! The loader's way from a mirror into memory, as a process of its own: stages `manifest` and `image` as
+//! a boot runs them, for `make bench` to hold against other programs.
+//!
+//! `fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…`; DIRECTORY is in a tmpfs, and is left empty.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark whose set-up fails measures nothing, and its result goes to stdout"
+)]
+
+use std::path::Path;
+use std::{env, fs};
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use sealboot::boot::image::fetch_and_unpack;
+use sealboot::boot::manifest::manifest;
+use sealboot::fetch::Client;
+use sealboot::fetch::archive::Patience;
+use sealboot::format::host_config::{HostConfig, Network};
+use sealboot::net::Resolver;
+use sealboot::trust::{Chain, TrustPolicy};
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let [policy, roots, image, directory, mirrors @ ..] = &words[..] else {
+        panic!("fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…");
+    };
+    let mut chain = Chain::from(TrustPolicy::parse(&fs::read(policy).unwrap()).unwrap());
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(roots).unwrap() {
+        store.add(certificate.unwrap()).unwrap();
+    }
+    let host = HostConfig {
+        image: image.parse().unwrap(),
+        mirrors: mirrors.iter().map(|url| url.parse().unwrap()).collect(),
+        network: Network::Dhcp {
+            interface: None,
+            nameservers: Vec::new(),
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let client = Client::new(store, Resolver::new(&[], None)).unwrap();
+    let received = runtime.block_on(async {
+        let accepted = manifest(&host, &mut chain, &client, Timestamp::now())
+            .await
+            .unwrap()
+            .into_value();
+        let directory = Path::new(directory);
+        fetch_and_unpack(
+            &accepted,
+            &client,
+            &host.mirrors,
+            Patience::default(),
+            directory,
+        )
+        .await
+        .unwrap()
+        .received
+    });
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    println!("received {received} {peak}");
+}
