@@ -107,6 +107,11 @@ fn attempt(
     let image = console.stage(Stage::Image, || {
         runtime.block_on(image::image(accepted, &client, &mirrors))
     })?;
+    // What is left needs memory and no network. The rings of a large card hold hundreds of megabytes,
+    // which come back when its link goes down; another attempt brings it up again.
+    drop(client);
+    runtime.block_on(net::disconnect());
+    drop(runtime);
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
     let loaded = console.stage(Stage::Load, || load::load(measured))?;
     console.say("handover: entering the image's kernel");
