@@ -200,10 +200,6 @@ impl Demand {
     }
 
     fn check(self, memory: Memory, needed: u64, loading: Loading) -> Result<(), Shortage> {
-        let placed = self.placed().saturating_add(SMALL_SEGMENTS);
-        if memory.total / 2 < placed {
-            return Err(Shortage::Half { placed, memory });
-        }
         if memory.available < needed {
             return Err(Shortage::Free {
                 needed,
@@ -212,7 +208,32 @@ impl Demand {
                 memory,
             });
         }
+        if self.lacks_in_total(memory) > 0 {
+            return Err(Shortage::Half {
+                demand: self,
+                memory,
+            });
+        }
         Ok(())
+    }
+
+    /// Where the memory goes.
+    fn goes(self, loading: Loading) -> String {
+        let (files, placed) = (mib(self.files()), mib(self.placed()));
+        match loading {
+            Loading::AtOnce => format!(
+                "{files} in tmpfs, {files} as kexec reads it and {placed} where kexec places it, all at once"
+            ),
+            Loading::InTurn => format!(
+                "{files} as kexec reads it, beside {files} in tmpfs first and {placed} where kexec places it then"
+            ),
+        }
+    }
+
+    /// By how much the machine is too small for the kernel to place so much in it.
+    fn lacks_in_total(self, memory: Memory) -> u64 {
+        let placed = self.placed().saturating_add(SMALL_SEGMENTS);
+        placed.saturating_mul(2).saturating_sub(memory.total)
     }
 }
 
@@ -240,12 +261,12 @@ pub enum Shortage {
     /// errno that says no more than that something is invalid.
     #[error(
         "kexec places at most half of the memory: kernel and initrd take {}, this machine has {}",
-        mib(*placed),
+        mib(demand.placed()),
         mib(memory.total)
     )]
     Half {
-        /// What would be placed, in bytes.
-        placed: u64,
+        /// What would be placed.
+        demand: Demand,
         /// What there is.
         memory: Memory,
     },
@@ -255,30 +276,23 @@ impl Shortage {
     /// What to do about it, and where the memory goes.
     #[must_use]
     pub fn hint(&self) -> String {
-        match self {
+        match *self {
             Self::Free {
                 needed,
                 demand,
                 loading,
                 memory,
             } => {
-                let (files, placed) = (mib(demand.files()), mib(demand.placed()));
-                let goes = match loading {
-                    Loading::AtOnce => format!(
-                        "{files} in tmpfs, {files} as kexec reads it, {placed} where kexec places it, all at once"
-                    ),
-                    Loading::InTurn => format!(
-                        "{files} as kexec reads it, beside {files} in tmpfs first and {placed} where kexec places it then"
-                    ),
-                };
+                let lacks = needed.saturating_sub(memory.available);
                 format!(
-                    "give the machine {} more, or make the image smaller; kernel and initrd take {goes}",
-                    mib(needed - memory.available)
+                    "give the machine {} more, or make the image smaller; kernel and initrd take {}",
+                    mib(lacks.max(demand.lacks_in_total(memory))),
+                    demand.goes(loading)
                 )
             }
-            Self::Half { placed, memory } => format!(
+            Self::Half { demand, memory } => format!(
                 "give the machine {} more, or make the image smaller",
-                mib((2 * placed).saturating_sub(memory.total))
+                mib(demand.lacks_in_total(memory))
             ),
         }
     }
