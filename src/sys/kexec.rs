@@ -30,8 +30,8 @@ pub fn kexec_file_load(kernel: &File, initrd: &File, cmdline: &Cmdline) -> io::R
 ///
 /// The kernel reads its arguments in turn: kernel, initrd, command line (`kimage_file_prepare_segments`
 /// in kernel/kexec_file.c, so since kexec_file_load exists). The command line is in a page that only
-/// comes when it is read, and until it has, the call stands still. Where `once_read` fails, what was
-/// loaded must not be entered: its command line is another.
+/// comes when it is read, and until it has, the call stands still. After an error nothing must be entered
+/// that may be loaded: where the page itself has failed, its command line is empty.
 ///
 /// # Errors
 ///
@@ -49,12 +49,17 @@ pub fn kexec_file_load_in_turn(
     let (over, running) = io::pipe()?;
     thread::scope(|scope| {
         let serving = thread::Builder::new().spawn_scoped(scope, move || {
-            // Whatever fails here, `reads` is dropped, and the call goes on with a page of zeros.
-            if reads.wait(&over)? {
-                once_read()?;
-                reads.fill(bytes)?;
+            if !reads.wait(&over)? {
+                return Ok(());
             }
-            Ok(())
+            match once_read() {
+                Ok(()) => reads.fill(bytes),
+                Err(error) => {
+                    // The kernel takes no command line without a NUL at its end, so the call ends here.
+                    reads.fill(&vec![b'-'; bytes.len()])?;
+                    Err(error)
+                }
+            }
         })?;
         let loaded = call(kernel, initrd, page.address(), bytes);
         drop(running);
@@ -95,5 +100,24 @@ fn call(kernel: &File, initrd: &File, at: *const c_char, cmdline: &[u8]) -> io::
     match status {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_ends_before_it_has_read_the_files_waits_for_nothing() {
+        // No kernel at all: refused when it is read, by whatever kernel runs this test.
+        let empty = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let mut was_read = false;
+        let cmdline = "console=ttyS0".parse().unwrap();
+        let loaded = kexec_file_load_in_turn(&empty[0], &empty[1], &cmdline, || {
+            was_read = true;
+            Ok(())
+        });
+        assert!(loaded.is_err());
+        assert!(!was_read);
     }
 }
