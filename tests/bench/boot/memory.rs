@@ -36,14 +36,15 @@ pub(crate) async fn table(lab: &Lab, images: &[(&Image, f64)]) -> String {
     text
 }
 
-/// Halves the range between what holds not even the initrd and what holds it five times.
+/// Doubles from what holds not even the initrd until it boots, then halves the range between.
 async fn floor(image: &Image) -> u32 {
     let initrd = u32::try_from(fs::metadata(&image.initrd).unwrap().len() >> 20).unwrap();
-    let (mut small, mut large) = (initrd / STEP, 5 * initrd / STEP + 10);
-    assert!(
-        boots(&guest::direct(image, large * STEP)).await,
-        "the floor"
-    );
+    let mut small = initrd / STEP;
+    let mut large = 2 * small + 4;
+    while !boots(&guest::direct(image, large * STEP)).await {
+        assert!(large < 4096 / STEP, "the floor is not to be found");
+        (small, large) = (large, 2 * large);
+    }
     while large - small > 1 {
         let middle = small.midpoint(large);
         if boots(&guest::direct(image, middle * STEP)).await {

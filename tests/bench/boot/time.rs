@@ -13,8 +13,9 @@ use sealboot::vm::StageLine;
 use super::guest::{self, Transcript, watch};
 use super::lab::{Image, Lab, Server};
 
-/// Each side runs this often, in turn; medians are compared.
-const ROUNDS: usize = 3;
+/// Each side runs this often, in turn. A round is compared within itself, and the ratio in the middle
+/// counts: what else the host does changes from minute to minute.
+const ROUNDS: usize = 5;
 
 /// As the issue of the target has it.
 const MEMORY: u32 = 1024;
@@ -53,7 +54,8 @@ pub(crate) async fn table(lab: &Lab, image: &Image) -> String {
         median(curls.iter().copied()),
         median(boots.iter().map(|boot| boot.whole)),
     );
-    let ratio = boot / (curl + load);
+    let rounds = curls.iter().zip(&boots);
+    let ratio = median(rounds.map(|(curl, boot)| boot.whole / (curl + boot.stage("load"))));
     let verdict = if ratio <= TARGET { "met" } else { "**missed**" };
     let mut text = format!(
         "| {} MiB, 2 processors, {} archive | seconds |\n|---|--:|\n\
