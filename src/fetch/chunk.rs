@@ -38,7 +38,7 @@ pub struct ChunkCheck<'a> {
 }
 
 /// A chunk does not have its signed hash.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "chunk {index} (bytes {start} to {end}) is not what was signed\n  expected sha256 {expected}\n  found    sha256 {found}"
 )]
