@@ -286,13 +286,9 @@ impl Play<'_> {
             Trouble::Refused => Some(Fault::Away { retry_after: None }),
             _ if !model.ranges && !whole => Some(Fault::NoRanges),
             Trouble::Wrong => Some(Fault::Wrong),
-            Trouble::Busy(seconds) => {
-                let retry_after = Duration::from_secs(seconds);
-                self.not_before.insert(mirror, self.now + retry_after);
-                Some(Fault::Away {
-                    retry_after: Some(retry_after),
-                })
-            }
+            Trouble::Busy(seconds) => Some(Fault::Away {
+                retry_after: Some(Duration::from_secs(seconds)),
+            }),
             Trouble::Nothing | Trouble::Cut(_) | Trouble::Silence(_) => None,
         };
         let skip = match ranges {
@@ -372,7 +368,13 @@ impl Play<'_> {
     }
 
     fn fails(&mut self, request: RequestId, fault: Fault) {
-        if self.transfers.remove(&request).is_some() {
+        if let Some(transfer) = self.transfers.remove(&request) {
+            if let Fault::Away {
+                retry_after: Some(time),
+            } = fault
+            {
+                self.not_before.insert(transfer.mirror, self.now + time);
+            }
             self.outcome.troubles += 1;
             self.tell(Event::Failed { request, fault });
         }
@@ -517,7 +519,7 @@ fn longest(universe: &Universe, outcome: &Outcome) -> Duration {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_download_ends_as_the_model_says_in_every_universe(universe in universe()) {
