@@ -19,6 +19,15 @@ pub(super) struct Mirror {
     pub(super) dismissed: bool,
     /// Bytes a second, as measured over its answers so far.
     speed: Option<f64>,
+    /// Of the span over which slowness is judged, what earlier requests have had.
+    pace: Pace,
+}
+
+/// Time in which a mirror was being asked, and what it sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    time: Duration,
+    bytes: u64,
 }
 
 impl Default for Mirror {
@@ -30,6 +39,7 @@ impl Default for Mirror {
             slow: false,
             dismissed: false,
             speed: None,
+            pace: Pace::default(),
         }
     }
 }
@@ -86,8 +96,23 @@ impl Mirror {
         self.run().and_then(|run| run.speed(now)).or(self.speed)
     }
 
+    /// Begins a request.
+    pub(super) fn begin(&mut self, request: RequestId, chunks: Range<usize>, now: Instant) {
+        let mut run = Run::new(request, chunks, now);
+        let Pace { time, bytes } = std::mem::take(&mut self.pace);
+        let since = now.checked_sub(time).unwrap_or(now);
+        run.pace = Span { since, bytes };
+        self.state = State::Busy(run);
+        // Whoever is asked again is needed.
+        self.dismissed = false;
+    }
+
     /// Keeps what a request that has ended says about the speed.
     pub(super) fn learn(&mut self, run: &Run, now: Instant) {
+        self.pace = Pace {
+            time: run.unheld(now).saturating_duration_since(run.pace.since),
+            bytes: run.pace.bytes,
+        };
         // Of a run of no time at all nothing is learnt; of a short one, at least that it may be longer.
         if let Some(speed) = run.speed_after(Duration::from_millis(1), now) {
             let before = self.speed.unwrap_or(speed);
@@ -127,7 +152,7 @@ impl From<Instant> for Span {
 }
 
 impl Run {
-    pub(super) fn new(request: RequestId, chunks: Range<usize>, now: Instant) -> Self {
+    fn new(request: RequestId, chunks: Range<usize>, now: Instant) -> Self {
         let span = Span::from(now);
         Self {
             request,
@@ -201,9 +226,13 @@ impl Run {
         self.speed_after(MEASURABLE, now)
     }
 
+    /// Now, or when we ceased to take what is there.
+    fn unheld(&self, now: Instant) -> Instant {
+        if self.held { self.heard } else { now }
+    }
+
     fn speed_after(&self, least: Duration, now: Instant) -> Option<f64> {
-        let until = if self.held { self.heard } else { now };
-        let time = until.saturating_duration_since(self.total.since);
+        let time = self.unheld(now).saturating_duration_since(self.total.since);
         (time >= least).then(|| self.total.bytes as f64 / time.as_secs_f64())
     }
 

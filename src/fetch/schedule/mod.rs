@@ -578,9 +578,7 @@ impl Schedule {
         self.requests += 1;
         let request = RequestId(self.requests);
         let asked = &mut self.mirrors[mirror];
-        asked.state = State::Busy(Run::new(request, chunks.clone(), now));
-        // Whoever is asked again is needed.
-        asked.dismissed = false;
+        asked.begin(request, chunks.clone(), now);
         let ranges = if asked.ranges {
             Ranges::Asked
         } else {

@@ -90,6 +90,22 @@ fn a_slow_mirror_beside_a_fast_one_holds_nothing_up() {
 }
 
 #[test]
+fn a_mirror_that_is_slow_chunk_by_chunk_is_left_where_there_is_another() {
+    // Each of its chunks takes less than the span over which slowness is judged. The other one is away
+    // when it is needed first, and is not asked until the slow one is left.
+    let away = MirrorModel {
+        away: 0..20,
+        ..MirrorModel::good(5, 10_000)
+    };
+    let slow = MirrorModel::good(5, CHUNK / 16_000 / 8);
+    let outcome = download(20, &[slow, away]);
+    assert!(
+        whole(&outcome).took < Duration::from_secs(60),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_mirror_that_dies_is_gone_on_from_at_the_chunk_reached() {
     let outcome = download(
         100,
