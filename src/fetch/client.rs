@@ -21,9 +21,10 @@ use crate::format::host_config::MirrorUrl;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
 use crate::format::version::PolicyVersion;
+use crate::net::resolver::{ResolveError, to_port};
 
-/// How long a connection with its TLS handshake may take: three times the retransmission of a lost SYN
-/// (1, 2 and 4 s; RFC 6298) and a slow server's handshake.
+/// How long a connection may take: 8 s for the name and the race of its addresses (`net::race`), in which
+/// a SYN can be lost three times (1, 2 and 4 s; RFC 6298), and the rest for a slow server's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a mirror may send nothing before it counts as stalled. Longer than TCP needs to get over a
@@ -211,7 +212,9 @@ impl FetchError {
     pub(super) fn from_reqwest(url: &Url, error: reqwest::Error) -> Self {
         let problem = if let Some(tls) = find_cause::<rustls::Error>(&error) {
             tls_problem(tls)
-        } else if find_cause::<crate::net::resolver::ResolveError>(&error).is_some() {
+        } else if find_cause::<ResolveError>(&error)
+            .is_some_and(|error| error.code() == FailureCode::FetchAddress)
+        {
             FetchProblem::Address
         } else if find_cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
             FetchProblem::Answer("it is not HTTP".to_owned())
@@ -385,8 +388,9 @@ impl Client {
                     request = request.header(IF_RANGE, etag);
                 }
             }
-            let response = request
-                .send()
+            // Mirrors are http or https, and both have a port of their own.
+            let port = at.port_or_known_default().unwrap_or_default();
+            let response = to_port(port, request.send())
                 .await
                 .map_err(|error| FetchError::from_reqwest(&at, error))?;
             if !is_redirect(response.status()) {
