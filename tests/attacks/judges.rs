@@ -95,7 +95,7 @@ pub(crate) fn assert_loader(folder: &Path, expectation: &Expectation, expected: 
         .build()
         .unwrap();
     let found = runtime.block_on(by_loader(folder, expectation));
-    // Our own server does not even send what no loader reads; how far one reads, tests/fetch.rs shows.
+    // Our own server does not even send what no loader reads; how far one reads, tests/fetch shows.
     let channel = format!("store/images/{}.json", expectation.image);
     let unsent =
         expected == Err(FailureCode::FetchTooLarge) && expectation.padded.contains_key(&channel);

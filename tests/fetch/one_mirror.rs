@@ -24,13 +24,15 @@ async fn a_whole_archive_becomes_a_kernel_and_an_initrd() {
 }
 
 #[tokio::test]
-async fn a_gzipped_archive_becomes_the_same() {
-    let (files, stored, manifest) = image(Encoding::Gzip);
-    let authority = Authority::new();
-    let server = Server::start(&authority, Certificate::Good, Fault::None, stored).await;
-    Boot::from(&authority, &[server.url()], &manifest)
-        .await
-        .assert_whole(&files);
+async fn a_compressed_archive_becomes_the_same() {
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let (files, stored, manifest) = image(encoding);
+        let authority = Authority::new();
+        let server = Server::start(&authority, Certificate::Good, Fault::None, stored).await;
+        Boot::from(&authority, &[server.url()], &manifest)
+            .await
+            .assert_whole(&files);
+    }
 }
 
 #[tokio::test]
