@@ -13,12 +13,12 @@
 mod stored;
 mod tar;
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader};
 
 use ruzstd::decoding::StreamingDecoder;
 
 pub use self::stored::{StoredArchiveError, verify_archive};
-use self::tar::read_tar;
+use self::tar::{PIECE, read_tar};
 use crate::failure::{Diagnose, FailureCode};
 use crate::fetch::chunk::{VerifiedChunk, VerifiedReader};
 use crate::format::archive::{MemberPath, Role};
@@ -141,8 +141,9 @@ where
     match manifest.archive.encoding {
         Encoding::None => read_tar(&manifest.files, archive, destination)?,
         Encoding::Gzip => {
-            let mut decoder = flate2::bufread::GzDecoder::new(&mut *archive);
-            read_tar(&manifest.files, &mut decoder, destination)?;
+            let decoder = flate2::bufread::GzDecoder::new(&mut *archive);
+            let mut tar = BufReader::with_capacity(PIECE, decoder);
+            read_tar(&manifest.files, &mut tar, destination)?;
         }
         Encoding::Zstd => read_zstd(manifest, archive, destination)?,
     }
@@ -161,11 +162,12 @@ fn read_zstd(
     // The first chunk is longer than a header, or is all there is.
     let start = archive.fill_buf().map_err(UnpackError::Broken)?;
     frame::check(start, manifest.unpacked_size()).map_err(UnpackError::Frame)?;
-    let mut decoder = StreamingDecoder::new_with_max_window_size(archive, LIMITS.zstd_window)
+    let decoder = StreamingDecoder::new_with_max_window_size(archive, LIMITS.zstd_window)
         .map_err(|error| UnpackError::Broken(io::Error::other(error)))?;
-    read_tar(&manifest.files, &mut decoder, destination)?;
+    let mut tar = BufReader::with_capacity(PIECE, decoder);
+    read_tar(&manifest.files, &mut tar, destination)?;
     // The decoder leaves the comparison to its caller.
-    let frame = decoder.decoder;
+    let frame = tar.into_inner().decoder;
     let (expected, found) = (
         frame.get_checksum_from_data().unwrap_or_default(),
         frame.get_calculated_checksum().unwrap_or_default(),

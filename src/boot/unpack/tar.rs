@@ -1,6 +1,6 @@
 //! The only tar that a manifest describes, compared while it is read.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read as _};
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,29 +9,31 @@ use crate::format::archive::{BLOCK, END_OF_ARCHIVE, header};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::ImageFile;
 
+/// What is hashed and then written at a time: large enough to make calls rare, small enough to be in the
+/// second-level cache still when it is written.
+pub(super) const PIECE: usize = 128 << 10;
+
 /// Reads the tar of these files, and then that nothing follows it.
 pub(super) fn read_tar(
     files: &[ImageFile],
-    tar: &mut dyn Read,
+    tar: &mut dyn BufRead,
     destination: &mut dyn Destination,
 ) -> Result<(), UnpackError> {
-    // Large enough to make calls rare, small enough to stay in the second-level cache.
-    let mut buffer = vec![0; 128 << 10];
     for file in files {
         read_header(file, tar)?;
-        read_data(file, tar, &mut buffer, destination)?;
+        read_data(file, tar, destination)?;
         let padding = file.size.next_multiple_of(BLOCK) - file.size;
         read_zeros(padding, tar, || format!("after {}", file.path))?;
     }
     read_zeros(END_OF_ARCHIVE, tar, || "at its end".to_owned())?;
     // Reading on makes a decoder read its trailer, and shows what should not be there.
-    match tar.read(&mut buffer[..1]).map_err(UnpackError::Broken)? {
-        0 => Ok(()),
+    match tar.fill_buf().map_err(UnpackError::Broken)? {
+        [] => Ok(()),
         _ => Err(UnpackError::Trailing),
     }
 }
 
-fn read_header(file: &ImageFile, tar: &mut dyn Read) -> Result<(), UnpackError> {
+fn read_header(file: &ImageFile, tar: &mut dyn BufRead) -> Result<(), UnpackError> {
     let mut found = tar::Header::new_old();
     tar.read_exact(found.as_mut_bytes())
         .map_err(UnpackError::Broken)?;
@@ -78,27 +80,30 @@ fn describe(header: &tar::Header) -> String {
 
 fn read_data(
     file: &ImageFile,
-    tar: &mut dyn Read,
-    buffer: &mut [u8],
+    tar: &mut dyn BufRead,
     destination: &mut dyn Destination,
 ) -> Result<(), UnpackError> {
     let role = file.path.role();
     let mut hasher = Sha256::new();
     let mut left = file.size;
     while left > 0 {
-        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = tar.read(&mut buffer[..want]).map_err(UnpackError::Broken)?;
-        if read == 0 {
+        // The bytes of a plain archive are written from the chunk that was checked, without a copy between.
+        let bytes = tar.fill_buf().map_err(UnpackError::Broken)?;
+        if bytes.is_empty() {
             return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        hasher.update(&buffer[..read]);
+        let most = bytes.len().min(PIECE);
+        let len = usize::try_from(left).map_or(most, |left| left.min(most));
+        let bytes = &bytes[..len];
+        hasher.update(bytes);
         destination
-            .write(role, &buffer[..read])
+            .write(role, bytes)
             .map_err(|source| UnpackError::Keep {
                 path: file.path.clone(),
                 source,
             })?;
-        left -= read as u64;
+        tar.consume(len);
+        left -= len as u64;
     }
     let found = Sha256Digest::finish(hasher);
     if found == file.sha256 {
@@ -114,7 +119,7 @@ fn read_data(
 
 fn read_zeros(
     count: u64,
-    tar: &mut dyn Read,
+    tar: &mut dyn BufRead,
     place: impl FnOnce() -> String,
 ) -> Result<(), UnpackError> {
     let mut bytes = Vec::new();
