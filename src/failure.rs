@@ -380,7 +380,7 @@ failure_codes! {
     }
     LoadMemory = "LOAD-MEMORY" {
         cause: "There was not enough memory to place the image's kernel and initrd for kexec.",
-        remedy: "give the machine more memory: kexec holds the initrd twice more for a moment"
+        remedy: "give the machine more memory: kexec holds the initrd twice for a moment"
     }
     HandoverFailed = "HANDOVER-FAILED" {
         cause: "The loaded kernel was not entered.",

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::truncate;
 
 use super::manifest::Accepted;
-use super::memory::{self, Memory, mib};
+use super::memory::{Demand, Loading, Memory, Shortage};
 use super::stage::Done;
 use super::unpack::{Destination, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
@@ -74,6 +75,18 @@ impl Image {
         File::open(self.tmpfs.0.join(INITRD))
     }
 
+    /// Gives the memory of kernel and initrd back; both are empty files then.
+    ///
+    /// # Errors
+    ///
+    /// The errno of truncate(2): `ETXTBSY` while the kernel reads one for kexec.
+    pub fn empty(&self) -> io::Result<()> {
+        for file in [KERNEL, INITRD] {
+            truncate(&self.tmpfs.0.join(file), 0)?;
+        }
+        Ok(())
+    }
+
     /// The command line for the kernel.
     #[must_use]
     pub fn cmdline(&self) -> &Cmdline {
@@ -88,18 +101,8 @@ const INITRD: &str = "initrd";
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The machine has too little memory; nothing was fetched.
-    #[error(
-        "the image needs {} of free memory, this machine has {} of {}",
-        mib(*needed),
-        mib(memory.available),
-        mib(memory.total)
-    )]
-    Memory {
-        /// What it needs in bytes: in tmpfs, and twice more within kexec_file_load.
-        needed: u64,
-        /// What there is.
-        memory: Memory,
-    },
+    #[error("this machine has too little memory for the image")]
+    Memory(#[source] Shortage),
     /// A tmpfs could not be mounted.
     #[error("no tmpfs of {size} bytes can be mounted for the image")]
     Tmpfs {
@@ -120,7 +123,7 @@ pub enum ImageError {
 impl Diagnose for ImageError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Memory { .. } | Self::Tmpfs { .. } => FailureCode::ImageMemory,
+            Self::Memory(_) | Self::Tmpfs { .. } => FailureCode::ImageMemory,
             Self::Fetch(error) => error.code(),
             Self::Unpack(error) => error.code(),
         }
@@ -128,10 +131,7 @@ impl Diagnose for ImageError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Memory { needed, memory } => format!(
-                "give the machine {} more, or make the image smaller: memory holds kernel and initrd three times for a moment",
-                mib(needed - memory.available)
-            ),
+            Self::Memory(shortage) => shortage.hint(),
             Self::Tmpfs { .. } => self.code().remedy().to_owned(),
             Self::Fetch(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
@@ -179,11 +179,11 @@ fn check_memory(manifest: &Manifest) -> Result<(), ImageError> {
     let Ok(memory) = Memory::now() else {
         return Ok(());
     };
-    let needed = memory::needed_to_fetch(manifest);
-    if memory.available < needed {
-        return Err(ImageError::Memory { needed, memory });
-    }
-    Ok(())
+    let demand = Demand::of(manifest);
+    tracing::debug!(?memory, ?demand, "before fetching");
+    demand
+        .check_before_fetching(memory, Loading::thriftiest())
+        .map_err(ImageError::Memory)
 }
 
 /// Fetches and unpacks at the same time, into files in `directory`.

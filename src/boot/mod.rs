@@ -126,6 +126,11 @@ fn attempt(
             &mut learnt.reputation,
         ))
     })?;
+    // What is left needs memory and no network. The rings of a large card hold hundreds of megabytes,
+    // which come back when its link goes down; another attempt brings it up again.
+    drop(client);
+    runtime.block_on(net::disconnect());
+    drop(runtime);
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
     let loaded = console.stage(Stage::Load, || load::load(measured))?;
     console.say("handover: entering the image's kernel");

@@ -121,6 +121,7 @@ pub fn take_over() -> Result<(), PrepareError> {
     }
     open_console().map_err(PrepareError::Console)?;
     reboot_after_kernel_panic();
+    no_huge_pages();
     signal::ignore_children().map_err(PrepareError::Children)
 }
 
@@ -173,6 +174,14 @@ fn reboot_after_kernel_panic() {
     }
 }
 
+/// Huge pages are of no use to a process of ten megabytes, and dear: from 512 MiB on, the kernel keeps
+/// a twentieth of the memory free for their sake and half as much again before it counts a page as
+/// available (`set_recommended_min_free_kbytes` in mm/khugepaged.c), and what this process frees stays
+/// within its huge pages. A kernel without them has no such file.
+fn no_huge_pages() {
+    let _ = fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "never");
+}
+
 /// Makes the console standard input, output and error, whatever the kernel had opened before devtmpfs.
 fn open_console() -> io::Result<()> {
     let console = OpenOptions::new()
@@ -210,10 +219,26 @@ fn load_modules() -> Result<Vec<String>, PrepareError> {
         .collect()
 }
 
+/// Loads a module and deletes its file, which takes memory and is of no use any more.
 fn load_module(path: &Path, options: &str) -> io::Result<()> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_loaded(path) => return Ok(()),
+        result => result?,
+    };
     let options = CString::new(options)?;
-    match finit_module(File::open(path)?, &options, ModuleInitFlags::empty()) {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    match finit_module(file, &options, ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
     }
+    // A file that stays costs its memory and nothing else.
+    let _ = fs::remove_file(path);
+    Ok(())
+}
+
+/// Has an earlier attempt loaded the module that stood in this file?
+fn is_loaded(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    // As the kernel spells names (KBUILD_MODNAME).
+    let name = name.replace('-', "_");
+    Path::new("/sys/module").join(name).exists()
 }

@@ -520,17 +520,19 @@ impl Transfer {
         let (shared, mirror) = (self.shared.clone(), self.mirror);
         spawn_blocking(move || {
             let report = match ChunkCheck::new(&shared.manifest).check(index, bytes) {
-                Ok(chunk) => match shared.chunks.send(Arrived {
-                    index,
-                    chunk,
-                    place,
-                }) {
-                    Ok(()) => Report::Event(Event::Checked {
+                Ok(chunk) => {
+                    // Nobody takes it where all have been taken, and this is one that came twice; or where
+                    // unpacking has failed, which is reported when that is seen.
+                    let _ = shared.chunks.send(Arrived {
+                        index,
+                        chunk,
+                        place,
+                    });
+                    Report::Event(Event::Checked {
                         mirror,
                         chunk: index,
-                    }),
-                    Err(_) => Report::Unwanted,
-                },
+                    })
+                }
                 Err(mismatch) => Report::Lied { mirror, mismatch },
             };
             let _ = shared.reports.send(report);

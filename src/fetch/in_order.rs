@@ -52,6 +52,15 @@ impl InOrder {
     }
 }
 
+impl Drop for InOrder {
+    fn drop(&mut self) {
+        if self.next < self.count {
+            // Unpacking has failed, or the download has, and then nobody listens.
+            let _ = self.reports.send(Report::Unwanted);
+        }
+    }
+}
+
 impl Iterator for InOrder {
     type Item = Result<VerifiedChunk, Infallible>;
 

@@ -138,6 +138,17 @@ impl Links {
             .map_err(kernel)
     }
 
+    /// Takes a link down; its addresses stay, its routes go.
+    pub(super) async fn set_down(&self, index: u32) -> io::Result<()> {
+        let down = LinkUnspec::new_with_index(index).down().build();
+        self.handle
+            .link()
+            .change(down)
+            .execute()
+            .await
+            .map_err(kernel)
+    }
+
     /// Takes every IPv4 address from a link, and with the last one the kernel takes its routes.
     pub(super) async fn flush(&self, index: u32) -> io::Result<()> {
         let addresses: Vec<AddressMessage> = self

@@ -155,6 +155,25 @@ pub async fn connect_within(
     Ok(connection)
 }
 
+/// Takes every Ethernet link down, and with it the memory that its driver holds for packets.
+///
+/// One that does not go down stays as it is; [`connect`] begins with either.
+pub async fn disconnect() {
+    if let Err(error) = take_down().await {
+        tracing::warn!("the links stay up: {error}");
+    }
+}
+
+async fn take_down() -> io::Result<()> {
+    let links = Links::open()?;
+    for link in links.list().await? {
+        if let Err(error) = links.set_down(link.index).await {
+            tracing::warn!("{} stays up: {error}", link.name);
+        }
+    }
+    Ok(())
+}
+
 /// The links that fit the host config, as they come up.
 struct Candidates<'a> {
     links: Links,

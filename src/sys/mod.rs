@@ -7,6 +7,7 @@ pub mod child;
 #[cfg(feature = "operator")]
 pub mod fd;
 pub mod kexec;
+mod late_page;
 pub mod packet;
 pub mod signal;
 #[cfg(feature = "operator")]

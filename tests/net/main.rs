@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
 use sealboot::format::host_config::Network;
-use sealboot::net::{Connection, NetError, ResolveError, Timeouts, connect_within};
+use sealboot::net::{Connection, NetError, ResolveError, Timeouts, connect_within, disconnect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use lab::{addresses, in_lab, ip, is_up, peer, routes, until};
@@ -104,6 +104,25 @@ fn dhcp_gives_an_address_a_route_and_names_and_can_be_done_again() {
     if let Some(log) = log {
         assert!(log.contains("vendor class: sealboot"), "{log}");
     }
+}
+
+#[test]
+fn a_link_that_was_taken_down_is_connected_again() {
+    in_lab(
+        "a_link_that_was_taken_down_is_connected_again",
+        |lab| lab.serve(&[RANGE]),
+        async || {
+            for attempt in ["first", "second"] {
+                connected(DHCP_WAN0).await;
+                assert!(is_up("wan0") && !routes().is_empty(), "{attempt}");
+                disconnect().await;
+                assert!(!is_up("wan0"), "{attempt}");
+                assert!(routes().is_empty(), "{attempt}");
+            }
+            // Loopback is no card, and whoever relies on it goes on.
+            assert!(is_up("lo"));
+        },
+    );
 }
 
 #[test]

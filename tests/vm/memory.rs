@@ -1,0 +1,76 @@
+//! Memory: what is given back, and what a boot can do with little.
+
+use std::fs;
+
+use jiff::Timestamp;
+use sealboot::format::cpio::Tree;
+use sealboot::format::digest::Sha256Digest;
+use sealboot::trust::Envelope;
+use sealboot::vm::StageLine;
+
+use crate::boots::assert_every_stage_passed;
+use crate::lab::{IMAGE, Lab, VERSION};
+use crate::machine::{Machine, Options};
+use crate::server::Server;
+use crate::store::Store;
+
+/// Bytes that nothing makes smaller.
+fn incompressible(length: usize) -> Vec<u8> {
+    let blocks = (0_u64..).flat_map(|at| *Sha256Digest::of(&at.to_le_bytes()).as_bytes());
+    blocks.take(length).collect()
+}
+
+#[tokio::test]
+async fn an_image_that_memory_holds_twice_but_not_three_times_boots() {
+    // Kernel and initrd are 112 MiB and grow to 150 where they are placed. Three times that is 375 MiB
+    // with the rest, twice 263, and of 400 MiB the loader has 320.
+    let lab = Lab::get();
+    let store = Store::empty();
+    let os = store.desk().join("os");
+    fs::create_dir(&os).unwrap();
+    fs::copy(lab.path("os/vmlinuz"), os.join("vmlinuz")).unwrap();
+    let mut initrd = fs::read(lab.path("os/initrd")).unwrap();
+    initrd.resize(initrd.len().next_multiple_of(512), 0);
+    let ballast = incompressible(96 << 20);
+    let mut tree = Tree::new();
+    tree.file("ballast", 0o644, ballast.len() as u64, &ballast[..])
+        .unwrap();
+    fs::write(os.join("initrd"), tree.write(initrd, 0).unwrap()).unwrap();
+    let path = lab.pack_at(Timestamp::now(), store.desk(), store.desk(), IMAGE, VERSION);
+    for signer in ["alice", "bob"] {
+        lab.sign(lab.directory(), &path, signer, store.desk());
+    }
+    store.show(&Envelope::parse(&fs::read(path).unwrap()).unwrap(), None);
+
+    let server = Server::start(&store).await;
+    let options = Options {
+        memory: Some(400),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(server.port, options).await;
+    let console = machine.runs_the_os().await;
+    assert_every_stage_passed(&console);
+    let load = console
+        .lines()
+        .filter_map(StageLine::find)
+        .find(|line| line.stage() == "load")
+        .unwrap();
+    assert!(
+        load.details().any(|detail| detail == ("copies", "2")),
+        "{console}"
+    );
+    assert!(!console.contains("unpacking failed"), "{console}");
+}
+
+#[tokio::test]
+async fn what_is_given_back_before_a_load_that_fails_is_had_again() {
+    // Modules' files are deleted and links taken down by then; the next attempt begins with neither.
+    let store = Store::published();
+    let server = Server::start(&store).await;
+    let options = Options {
+        append: "sysctl.kernel.kexec_load_disabled=1".to_owned(),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(server.port, options).await;
+    machine.refuses("load", "LOAD-UNSUPPORTED").await;
+}
