@@ -51,6 +51,12 @@ impl Graph {
         self.needs.contains_key(name)
     }
 
+    /// All of them but the loader itself.
+    pub(crate) fn below(&self) -> impl Iterator<Item = &str> {
+        let names = self.needs.keys().map(String::as_str);
+        names.filter(|name| *name != self.root)
+    }
+
     /// What the loader itself names.
     pub(crate) fn direct(&self) -> impl Iterator<Item = &str> {
         self.needs[&self.root].iter().map(String::as_str)

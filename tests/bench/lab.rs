@@ -79,7 +79,6 @@ pub(crate) struct Lab {
     memory: TempDir,
     pub(crate) packages: Packages,
     sealboot: PathBuf,
-    fetch_path: PathBuf,
 }
 
 impl Lab {
@@ -93,7 +92,6 @@ impl Lab {
             memory: tempfile::tempdir_in(SHARED_MEMORY).unwrap(),
             packages: Packages::fetch(&cache, &mut |_| {}).await.unwrap(),
             sealboot: built("release/sealboot"),
-            fetch_path: built("x86_64-unknown-linux-gnu/release/examples/fetch-path"),
         };
         lab.run(&["key", "generate", "--out", "alice"]);
         lab.run(&["key", "generate", "--out", "bob"]);
@@ -218,7 +216,8 @@ impl Lab {
     /// Runs the loader's path as a process, from these mirrors into memory, which is given back. Gives
     /// also how many bytes it received.
     pub(crate) fn fetch(&self, mirrors: &[String]) -> (Usage, u64) {
-        let mut command = Command::new(&self.fetch_path);
+        let program = built("x86_64-unknown-linux-gnu/release/examples/fetch-path");
+        let mut command = Command::new(program);
         command
             .arg(self.path().join("trust.json"))
             .arg(self.roots())

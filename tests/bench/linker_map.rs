@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+/// How wide VMA, LMA, Size and Align are together.
+const NUMBERS: usize = 48;
+
 /// Bytes of the program, by whose they are.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
@@ -47,9 +50,9 @@ pub(crate) fn read(map: &str, is_crate: impl Fn(&str) -> bool) -> Shares {
             continue;
         };
         let size = u64::from_str_radix(size, 16).expect("a size");
-        // VMA, LMA, Size and Align are 42 columns wide; then an output section is indented by one,
-        // an input section by nine, and a symbol by more.
-        match line.len() - line[42..].trim_start().len() - 42 {
+        // Behind the columns of numbers an output section is indented by one, an input section by nine,
+        // and a symbol by more.
+        match line.len() - line[NUMBERS..].trim_start().len() - NUMBERS {
             1 => {
                 let in_file = !matches!(name, ".bss" | ".tbss" | ".relro_padding");
                 let pieces = matches!(name, ".rodata" | ".text" | ".data" | ".data.rel.ro");
