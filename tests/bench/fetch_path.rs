@@ -17,8 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
-use sealboot::fetch::Client;
-use sealboot::fetch::archive::Patience;
+use sealboot::fetch::{Client, Patience, Reputation};
 use sealboot::format::host_config::{HostConfig, Network};
 use sealboot::net::Resolver;
 use sealboot::trust::{Chain, TrustPolicy};
@@ -56,7 +55,8 @@ fn main() {
             &accepted,
             &client,
             &host.mirrors,
-            Patience::default(),
+            &mut Reputation::default(),
+            Patience::DEFAULT,
             directory,
         )
         .await

@@ -13,6 +13,7 @@ mod demo;
 mod gate;
 mod lab;
 mod machine;
+mod mirrors;
 mod no_disk;
 mod refusals;
 mod rotation;
