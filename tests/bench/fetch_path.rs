@@ -1,7 +1,7 @@
 //! The loader's way from a mirror into memory, as a process of its own: stages `manifest` and `image` as
 //! a boot runs them, for `make bench` to hold against other programs.
 //!
-//! `fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…`; DIRECTORY is in a tmpfs, and is left empty.
+//! `fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…`; DIRECTORY is empty, in a tmpfs, and then holds the files.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
