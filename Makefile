@@ -39,7 +39,7 @@ mutants: cargo need-build ## change format and trust in every small way: does a 
 	tests/mutants/run
 
 # In this order, because the first ones are disturbed most by a machine that is warm from the others.
-BENCH ?= path mirrors size micro
+BENCH ?= path mirrors boot size micro
 
 bench: need-bench bench-build ## measure, beside what it could be, into docs/performance.md: BENCH=path
 	for bench in $(BENCH); do cargo bench --locked --bench $$bench || exit; done
