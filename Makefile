@@ -9,7 +9,7 @@ LOADER_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_get
 SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz mutants bench clean cargo need-build need-demo need-test
+.PHONY: help build demo test lint fuzz mutants bench bench-build clean cargo need-build need-demo need-test need-bench
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,22 @@ lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
 mutants: cargo need-build ## change format and trust in every small way: does a test notice?
 	tests/mutants/run
 
-bench: cargo need-build ## measure what a boot spends its time on
-	cargo bench --locked --bench '*'
+# In this order, because the first ones are disturbed most by a machine that is warm from the others.
+BENCH ?= path mirrors boot size micro
+
+bench: need-bench bench-build ## measure, beside what it could be, into docs/performance.md: BENCH=path
+	for bench in $(BENCH); do cargo bench --locked --bench $$bench || exit; done
+
+# What the benchmarks run beside the release binaries: the loader's path as a process, and the loader with
+# a map of what it is made of. The map needs names that tell crates apart, so a directory of its own.
+SIZE_DIR := $(abspath $(TARGET_DIR))/size
+bench-build: build
+	RUSTFLAGS='$(LOADER_FLAGS)' cargo build --locked --release --no-default-features --example fetch-path \
+	  --target $(LOADER_TARGET)
+	RUSTFLAGS='$(LOADER_FLAGS) -C symbol-mangling-version=v0' \
+	  cargo rustc --locked --release --no-default-features --bin sealboot-init \
+	  --target $(LOADER_TARGET) --target-dir $(SIZE_DIR) \
+	  -- -C link-arg=-Wl,-Map=$(SIZE_DIR)/$(LOADER_TARGET)/release/sealboot-init.map
 
 # Ten minutes a target find what a day finds, most times; CI has less, a night more.
 FUZZ_SECONDS ?= 600
@@ -51,7 +65,7 @@ fuzz: cargo need-build ## give every parser of outside bytes ten minutes of libF
 clean: ## remove what was built
 	cargo clean
 
-need-build need-demo need-test:
+need-build need-demo need-test need-bench:
 	@.ci/need $(@:need-%=%)
 
 cargo:

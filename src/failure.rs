@@ -14,6 +14,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// An error that knows its stable code and what a person should do about it.
 pub trait Diagnose: Error {
@@ -25,6 +26,11 @@ pub trait Diagnose: Error {
     /// The general remedy of the code is right where nothing more exact is known.
     fn hint(&self) -> String {
         self.code().remedy().to_owned()
+    }
+
+    /// How long whoever failed asked to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -197,8 +203,32 @@ failure_codes! {
         remedy: "use an https mirror, or create the policy with --allow-http"
     }
     FetchStalled = "FETCH-STALLED" {
-        cause: "The mirror stopped sending in the middle of an answer.",
+        cause: "The mirror accepted a request and then sent nothing, or nothing more.",
         remedy: "check the mirror's load and the network between it and this machine"
+    }
+    FetchSlow = "FETCH-SLOW" {
+        cause: "The mirror sends too slowly, by itself or beside the other mirrors.",
+        remedy: "check the mirror's load and the network between it and this machine; put faster mirrors first"
+    }
+    FetchBusy = "FETCH-BUSY" {
+        cause: "The mirror answered 429 or 503: it is overloaded, or wants to be asked less often.",
+        remedy: "nothing, if it passes: it is left alone for as long as it asks; else add mirrors, or raise its limits"
+    }
+    FetchRedirect = "FETCH-REDIRECT" {
+        cause: "The mirror redirects to something that is not https, or too often.",
+        remedy: "correct the mirror's redirect, or give the URL that it leads to as the mirror"
+    }
+    FetchWebPage = "FETCH-WEB-PAGE" {
+        cause: "The mirror sent an HTML page in place of the file: a login page, an error page, or a proxy's.",
+        remedy: "check what stands between the mirror and this machine, and that the mirror says 404 of what it lacks"
+    }
+    FetchRange = "FETCH-RANGE" {
+        cause: "The mirror sends whole files where a part was asked for.",
+        remedy: "turn on range requests at the mirror; until then it is used only where no other mirror is left"
+    }
+    FetchChanged = "FETCH-CHANGED" {
+        cause: "The mirror's archive changed in the middle of the download, by its ETag.",
+        remedy: "see who writes to the mirror's store: an archive, once there, never changes"
     }
     FetchStatus = "FETCH-STATUS" {
         cause: "The mirror answered with an HTTP status that is no success.",

@@ -12,12 +12,22 @@ pub fn shortened(wait: Duration, jitter: f64) -> Duration {
 /// A random number of at least 0 and below 1.
 #[must_use]
 pub fn random() -> f64 {
-    let mut bytes = [0; 4];
+    f64::from(u32::from_le_bytes(bytes())) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// A random number to begin a series with.
+#[must_use]
+pub fn seed() -> u64 {
+    u64::from_le_bytes(bytes())
+}
+
+fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     // Without random numbers TLS would not work either; until then, all machines wait the same.
     let _ = crate::fetch::client::tls_provider()
         .secure_random
         .fill(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+    bytes
 }
 
 #[cfg(test)]

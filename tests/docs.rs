@@ -453,3 +453,27 @@ fn the_tests_that_the_threat_model_names_are_there() {
         .collect();
     assert!(absent.is_empty(), "{absent:?}");
 }
+
+#[test]
+fn every_benchmark_is_run_and_has_a_place_for_what_it_found() {
+    let manifest = include_str!("../Cargo.toml");
+    let benchmarks: Vec<&str> = manifest
+        .split("[[bench]]\nname = \"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(benchmarks.contains(&"path"), "{benchmarks:?}");
+    let makefile = include_str!("../Makefile");
+    let (_, run) = makefile.split_once("BENCH ?= ").unwrap();
+    let mut run: Vec<&str> = run.lines().next().unwrap().split(' ').collect();
+    run.sort_unstable();
+    let mut expected = benchmarks.clone();
+    expected.sort_unstable();
+    assert_eq!(run, expected);
+    let text = fs::read_to_string(doc("performance.md")).unwrap();
+    for name in benchmarks {
+        let marker = |word: &str| text.matches(&format!("<!-- {word} {name} -->\n")).count();
+        assert_eq!((marker("begin"), marker("end")), (1, 1), "{name}");
+    }
+    assert!(include_str!("../README.md").contains("(docs/performance.md)"));
+}

@@ -11,9 +11,12 @@ mod lab;
 use std::io::Read as _;
 
 use lab::archives::{CHUNK, Files, claim, entry, image, noise, verified};
-use lab::{gzip, tar};
-use sealboot::boot::unpack::{StoredArchiveError, UnpackError, verify_archive};
+use lab::{gzip, tar, zstd};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sealboot::boot::unpack::{Discard, StoredArchiveError, UnpackError, unpack, verify_archive};
 use sealboot::failure::{Diagnose as _, FailureCode};
+use sealboot::fetch::chunk::{ChunkCheck, VerifiedReader};
 use sealboot::format::archive;
 use sealboot::format::manifest::{Encoding, Manifest};
 
@@ -47,8 +50,8 @@ fn code(result: Result<(), StoredArchiveError>) -> Result<(), FailureCode> {
 }
 
 #[test]
-fn a_good_archive_passes_plain_and_gzipped() {
-    for encoding in [Encoding::None, Encoding::Gzip] {
+fn a_good_archive_passes_in_every_encoding() {
+    for encoding in Encoding::ALL {
         let (_, stored, manifest) = image(encoding);
         let mut read = 0;
         let manifest = verified(&manifest);
@@ -59,7 +62,7 @@ fn a_good_archive_passes_plain_and_gzipped() {
 
 #[test]
 fn a_flipped_byte_in_any_chunk_is_found_in_that_chunk() {
-    for encoding in [Encoding::None, Encoding::Gzip] {
+    for encoding in Encoding::ALL {
         let (_, stored, manifest) = image(encoding);
         for (chunk, at) in [
             (0, 0),
@@ -94,14 +97,19 @@ fn a_stored_archive_of_another_length_is_refused() {
 }
 
 #[test]
-fn a_blob_whose_own_hash_was_signed_wrongly_is_refused() {
+fn a_blob_whose_own_hash_was_signed_wrongly_is_not_published_and_boots_by_its_chunks() {
     let (_, stored, mut manifest) = image(Encoding::None);
     manifest.archive.sha256 = sealboot::format::digest::Sha256Digest::of(b"another");
     manifest.archive.path = format!("blobs/sha256-{}.tar", manifest.archive.sha256);
     assert!(matches!(
         check(&manifest, &stored),
-        Err(StoredArchiveError::Unpack(UnpackError::Whole { .. }))
+        Err(StoredArchiveError::Whole { .. })
     ));
+    let manifest = verified(&manifest);
+    let check = ChunkCheck::new(&manifest);
+    let chunks = stored.chunks(usize::try_from(CHUNK).unwrap()).enumerate();
+    let chunks = chunks.map(|(index, chunk)| check.check(index, chunk.to_vec()));
+    unpack(&manifest, &mut VerifiedReader::new(chunks), &mut Discard).unwrap();
 }
 
 #[test]
@@ -244,6 +252,73 @@ fn a_gzip_bomb_is_read_no_further_than_the_signed_sizes() {
         "read {read} of {} stored bytes",
         stored.len()
     );
+}
+
+#[test]
+fn a_zstd_bomb_is_read_no_further_than_a_window_past_the_signed_sizes() {
+    // Ten gigabytes of zeros behind the members; stored, a third of a megabyte.
+    let tar = tar(&small());
+    let zeros = vec![zstd::Block::Repeated(0, zstd::BLOCK_MAX); 80_000];
+    let stored = zstd::Frame {
+        window: Some(zstd::LARGEST_WINDOW),
+        blocks: [zstd::raw(&tar), zeros].concat(),
+        ..zstd::Frame::raw(&tar)
+    }
+    .encode();
+    let entries = small()
+        .iter()
+        .map(|(path, bytes)| entry(path, bytes))
+        .collect();
+    let manifest = claim(&stored, Encoding::Zstd, entries);
+    let mut read = 0;
+    let result = verify_archive(&verified(&manifest), stored.as_slice(), &mut |bytes| {
+        read += bytes
+    });
+    assert!(
+        matches!(
+            result,
+            Err(StoredArchiveError::Unpack(UnpackError::Trailing))
+        ),
+        "{result:?}"
+    );
+    assert!(
+        read == CHUNK,
+        "read {read} of {} stored bytes",
+        stored.len()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_compressor_makes_of_an_archive_is_taken(
+        level in -7..=19,
+        window in 10..=23_u32,
+        pieces in vec((any::<u8>(), 1..40_000_usize, any::<bool>()), 1..8),
+    ) {
+        let mut initrd = Vec::new();
+        for (seed, len, is_noise) in pieces {
+            if is_noise {
+                initrd.extend(noise(len, seed.into()));
+            } else {
+                // Again and again what came before, or one byte.
+                initrd.push(seed);
+                let start = initrd.len() / 3;
+                let again: Vec<u8> = initrd[start..].iter().copied().cycle().take(len).collect();
+                initrd.extend(again);
+            }
+        }
+        let files = vec![("boot/vmlinuz", noise(1000, 1)), ("boot/initrd", initrd)];
+        let tar = lab::tar(&files);
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), level).unwrap();
+        encoder.window_log(window).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.set_pledged_src_size(Some(tar.len() as u64)).unwrap();
+        std::io::copy(&mut tar.as_slice(), &mut encoder).unwrap();
+        let stored = encoder.finish().unwrap();
+        check_signed(&stored, Encoding::Zstd, &files).unwrap();
+    }
 }
 
 #[test]

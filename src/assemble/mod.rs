@@ -22,6 +22,8 @@ pub mod modules;
 pub mod output;
 pub mod tls;
 
+use crate::format::limits::LIMITS;
+
 pub use elf::ElfError;
 pub use initrd::InitrdError;
 pub use kernel::KernelError;
@@ -82,11 +84,12 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 }
 
 /// zstd as everything here is compressed by: one thread, so that the same input gives the same bytes,
-/// and a window that the kernel's decompressor takes (at most 2^27 bytes; level 19 uses 2^23).
+/// and a window that those take who read it: the kernel at most 2^27 bytes, the loader 2^23
+/// (`LIMITS.zstd_window`), which is what level 19 uses.
 fn zstd_encoder<W: io::Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
-    encoder.window_log(23)?;
-    // The kernel checks it: a corrupted initramfs is then a clear message instead of a strange boot.
+    encoder.window_log(LIMITS.zstd_window.ilog2())?;
+    // The loader wants it of archives, and the kernel checks it: a corrupted initramfs is then a clear message instead of a strange boot.
     encoder.include_checksum(true)?;
     Ok(encoder)
 }

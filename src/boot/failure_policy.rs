@@ -18,6 +18,17 @@ pub enum Next {
     Reboot(Duration),
 }
 
+impl Next {
+    /// The same, after no less than `least`: as long as a mirror has asked for.
+    #[must_use]
+    pub fn at_least(self, least: Duration) -> Self {
+        match self {
+            Self::Wait(wait) => Self::Wait(wait.max(least)),
+            Self::Reboot(wait) => Self::Reboot(wait.max(least)),
+        }
+    }
+}
+
 /// Counts the failures of this run of the loader.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Failures(u32);
@@ -85,6 +96,14 @@ mod tests {
             wait >= Duration::from_secs(1) && wait < Duration::from_millis(1001),
             "{wait:?}"
         );
+    }
+
+    #[test]
+    fn a_mirror_that_asks_for_time_gets_it() {
+        let minute = Duration::from_secs(60);
+        let next = run(&POLICY, 0.0, 1)[0];
+        assert_eq!(next.at_least(minute), Next::Wait(minute));
+        assert_eq!(next.at_least(Duration::ZERO), next);
     }
 
     #[test]

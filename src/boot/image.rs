@@ -5,33 +5,28 @@
 //! file, each but the first starting at a multiple of four bytes, as boot loaders hand them to a kernel
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! Two threads share the work: this one receives and checks chunks, the other decompresses, compares
-//! and writes; between them stand a few checked chunks.
+//! This thread receives and decrypts, others check chunks, and one decompresses, compares and writes, all at
+//! the same time; between them stands a window of a few chunks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::truncate;
-use tokio::sync::mpsc;
 
 use super::manifest::Accepted;
 use super::memory::{Demand, Loading, Memory, Shortage};
 use super::stage::Done;
 use super::unpack::{Destination, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
-use crate::fetch::Client;
-use crate::fetch::archive::{self, ArchiveError, Fetched, Patience};
-use crate::fetch::chunk::{VerifiedChunk, VerifiedReader};
+use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation, VerifiedReader};
 use crate::format::archive::Role;
 use crate::format::cmdline::Cmdline;
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::Manifest;
 use crate::trust::Verified;
-
-/// Checked chunks that wait to be unpacked: enough to ride out a hiccup of either side.
-const WINDOW: usize = 4;
 
 /// Where the tmpfs for the image is mounted.
 const IMAGE_DIR: &str = "/run/sealboot/image";
@@ -142,6 +137,13 @@ impl Diagnose for ImageError {
             Self::Unpack(error) => error.hint(),
         }
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            Self::Memory { .. } | Self::Tmpfs { .. } | Self::Unpack(_) => None,
+        }
+    }
 }
 
 /// Fetches the archive and unpacks it into a new tmpfs.
@@ -153,12 +155,20 @@ pub async fn image(
     accepted: Accepted,
     client: &Client,
     mirrors: &[MirrorUrl],
+    reputation: &mut Reputation,
 ) -> Result<Done<Image>, ImageError> {
     check_memory(accepted.current.manifest().as_ref())?;
     let size = tmpfs_size(accepted.current.manifest().as_ref());
     let tmpfs = mount_tmpfs(size).map_err(|source| ImageError::Tmpfs { size, source })?;
-    let fetched =
-        fetch_and_unpack(&accepted, client, mirrors, Patience::default(), &tmpfs.0).await?;
+    let fetched = fetch_and_unpack(
+        &accepted,
+        client,
+        mirrors,
+        reputation,
+        Patience::DEFAULT,
+        &tmpfs.0,
+    )
+    .await?;
     let manifest = accepted.current.manifest().clone();
     Ok(done(Image { manifest, tmpfs }, &fetched))
 }
@@ -178,6 +188,9 @@ fn check_memory(manifest: &Manifest) -> Result<(), ImageError> {
 
 /// Fetches and unpacks at the same time, into files in `directory`.
 ///
+/// The mirror that had the manifest is asked first, then the others of `mirrors` in their order.
+/// `reputation` learns who has lied.
+///
 /// # Errors
 ///
 /// How fetching failed, or, where everything arrived, how unpacking did.
@@ -185,30 +198,21 @@ pub async fn fetch_and_unpack(
     accepted: &Accepted,
     client: &Client,
     mirrors: &[MirrorUrl],
+    reputation: &mut Reputation,
     patience: Patience,
     directory: &Path,
 ) -> Result<Fetched, ImageError> {
-    let (sender, mut receiver) = mpsc::channel::<VerifiedChunk>(WINDOW);
     let manifest = accepted.current.manifest().clone();
+    let others = mirrors.iter().filter(|mirror| **mirror != accepted.mirror);
+    let mirrors: Vec<&MirrorUrl> = std::iter::once(&accepted.mirror).chain(others).collect();
+    let (download, chunks) = Download::new(client, &mirrors, &manifest, patience);
     let mut files =
         Files::create(directory).map_err(|source| ImageError::Tmpfs { size: 0, source })?;
     let unpacking = tokio::task::spawn_blocking(move || {
-        let chunks = std::iter::from_fn(|| {
-            receiver
-                .blocking_recv()
-                .map(Ok::<_, std::convert::Infallible>)
-        });
         unpack(&manifest, &mut VerifiedReader::new(chunks), &mut files)
     });
-    let fetched = archive::fetch(
-        client,
-        mirrors,
-        &accepted.mirror,
-        accepted.current.manifest(),
-        patience,
-        sender,
-    )
-    .await;
+    let (liars, fetched) = download.run().await;
+    reputation.add(liars);
     let unpacked = unpacking
         .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
@@ -227,15 +231,22 @@ fn done(image: Image, fetched: &Fetched) -> Done<Image> {
     let manifest = image.manifest.as_ref();
     let archive = &manifest.archive;
     let says = format!(
-        "{:.1} MB in {} chunks from {}, all as signed; {:.1} MB of kernel and initrd in memory",
+        "{:.1} MB in {} chunks from {}{}, all as signed; {:.1} MB of kernel and initrd in memory",
         megabytes(archive.size),
         archive.chunks.len(),
         fetched.mirror,
+        match fetched.mirrors {
+            0 | 1 => String::new(),
+            2 => " and another mirror".to_owned(),
+            mirrors => format!(" and {} other mirrors", mirrors - 1),
+        },
         megabytes(manifest.boot_size()),
     );
     Done::new((), says)
         .with("bytes", archive.size)
         .with("received", fetched.received)
+        .with("mirrors", fetched.mirrors)
+        .with("faults", fetched.faults.len())
         .with("url", &fetched.mirror)
         .map(|()| image)
 }

@@ -6,6 +6,8 @@
 //! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
 //! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -77,6 +79,13 @@ impl Diagnose for ManifestStageError {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Mirrors(error) => error.hint(),
             Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Mirrors(error) => error.retry_after(),
+            Self::Refused { .. } | Self::PlainHttp { .. } | Self::NoMirror => None,
         }
     }
 }

@@ -30,6 +30,7 @@ mod console;
 
 use std::convert::Infallible;
 use std::io::Stdout;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -41,7 +42,7 @@ use self::configure::{ConfigureError, Configured};
 use self::failure_policy::{Failures, Next};
 use self::stage::{Console, Done, Stage, StageFailure};
 use crate::failure::FailureCode;
-use crate::fetch::Client;
+use crate::fetch::{Client, Patience, Reputation};
 use crate::format::cmdline::Parameters;
 use crate::jitter;
 use crate::net::{self, clock};
@@ -67,33 +68,46 @@ pub fn run() -> ! {
     console::print_events(&cmdline().unwrap_or_default());
     let mut failures = Failures::default();
     let mut taken_over = Some(taken_over);
-    let mut trusted = None;
+    let mut learnt = Learnt::default();
     loop {
         let taken_over = taken_over.take().unwrap_or_else(prepare::take_over);
-        let Err(failure) = attempt(&mut console, taken_over, &mut trusted);
+        let Err(failure) = attempt(&mut console, taken_over, &mut learnt);
         after_failure(&mut console, &failure, &mut failures);
     }
 }
 
+/// What one attempt leaves to the next ones.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// The trust policies that were proved: no mirror can take a machine back behind one.
+    trusted: Option<Chain>,
+    /// The mirrors that have lied.
+    reputation: Reputation,
+}
+
 /// One way through all the stages.
-///
-/// `trusted` keeps the trust policies that were proved: no mirror can take a machine back behind one.
 fn attempt(
     console: &mut Console<Stdout>,
     taken_over: Result<(), prepare::PrepareError>,
-    trusted: &mut Option<Chain>,
+    learnt: &mut Learnt,
 ) -> Result<Infallible, StageFailure> {
     let prepared = console.stage(Stage::Prepare, || {
         taken_over.and_then(|()| prepare::prepare())
     })?;
-    let configured = console.stage(Stage::Configure, || configure(prepared))?;
-    // Fetching waits for one socket at a time; unpacking has a thread of its own.
+    let mut configured = console.stage(Stage::Configure, || configure(prepared))?;
+    learnt.reputation.sift(&mut configured.host.mirrors);
+    // One thread waits for all sockets. Chunks are checked on as many as there are processors, and one
+    // more unpacks.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(processors + 1)
         .enable_all()
         .build()
         .unwrap_or_else(|error| panic!("epoll is not to be had: {error}"));
     let client = console.stage(Stage::Connect, || runtime.block_on(connect(&configured)))?;
-    let chain = trusted.get_or_insert_with(|| Chain::from(configured.policy));
+    let chain = learnt
+        .trusted
+        .get_or_insert_with(|| Chain::from(configured.policy));
     let accepted = console.stage(Stage::Manifest, || {
         runtime.block_on(manifest::manifest(
             &configured.host,
@@ -105,7 +119,12 @@ fn attempt(
     let mut mirrors = configured.host.mirrors;
     mirrors.retain(|mirror| mirror.is_https() || chain.newest().allows_http());
     let image = console.stage(Stage::Image, || {
-        runtime.block_on(image::image(accepted, &client, &mirrors))
+        runtime.block_on(image::image(
+            accepted,
+            &client,
+            &mirrors,
+            &mut learnt.reputation,
+        ))
     })?;
     // What is left needs memory and no network. The rings of a large card hold hundreds of megabytes,
     // which come back when its link goes down; another attempt brings it up again.
@@ -151,7 +170,10 @@ fn failure_policy() -> FailurePolicy {
 
 /// Waits, or reboots, as the policy has it.
 fn after_failure(console: &mut Console<Stdout>, failure: &StageFailure, failures: &mut Failures) {
-    let next = failures.add(&failure_policy(), jitter::random());
+    let retry_after = failure.error.retry_after().unwrap_or_default();
+    let next = failures
+        .add(&failure_policy(), jitter::random())
+        .at_least(retry_after.min(Patience::DEFAULT.longest_retry_after));
     let (code, count) = (failure.code(), failures.count());
     match next {
         Next::Wait(wait) => {

@@ -29,7 +29,7 @@ use crate::trust::{Channel, Envelope, EnvelopeError};
 ///                                      the statement that says until when it is the newest
 ///   STORE/images/NAME/VERSION.json     every version's envelope
 ///   STORE/trust/VERSION.json           the trust policies that follow the machines' own
-///   STORE/blobs/sha256-HEX.tar[.gz]    archives
+///   STORE/blobs/sha256-HEX.tar[.gz|.zst]    archives
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(super) enum Command {

@@ -1,77 +1,69 @@
-//! Streams an archive from whichever mirror still sends.
+//! Fetches an archive from whichever mirrors still send: the shell round [`super::schedule`].
 //!
-//! One mirror is read at a time. When it fails, the next one goes on at the chunk that was reached:
-//! chunks that passed stay. A mirror that sends a chunk with a wrong hash is not asked again in this
-//! attempt; one that is gone or slow may be back later and is. Between rounds through all mirrors the
-//! wait doubles. Once every mirror is wrong rather than away, or after [`Patience`]`::rounds` rounds
-//! without a single new chunk, the stage gives up, and the failure policy decides about the machine.
+//! Here are the sockets, the clock and the words for the console; what to ask whom for is decided there.
+//! Each request is a task that receives the bytes of chunks and hands every whole chunk to a thread that
+//! checks it. A chunk holds a place of the window from its first byte until it is unpacked, so that a
+//! mirror that sends faster than the machine unpacks is slowed down by TCP, and memory stays bounded.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
-use reqwest::header::CONTENT_RANGE;
-use reqwest::{Response, StatusCode, Url};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use hyper::body::{Buf as _, Bytes};
+use reqwest::header::HeaderValue;
+use reqwest::{Response, Url};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+use tokio::time::{timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk};
-use super::client::{Client, FetchError, FetchProblem, expect_status};
-use crate::failure::{Diagnose, FailureCode, Report};
+use super::answer::Part;
+use super::chunk::{ChunkCheck, ChunkMismatch};
+use super::client::{Client, FetchError, FetchProblem};
+use super::in_order::{Arrived, InOrder};
+use super::progress::Progress;
+use super::schedule::{Command, End, Event, Patience, Plan, Ranges, RequestId, Schedule, Why};
+use crate::failure::{Diagnose, FailureCode, Report as Shown};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::Manifest;
 use crate::jitter;
 use crate::trust::Verified;
 
-/// How long mirrors are asked again when nothing comes from any of them.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Rounds through all mirrors without a new chunk before giving up.
-    pub rounds: u32,
-    /// The wait after the first round that brought nothing; it doubles with each.
-    pub first_wait: Duration,
-    /// The longest wait between rounds.
-    pub longest_wait: Duration,
-    /// How long a mirror's speed is looked at before it is judged.
-    pub slow_after: Duration,
-    /// What a mirror must send within that time where another could be asked, in bytes.
-    pub slow_bytes: u64,
-}
+/// Bytes of chunks that are on their way from a mirror to the unpacker. Enough to ride out a hiccup of
+/// either side, and for a few mirrors to be asked for more than one chunk each; the loader's memory beyond
+/// the image is this and its own few megabytes.
+const WINDOW_BYTES: u64 = 10 << 20;
 
-impl Default for Patience {
-    /// About a minute of rounds, which a restarting server or a failing-over router needs. Speed is judged
-    /// over longer than TCP takes to get over a loss, and found slow below 128 kbit/s, at which a small
-    /// image takes a quarter of an hour.
-    fn default() -> Self {
-        Self {
-            rounds: 7,
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(16),
-            slow_after: Duration::from_secs(30),
-            slow_bytes: 480 << 10,
-        }
-    }
-}
+/// With fewer chunks than this in the window, receiving, checking and unpacking wait for each other.
+const FEWEST_CHUNKS: usize = 3;
 
-/// How often progress is said: a serial line at 9600 baud must not be what a boot waits for.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Received bytes are reported after so many, or so long: the schedule needs no more.
+const REPORT_BYTES: u64 = 256 << 10;
+const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// What a download took.
 #[derive(Debug, Clone)]
 pub struct Fetched {
     /// Bytes received, those of discarded chunks included.
     pub received: u64,
-    /// The mirror that sent the last chunk.
+    /// The mirror that sent the most.
     pub mirror: MirrorUrl,
+    /// How many mirrors sent anything.
+    pub mirrors: usize,
+    /// What went wrong on the way, each fault of a mirror once.
+    pub faults: Vec<(MirrorUrl, FailureCode)>,
 }
 
 /// The archive could not be had from any mirror.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The mirrors failed one after the other; this is how the last one did.
-    #[error("no mirror gave the whole archive: {verified} of {chunks} chunks arrived")]
+    #[error("no mirror gave the whole archive: {checked} of {chunks} chunks arrived")]
     Mirrors {
         /// Chunks that passed.
-        verified: usize,
+        checked: usize,
         /// Chunks in all.
         chunks: usize,
         /// How the last attempt failed.
@@ -107,243 +99,528 @@ impl Diagnose for ArchiveError {
             Self::Lies { .. } | Self::Unwanted => self.code().remedy().to_owned(),
         }
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Mirrors { last, .. } => last.retry_after(),
+            Self::Lies { .. } | Self::Unwanted => None,
+        }
+    }
 }
 
-/// How one attempt with one mirror ended before the archive did.
-enum Fault {
-    Fetch(FetchError),
-    Lie(ChunkMismatch),
+/// What the tasks of a download tell it.
+#[derive(Debug)]
+pub(super) enum Report {
+    Event(Event),
+    /// A head that fits has come.
+    Answered {
+        request: RequestId,
+        etag: Option<HeaderValue>,
+    },
+    Failed {
+        request: RequestId,
+        error: FetchError,
+    },
+    Lied {
+        mirror: usize,
+        mismatch: ChunkMismatch,
+    },
+    /// The unpacker takes no more.
     Unwanted,
 }
 
-/// A download in progress.
-struct Download<'a> {
-    client: &'a Client,
-    manifest: &'a Verified<Manifest>,
-    check: ChunkCheck<'a>,
-    chunks: mpsc::Sender<VerifiedChunk>,
-    /// The first chunk that has not passed yet.
-    next: usize,
-    received: u64,
-    progress_at: Instant,
-    patience: Patience,
-    /// Mirrors that were left because they were slow. Each is left once: slow is better than nothing.
-    slow: Vec<&'a MirrorUrl>,
+/// What every request of a download needs.
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    manifest: Verified<Manifest>,
+    chunks: Sender<Arrived>,
+    places: Arc<Semaphore>,
+    reports: UnboundedSender<Report>,
 }
 
-/// Fetches the archive and sends its chunks, checked and in order, into `chunks`.
-///
-/// `mirrors` are tried in order, beginning with `first`, and again for as long as `patience` has it.
-///
-/// # Errors
-///
-/// [`ArchiveError`], after every mirror was given its chances.
-pub async fn fetch<'a>(
-    client: &'a Client,
-    mirrors: &'a [MirrorUrl],
-    first: &'a MirrorUrl,
-    manifest: &'a Verified<Manifest>,
-    patience: Patience,
-    chunks: mpsc::Sender<VerifiedChunk>,
-) -> Result<Fetched, ArchiveError> {
-    let mut download = Download {
-        client,
-        manifest,
-        check: ChunkCheck::new(manifest),
-        chunks,
-        next: 0,
-        received: 0,
-        progress_at: Instant::now() + PROGRESS_EVERY,
-        patience,
-        slow: Vec::new(),
-    };
-    let others = mirrors.iter().filter(|mirror| *mirror != first);
-    let mut usable: Vec<&MirrorUrl> = std::iter::once(first).chain(others).collect();
-    let mut wait = patience.first_wait;
-    let mut rounds = 0;
-    loop {
-        let reached = download.next;
-        let mut last = None;
-        let mut may_recover = false;
-        for mirror in usable.clone() {
-            let alone = usable.len() == 1;
-            match download.read_from(mirror, alone).await {
-                Ok(()) => {
-                    return Ok(Fetched {
-                        received: download.received,
-                        mirror: mirror.clone(),
-                    });
-                }
-                Err(Fault::Unwanted) => return Err(ArchiveError::Unwanted),
-                Err(Fault::Fetch(error)) => {
-                    warn!("{:#}", Report(&error));
-                    may_recover |= error.is_transient();
-                    last = Some(error);
-                }
-                Err(Fault::Lie(chunk)) => {
-                    warn!("{mirror} is not asked again in this attempt: {chunk}");
-                    usable.retain(|other| *other != mirror);
-                    if usable.is_empty() {
-                        return Err(ArchiveError::Lies {
-                            mirror: mirror.clone(),
-                            chunk: Box::new(chunk),
-                        });
+/// A mirror, and what was seen of it.
+#[derive(Debug)]
+struct Source {
+    url: MirrorUrl,
+    etag: Etag,
+    request: Option<(RequestId, AbortHandle)>,
+    received: u64,
+}
+
+/// What is known of the validator of a mirror's file.
+#[derive(Debug)]
+enum Etag {
+    Unknown,
+    Strong(HeaderValue),
+    /// It has changed once. Nodes of one content network can differ for ever, so it says nothing.
+    Useless,
+}
+
+/// A download.
+#[derive(Debug)]
+pub struct Download {
+    shared: Arc<Shared>,
+    reports: UnboundedReceiver<Report>,
+    sources: Vec<Source>,
+    schedule: Schedule,
+    requests: JoinSet<()>,
+    progress: Progress,
+    received: u64,
+    /// Faults that were said: each of a mirror's once.
+    said: BTreeSet<(usize, FailureCode)>,
+    said_rest: Option<Instant>,
+    last: Option<FetchError>,
+    lies: Vec<(usize, ChunkMismatch)>,
+}
+
+impl Download {
+    /// A download from `mirrors`, at least one and the preferred ones first, and the chunks that will come
+    /// of it.
+    ///
+    /// The chunks have to be taken by another thread while [`Download::run`] runs.
+    #[must_use]
+    pub fn new(
+        client: &Client,
+        mirrors: &[&MirrorUrl],
+        manifest: &Verified<Manifest>,
+        patience: Patience,
+    ) -> (Self, InOrder) {
+        let archive = &manifest.as_ref().archive;
+        let window = usize::try_from(WINDOW_BYTES / archive.chunk_size).unwrap_or(usize::MAX);
+        let plan = Plan {
+            chunks: archive.chunks.len(),
+            chunk_size: archive.chunk_size,
+            window: window.max(FEWEST_CHUNKS),
+        };
+        let now = Instant::now();
+        let (chunks, arriving) = channel();
+        let (reporting, reports) = unbounded_channel();
+        let in_order = InOrder::new(plan.chunks, arriving, reporting.clone());
+        let sources = mirrors.iter().map(|url| Source {
+            url: (*url).clone(),
+            etag: Etag::Unknown,
+            request: None,
+            received: 0,
+        });
+        let download = Self {
+            shared: Arc::new(Shared {
+                client: client.clone(),
+                manifest: manifest.clone(),
+                chunks,
+                // Every mirror may have one in its hands beside those that wait: none waits for ever.
+                places: Arc::new(Semaphore::new(plan.window + mirrors.len())),
+                reports: reporting,
+            }),
+            reports,
+            sources: sources.collect(),
+            schedule: Schedule::new(plan, mirrors.len(), patience, jitter::seed(), now),
+            requests: JoinSet::new(),
+            progress: Progress::new(archive.size, now),
+            received: 0,
+            said: BTreeSet::new(),
+            said_rest: None,
+            last: None,
+            lies: Vec::new(),
+        };
+        (download, in_order)
+    }
+
+    /// Fetches the archive, and gives the mirrors that have lied with what came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`], after every mirror was given its chances.
+    pub async fn run(mut self) -> (Vec<MirrorUrl>, Result<Fetched, ArchiveError>) {
+        let result = self.fetch().await;
+        let liars = self
+            .lies
+            .iter()
+            .map(|(mirror, _)| self.sources[*mirror].url.clone());
+        (liars.collect(), result)
+    }
+
+    async fn fetch(&mut self) -> Result<Fetched, ArchiveError> {
+        self.handle(Event::Tick);
+        loop {
+            if let Some(end) = self.schedule.end() {
+                return self.ended(end);
+            }
+            self.say_progress();
+            let now = Instant::now();
+            let wake = self.schedule.wake_at(now).min(self.progress.next());
+            // The download holds a sender itself, so the channel does not end.
+            match timeout_at(wake.into(), self.reports.recv()).await {
+                Ok(Some(report)) => self.take_in(report)?,
+                Ok(None) | Err(_) => self.handle(Event::Tick),
+            }
+        }
+    }
+
+    fn take_in(&mut self, report: Report) -> Result<(), ArchiveError> {
+        match report {
+            Report::Event(event) => {
+                if let Event::Received { request, bytes } = event {
+                    self.received += bytes;
+                    if let Some(mirror) = self.mirror_of(request) {
+                        self.sources[mirror].received += bytes;
                     }
                 }
+                self.handle(event);
             }
-        }
-        if download.next > reached {
-            (wait, rounds) = (patience.first_wait, 0);
-        }
-        rounds += 1;
-        if let Some(last) = last.filter(|_| rounds >= patience.rounds || !may_recover) {
-            let (verified, chunks) = (download.next, download.check.count());
-            return Err(ArchiveError::Mirrors {
-                verified,
-                chunks,
-                last: Box::new(last),
-            });
-        }
-        let jittered = jitter::shortened(wait, jitter::random());
-        info!(
-            "asking the mirrors again in {:.1} s",
-            jittered.as_secs_f64()
-        );
-        sleep(jittered).await;
-        wait = patience.longest_wait.min(wait * 2);
-    }
-}
-
-/// How much came within the last [`Patience::slow_after`].
-struct Pace {
-    patience: Patience,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(patience: Patience) -> Self {
-        Self {
-            patience,
-            since: Instant::now(),
-            bytes: 0,
-        }
-    }
-
-    fn is_slow(&mut self, bytes: u64) -> bool {
-        self.bytes += bytes;
-        if self.since.elapsed() < self.patience.slow_after {
-            return false;
-        }
-        let slow = self.bytes < self.patience.slow_bytes;
-        *self = Self::new(self.patience);
-        slow
-    }
-}
-
-impl<'a> Download<'a> {
-    /// Reads from one mirror until the archive is whole or the mirror fails; being slow is a failure too,
-    /// unless the mirror is `alone`.
-    async fn read_from(&mut self, mirror: &'a MirrorUrl, alone: bool) -> Result<(), Fault> {
-        let url = mirror.file(&self.manifest.as_ref().archive.path);
-        let start = self.check.start(self.next);
-        let mut response = self.client.get(&url, start).await.map_err(Fault::Fetch)?;
-        let mut skip = self
-            .expect_from(&url, &response, start)
-            .map_err(Fault::Fetch)?;
-        let mut chunk = Vec::with_capacity(self.check.len(self.next));
-        let mut pace = Pace::new(self.patience);
-        loop {
-            let bytes = response
-                .chunk()
-                .await
-                .map_err(|error| Fault::Fetch(FetchError::from_reqwest(&url, error)))?;
-            let Some(bytes) = bytes else {
-                return match self.next == self.check.count() {
-                    true => Ok(()),
-                    false => Err(Fault::Fetch(FetchError::new(&url, FetchProblem::Cut))),
-                };
-            };
-            self.received += bytes.len() as u64;
-            if !alone && !self.slow.contains(&mirror) && pace.is_slow(bytes.len() as u64) {
-                self.slow.push(mirror);
-                return Err(Fault::Fetch(FetchError::new(&url, FetchProblem::Slow)));
-            }
-            let skipped = usize::try_from(skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
-            skip -= skipped as u64;
-            let mut bytes = &bytes[skipped..];
-            while !bytes.is_empty() {
-                if self.next == self.check.count() {
-                    let limit = self.manifest.as_ref().archive.size;
-                    return Err(Fault::Fetch(FetchError::new(
-                        &url,
-                        FetchProblem::TooLarge { limit },
-                    )));
-                }
-                let take = bytes.len().min(self.check.len(self.next) - chunk.len());
-                chunk.extend_from_slice(&bytes[..take]);
-                bytes = &bytes[take..];
-                if chunk.len() == self.check.len(self.next) {
-                    let following = Vec::with_capacity(self.check.len(self.next + 1));
-                    self.pass(std::mem::replace(&mut chunk, following)).await?;
+            Report::Answered { request, etag } => {
+                if let Some(mirror) = self.mirror_of(request)
+                    && let (Etag::Unknown, Some(etag)) = (&self.sources[mirror].etag, etag)
+                {
+                    self.sources[mirror].etag = Etag::Strong(etag);
                 }
             }
-            self.say_progress(mirror);
-        }
-    }
-
-    /// Sees whether an answer is the archive from `start` on; gives how many of its bytes to skip.
-    fn expect_from(&self, url: &Url, response: &Response, start: u64) -> Result<u64, FetchError> {
-        let size = self.manifest.as_ref().archive.size;
-        // A server that does not know Range sends everything with 200, and may.
-        let (skip, expected) = if start > 0 && response.status() == StatusCode::PARTIAL_CONTENT {
-            let range = response
-                .headers()
-                .get(CONTENT_RANGE)
-                .and_then(|range| range.to_str().ok());
-            if range != Some(&format!("bytes {start}-{}/{size}", size - 1)) {
-                let problem = format!(
-                    "bytes from {start} of {size} were due, Content-Range says \"{}\"",
-                    range.unwrap_or_default().escape_default()
-                );
-                return Err(FetchError::new(url, FetchProblem::Answer(problem)));
+            Report::Failed { request, error } => {
+                if let Some(mirror) = self.mirror_of(request) {
+                    if error.problem == FetchProblem::Changed {
+                        self.sources[mirror].etag = Etag::Useless;
+                    }
+                    let fault = error.fault();
+                    self.say_fault(mirror, &error);
+                    self.last = Some(error);
+                    self.handle(Event::Failed { request, fault });
+                }
             }
-            (0, size - start)
-        } else {
-            expect_status(url, response, StatusCode::OK)?;
-            (start, size)
-        };
-        match response.content_length() {
-            Some(length) if length > expected => {
-                Err(FetchError::new(url, FetchProblem::TooLarge { limit: size }))
+            Report::Lied { mirror, mismatch } => {
+                let (url, chunk) = (&self.sources[mirror].url, mismatch.index);
+                if self.said.insert((mirror, mismatch.code())) {
+                    warn!(
+                        "{}: {url} is not asked again in this boot: {mismatch}",
+                        mismatch.code()
+                    );
+                }
+                self.lies.push((mirror, mismatch));
+                self.handle(Event::Lied { mirror, chunk });
             }
-            Some(found) if found < expected => Err(FetchError::new(
-                url,
-                FetchProblem::Short { found, expected },
-            )),
-            _ => Ok(skip),
+            Report::Unwanted => return Err(ArchiveError::Unwanted),
         }
-    }
-
-    async fn pass(&mut self, bytes: Vec<u8>) -> Result<(), Fault> {
-        let chunk = self.check.check(self.next, bytes).map_err(Fault::Lie)?;
-        self.chunks.send(chunk).await.map_err(|_| Fault::Unwanted)?;
-        self.next += 1;
         Ok(())
     }
 
-    fn say_progress(&mut self, mirror: &MirrorUrl) {
-        if Instant::now() >= self.progress_at {
-            let (done, size) = (
-                self.check.start(self.next),
-                self.manifest.as_ref().archive.size,
-            );
-            info!(
-                "{} of {} MB from {mirror}",
-                done / 1_000_000,
-                size / 1_000_000
-            );
-            self.progress_at = Instant::now() + PROGRESS_EVERY;
+    fn handle(&mut self, event: Event) {
+        for command in self.schedule.handle(event, Instant::now()) {
+            match command {
+                Command::Ask {
+                    request,
+                    mirror,
+                    chunks,
+                    ranges,
+                } => {
+                    let source = &self.sources[mirror];
+                    let transfer = Transfer {
+                        shared: self.shared.clone(),
+                        mirror,
+                        request,
+                        url: source.url.clone(),
+                        etag: match &source.etag {
+                            Etag::Strong(etag) => Some(etag.clone()),
+                            Etag::Unknown | Etag::Useless => None,
+                        },
+                        chunks,
+                        ranges,
+                    };
+                    let task = self.requests.spawn(transfer.run());
+                    self.sources[mirror].request = Some((request, task));
+                }
+                Command::Leave { mirror, why, .. } => self.leave(mirror, why),
+            }
+        }
+        // Tasks that have ended are forgotten; what they had to say they have reported.
+        while self.requests.try_join_next().is_some() {}
+    }
+
+    fn leave(&mut self, mirror: usize, why: Why) {
+        if let Some((_, task)) = self.sources[mirror].request.take() {
+            task.abort();
+        }
+        let problem = match why {
+            Why::Silent(time) => FetchProblem::Stalled {
+                seconds: time.as_secs(),
+            },
+            Why::Slow => FetchProblem::Slow,
+            // Said when it was found out.
+            Why::Lied => return,
+        };
+        let url = self.sources[mirror]
+            .url
+            .file(&self.shared.manifest.as_ref().archive.path);
+        let error = FetchError::new(&url, problem);
+        self.say_fault(mirror, &error);
+        self.last = Some(error);
+    }
+
+    fn mirror_of(&self, request: RequestId) -> Option<usize> {
+        let is = |source: &Source| {
+            source
+                .request
+                .as_ref()
+                .is_some_and(|(id, _)| *id == request)
+        };
+        self.sources.iter().position(is)
+    }
+
+    /// Says each fault of a mirror once: what comes back every few seconds would hide the others.
+    fn say_fault(&mut self, mirror: usize, error: &FetchError) {
+        if self.said.insert((mirror, error.code())) {
+            warn!("{}: {:#}", error.code(), Shown(error));
+        } else {
+            tracing::debug!("{}: {:#}", error.code(), Shown(error));
+        }
+    }
+
+    fn say_progress(&mut self) {
+        let now = Instant::now();
+        let rest = self.schedule.rests_until().filter(|until| *until > now);
+        if let Some(until) = rest.filter(|until| self.said_rest.is_none_or(|said| said < *until)) {
+            self.said_rest = Some(until);
+            let seconds = (until - now).as_secs_f64();
+            info!("asking the mirrors again in {seconds:.1} s");
+        }
+        if now < self.progress.next() {
+            return;
+        }
+        let archive = &self.shared.manifest.as_ref().archive;
+        let checked = archive.chunk_size * self.schedule.checked() as u64;
+        let busy = self
+            .schedule
+            .busy()
+            .map(|mirror| self.sources[mirror].url.to_string());
+        let busy: Vec<String> = busy.collect();
+        let checked = checked.min(archive.size);
+        if let Some(line) = self.progress.line(checked, self.received, &busy, now) {
+            info!("{line}");
+        }
+    }
+
+    fn ended(&mut self, end: End) -> Result<Fetched, ArchiveError> {
+        if end == End::Whole {
+            let most = self.sources.iter().max_by_key(|source| source.received);
+            let most = most.unwrap_or_else(|| unreachable!("the chunks came from somewhere"));
+            return Ok(Fetched {
+                received: self.received,
+                mirror: most.url.clone(),
+                mirrors: self
+                    .sources
+                    .iter()
+                    .filter(|source| source.received > 0)
+                    .count(),
+                faults: (self.said.iter())
+                    .map(|(mirror, code)| (self.sources[*mirror].url.clone(), *code))
+                    .collect(),
+            });
+        }
+        match (self.last.take(), self.lies.pop()) {
+            (None, Some((mirror, mismatch))) => {
+                let url = self.sources[mirror].url.clone();
+                self.lies.push((mirror, mismatch.clone()));
+                Err(ArchiveError::Lies {
+                    mirror: url,
+                    chunk: Box::new(mismatch),
+                })
+            }
+            (last, lie) => {
+                self.lies.extend(lie);
+                let archive = &self.shared.manifest.as_ref().archive;
+                let url = self.sources[0].url.file(&archive.path);
+                let silent = || FetchError::new(&url, FetchProblem::Slow);
+                Err(ArchiveError::Mirrors {
+                    checked: self.schedule.checked(),
+                    chunks: archive.chunks.len(),
+                    last: Box::new(last.unwrap_or_else(silent)),
+                })
+            }
+        }
+    }
+}
+
+/// One request of one mirror.
+struct Transfer {
+    shared: Arc<Shared>,
+    mirror: usize,
+    request: RequestId,
+    url: MirrorUrl,
+    etag: Option<HeaderValue>,
+    chunks: std::ops::Range<usize>,
+    ranges: Ranges,
+}
+
+impl Transfer {
+    async fn run(self) {
+        let request = self.request;
+        let report = match self.receive().await {
+            Ok(()) => Report::Event(Event::Ended { request }),
+            Err(error) => Report::Failed { request, error },
+        };
+        self.report(report);
+    }
+
+    /// Nobody listens where the download has ended, and then nothing matters.
+    fn report(&self, report: Report) {
+        let _ = self.shared.reports.send(report);
+    }
+
+    async fn receive(&self) -> Result<(), FetchError> {
+        let manifest = &self.shared.manifest;
+        let archive = &manifest.as_ref().archive;
+        let check = ChunkCheck::new(manifest);
+        let url = self.url.file(&archive.path);
+        let part = Part {
+            start: check.start(self.chunks.start),
+            end: check.start(self.chunks.end).min(archive.size),
+            size: archive.size,
+            whole: self.ranges == Ranges::Unknown,
+            etag: self.etag.clone(),
+        };
+        let (response, body) = self.shared.client.part(&url, &part).await?;
+        let (request, etag) = (self.request, body.etag);
+        self.report(Report::Answered { request, etag });
+        let mut incoming = Incoming {
+            transfer: self,
+            url: &url,
+            response,
+            left: Bytes::new(),
+            unreported: 0,
+            reported: Instant::now(),
+        };
+        incoming.skip(body.skip).await?;
+        for index in self.chunks.clone() {
+            let place = self.place().await;
+            let len = check.len(index);
+            let bytes = incoming.take(len).await?;
+            incoming.report();
+            self.report(Report::Event(Event::Arrived {
+                request,
+                chunk: index,
+            }));
+            self.check(index, bytes, place);
+        }
+        incoming.end(part.size).await
+    }
+
+    /// A place of the window; the mirror is not to blame for the time that this takes.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let places = &self.shared.places;
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            return place;
+        }
+        let request = self.request;
+        self.report(Report::Event(Event::Held { request }));
+        let place = places.clone().acquire_owned().await;
+        self.report(Report::Event(Event::Resumed { request }));
+        place.unwrap_or_else(|_| unreachable!("the places are never closed"))
+    }
+
+    /// Checks a chunk on another thread, and hands it on from there.
+    fn check(&self, index: usize, bytes: Vec<u8>, place: OwnedSemaphorePermit) {
+        let (shared, mirror) = (self.shared.clone(), self.mirror);
+        spawn_blocking(move || {
+            let report = match ChunkCheck::new(&shared.manifest).check(index, bytes) {
+                Ok(chunk) => {
+                    // Nobody takes it where all have been taken, and this is one that came twice; or where
+                    // unpacking has failed, which is reported when that is seen.
+                    let _ = shared.chunks.send(Arrived {
+                        index,
+                        chunk,
+                        place,
+                    });
+                    Report::Event(Event::Checked {
+                        mirror,
+                        chunk: index,
+                    })
+                }
+                Err(mismatch) => Report::Lied { mirror, mismatch },
+            };
+            let _ = shared.reports.send(report);
+        });
+    }
+}
+
+/// The body of an answer.
+struct Incoming<'a> {
+    transfer: &'a Transfer,
+    url: &'a Url,
+    response: Response,
+    /// Received, and not taken yet.
+    left: Bytes,
+    unreported: u64,
+    reported: Instant,
+}
+
+/// How long the end of a body without a length is waited for: it decides whether the connection can be used
+/// again, and nothing else.
+const END_WAIT: Duration = Duration::from_millis(200);
+
+impl Incoming<'_> {
+    /// Passes over bytes that nobody asked for.
+    async fn skip(&mut self, mut bytes: u64) -> Result<(), FetchError> {
+        while bytes > 0 {
+            self.receive().await?;
+            let passed = self
+                .left
+                .len()
+                .min(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.left.advance(passed);
+            bytes -= passed as u64;
+        }
+        Ok(())
+    }
+
+    /// The next `len` bytes.
+    async fn take(&mut self, len: usize) -> Result<Vec<u8>, FetchError> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            self.receive().await?;
+            let taken = self.left.len().min(len - bytes.len());
+            bytes.extend_from_slice(&self.left[..taken]);
+            self.left.advance(taken);
+        }
+        Ok(bytes)
+    }
+
+    /// Waits for bytes, where none are left.
+    async fn receive(&mut self) -> Result<(), FetchError> {
+        while self.left.is_empty() {
+            let received = self.response.chunk().await;
+            let received = received.map_err(|error| FetchError::from_reqwest(self.url, error))?;
+            self.left = received.ok_or_else(|| FetchError::new(self.url, FetchProblem::Cut))?;
+            self.unreported += self.left.len() as u64;
+            let due = self.unreported >= REPORT_BYTES || self.reported.elapsed() >= REPORT_EVERY;
+            if due {
+                self.report();
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if self.unreported == 0 {
+            return;
+        }
+        let (request, bytes) = (self.transfer.request, std::mem::take(&mut self.unreported));
+        self.transfer
+            .report(Report::Event(Event::Received { request, bytes }));
+        self.reported = Instant::now();
+    }
+
+    /// Sees whether the body ends where it must.
+    async fn end(&mut self, limit: u64) -> Result<(), FetchError> {
+        let length = self.response.content_length();
+        let more = if !self.left.is_empty() {
+            true
+        } else if length.is_some() {
+            false
+        } else {
+            let end = timeout(END_WAIT, self.response.chunk()).await;
+            matches!(end, Ok(Ok(Some(_))))
+        };
+        match more {
+            true => Err(FetchError::new(self.url, FetchProblem::TooLarge { limit })),
+            false => Ok(()),
         }
     }
 }

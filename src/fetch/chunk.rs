@@ -6,8 +6,6 @@
 
 use std::io::{self, BufRead, Read};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{Archive, Manifest};
@@ -38,7 +36,7 @@ pub struct ChunkCheck<'a> {
 }
 
 /// A chunk does not have its signed hash.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "chunk {index} (bytes {start} to {end}) is not what was signed\n  expected sha256 {expected}\n  found    sha256 {found}"
 )]
@@ -126,7 +124,6 @@ pub struct VerifiedReader<I, E> {
     current: Vec<u8>,
     position: usize,
     failure: Option<E>,
-    whole: Sha256,
 }
 
 impl<I, E> VerifiedReader<I, E>
@@ -140,13 +137,7 @@ where
             current: Vec::new(),
             position: 0,
             failure: None,
-            whole: Sha256::new(),
         }
-    }
-
-    /// The hash of every chunk that was begun.
-    pub fn sha256(&self) -> Sha256Digest {
-        Sha256Digest::finish(self.whole.clone())
     }
 
     /// The error that ended the stream early, once.
@@ -163,7 +154,6 @@ where
         while self.position == self.current.len() && self.failure.is_none() {
             match self.chunks.next() {
                 Some(Ok(chunk)) => {
-                    self.whole.update(&chunk.0);
                     self.current = chunk.0;
                     self.position = 0;
                 }

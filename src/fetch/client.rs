@@ -1,27 +1,30 @@
 //! HTTPS with the baked-in roots and nothing else.
 //!
 //! TLS 1.3 only, post-quantum key exchange preferred, certificates checked against the initramfs's
-//! roots alone, names resolved by the servers of the link. No proxy, no redirect, no cookie, no
-//! credential, no user agent: a mirror learns which file was asked for, and from where.
+//! roots alone, names resolved by the servers of the link. No proxy, no cookie, no credential, no user
+//! agent: a mirror learns which file was asked for, and from where. Redirects are followed to https alone.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::Resolve;
-use reqwest::header::{ACCEPT_ENCODING, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
+use super::answer::{self, Body, Part, REDIRECTS};
+use super::schedule::Fault;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::host_config::MirrorUrl;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
 use crate::format::version::PolicyVersion;
+use crate::net::resolver::{ResolveError, to_port};
 
-/// How long a connection with its TLS handshake may take: three times the retransmission of a lost SYN
-/// (1, 2 and 4 s; RFC 6298) and a slow server's handshake.
+/// How long a connection may take: 8 s for the name and the race of its addresses (`net::race`), in which
+/// a SYN can be lost three times (1, 2 and 4 s; RFC 6298), and the rest for a slow server's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a mirror may send nothing before it counts as stalled. Longer than TCP needs to get over a
@@ -72,14 +75,35 @@ pub enum FetchProblem {
     #[error("the TLS handshake failed")]
     Tls,
     /// Nothing came for a while.
-    #[error("the server sent nothing for {} s", STALL_TIMEOUT.as_secs())]
-    Stalled,
+    #[error("the server sent nothing for {seconds} s")]
+    Stalled {
+        /// For how long.
+        seconds: u64,
+    },
     /// Something came, and too slowly.
     #[error("the server sends too slowly")]
     Slow,
     /// An HTTP status that is no success.
     #[error("the server answered {0}")]
     Status(StatusCode),
+    /// It has too much to do, or wants to be asked less often.
+    #[error("the server is busy{}", after(*retry_after))]
+    Busy {
+        /// For how long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// A redirect that is not followed.
+    #[error("the server's redirect is not followed: {0}")]
+    Redirect(String),
+    /// A page for people, as captive portals and error pages are.
+    #[error("the server sent a web page in place of the file")]
+    WebPage,
+    /// The whole file came where a part was asked for.
+    #[error("the server sends the whole file where a part of it was asked for")]
+    NoRanges,
+    /// Another ETag than before.
+    #[error("the server's file is another than before")]
+    Changed,
     /// An answer that breaks HTTP, or is not what was asked for.
     #[error("the server's answer is unusable: {0}")]
     Answer(String),
@@ -110,19 +134,29 @@ impl Diagnose for FetchError {
             FetchProblem::TlsRoots => FailureCode::FetchTlsRoots,
             FetchProblem::TlsClock => FailureCode::FetchTlsClock,
             FetchProblem::Tls | FetchProblem::NoTls => FailureCode::FetchTls,
-            FetchProblem::Stalled | FetchProblem::Slow => FailureCode::FetchStalled,
+            FetchProblem::Stalled { .. } => FailureCode::FetchStalled,
+            FetchProblem::Slow => FailureCode::FetchSlow,
             FetchProblem::Status(_) => FailureCode::FetchStatus,
+            FetchProblem::Busy { .. } => FailureCode::FetchBusy,
+            FetchProblem::Redirect(_) => FailureCode::FetchRedirect,
+            FetchProblem::WebPage => FailureCode::FetchWebPage,
+            FetchProblem::NoRanges => FailureCode::FetchRange,
+            FetchProblem::Changed => FailureCode::FetchChanged,
             FetchProblem::Answer(_) => FailureCode::FetchAnswer,
             FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
             FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchCut,
         }
     }
 
+    fn retry_after(&self) -> Option<Duration> {
+        match self.problem {
+            FetchProblem::Busy { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> String {
         match &self.problem {
-            FetchProblem::Status(status) if status.is_redirection() => {
-                "redirects are not followed: give the URL that it leads to as the mirror".to_owned()
-            }
             FetchProblem::Status(status) if status.is_server_error() => {
                 "the mirror, or what stands before it, is overloaded or broken: look at its logs".to_owned()
             }
@@ -145,24 +179,32 @@ impl FetchError {
         }
     }
 
-    /// Whether asking the same mirror again soon can help: it is away, slow or overloaded, not wrong.
-    pub(super) fn is_transient(&self) -> bool {
+    /// What it means for the mirror: it is away, slow or overloaded, or it is wrong.
+    pub(super) fn fault(&self) -> Fault {
+        let away = Fault::Away { retry_after: None };
         match &self.problem {
+            FetchProblem::Busy { retry_after } => Fault::Away {
+                retry_after: *retry_after,
+            },
+            FetchProblem::NoRanges => Fault::NoRanges,
             FetchProblem::Address
             | FetchProblem::Connect
-            | FetchProblem::Stalled
+            | FetchProblem::Stalled { .. }
             | FetchProblem::Slow
-            | FetchProblem::Cut => true,
-            FetchProblem::Status(status) => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
-            }
-            FetchProblem::TlsRoots
+            | FetchProblem::Changed
+            | FetchProblem::WebPage
+            | FetchProblem::Cut => away,
+            FetchProblem::Status(status) if status.is_server_error() => away,
+            FetchProblem::Status(StatusCode::REQUEST_TIMEOUT) => away,
+            FetchProblem::Status(_)
+            | FetchProblem::TlsRoots
             | FetchProblem::TlsClock
             | FetchProblem::Tls
             | FetchProblem::NoTls
+            | FetchProblem::Redirect(_)
             | FetchProblem::Answer(_)
             | FetchProblem::TooLarge { .. }
-            | FetchProblem::Short { .. } => false,
+            | FetchProblem::Short { .. } => Fault::Wrong,
         }
     }
 
@@ -170,14 +212,17 @@ impl FetchError {
     pub(super) fn from_reqwest(url: &Url, error: reqwest::Error) -> Self {
         let problem = if let Some(tls) = find_cause::<rustls::Error>(&error) {
             tls_problem(tls)
-        } else if find_cause::<crate::net::resolver::ResolveError>(&error).is_some() {
+        } else if find_cause::<ResolveError>(&error)
+            .is_some_and(|error| error.code() == FailureCode::FetchAddress)
+        {
             FetchProblem::Address
         } else if find_cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
             FetchProblem::Answer("it is not HTTP".to_owned())
         } else if error.is_connect() {
             FetchProblem::Connect
         } else if error.is_timeout() {
-            FetchProblem::Stalled
+            let seconds = STALL_TIMEOUT.as_secs();
+            FetchProblem::Stalled { seconds }
         } else {
             FetchProblem::Cut
         };
@@ -187,6 +232,13 @@ impl FetchError {
             source: Some(Box::new(error.without_url())),
         }
     }
+}
+
+/// How long a busy server asks to be left alone, as the end of a sentence.
+fn after(retry_after: Option<Duration>) -> String {
+    retry_after.map_or(String::new(), |time| {
+        format!(", and asks to be left alone for {} s", time.as_secs())
+    })
 }
 
 fn tls_problem(error: &rustls::Error) -> FetchProblem {
@@ -271,7 +323,7 @@ impl Client {
     ) -> Result<Vec<u8>, FetchError> {
         let url = mirror.file(&format!("images/{image}.json"));
         let request = async {
-            let response = self.get(&url, 0).await?;
+            let response = self.get(&url).await?;
             read_bounded(&url, response, LIMITS.channel_bytes).await
         };
         within(&url, request).await
@@ -289,7 +341,7 @@ impl Client {
     ) -> Result<Option<Vec<u8>>, FetchError> {
         let url = mirror.file(&format!("trust/{version}.json"));
         let request = async {
-            let response = self.get(&url, 0).await?;
+            let response = self.get(&url).await?;
             // Object stores that may not be listed say 403 of what does not exist.
             if matches!(
                 response.status(),
@@ -304,20 +356,57 @@ impl Client {
         within(&url, request).await
     }
 
-    /// Asks for a file from byte `start` on. Whether the answer is that is for the caller to see.
-    pub(super) async fn get(&self, url: &Url, start: u64) -> Result<Response, FetchError> {
-        let mut request = self
-            .http
-            .get(url.clone())
-            .header(ACCEPT_ENCODING, "identity");
-        if start > 0 {
-            request = request.header(RANGE, format!("bytes={start}-"));
-        }
-        request
-            .send()
-            .await
-            .map_err(|error| FetchError::from_reqwest(url, error))
+    /// Asks for a small file.
+    async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+        self.send(url, None).await
     }
+
+    /// Asks for a part of the archive; the answer's head has been seen to fit.
+    pub(super) async fn part(
+        &self,
+        url: &Url,
+        part: &Part,
+    ) -> Result<(Response, Body), FetchError> {
+        let response = self.send(url, Some(part)).await?;
+        let body = part
+            .of(response.status(), response.headers())
+            .map_err(|problem| FetchError::new(url, problem))?;
+        Ok((response, body))
+    }
+
+    /// Sends a request, and follows where it is sent on to.
+    async fn send(&self, url: &Url, part: Option<&Part>) -> Result<Response, FetchError> {
+        let mut at = url.clone();
+        for _ in 0..=REDIRECTS {
+            let mut request = self
+                .http
+                .get(at.clone())
+                .header(ACCEPT_ENCODING, "identity");
+            if let Some(range) = part.and_then(Part::range) {
+                request = request.header(RANGE, range);
+                if let Some(etag) = part.and_then(|part| part.etag.as_ref()) {
+                    request = request.header(IF_RANGE, etag);
+                }
+            }
+            // Mirrors are http or https, and both have a port of their own.
+            let port = at.port_or_known_default().unwrap_or_default();
+            let response = to_port(port, request.send())
+                .await
+                .map_err(|error| FetchError::from_reqwest(&at, error))?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            at = answer::redirect(&at, response.headers())
+                .map_err(|problem| FetchError::new(url, problem))?;
+        }
+        let problem = format!("it is followed by more than {REDIRECTS} others");
+        Err(FetchError::new(url, FetchProblem::Redirect(problem)))
+    }
+}
+
+/// The statuses that say where else the file is; the others of 3xx say something else.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Gives up on a small file that takes too long, however steadily it comes.
@@ -335,7 +424,7 @@ async fn read_bounded(
     mut response: Response,
     limit: u64,
 ) -> Result<Vec<u8>, FetchError> {
-    expect_status(url, &response, StatusCode::OK)?;
+    expect_ok(url, &response)?;
     let mut file = Vec::new();
     while let Some(bytes) = response
         .chunk()
@@ -350,17 +439,13 @@ async fn read_bounded(
     Ok(file)
 }
 
-pub(super) fn expect_status(
-    url: &Url,
-    response: &Response,
-    expected: StatusCode,
-) -> Result<(), FetchError> {
-    match response.status() {
-        status if status == expected => Ok(()),
-        status if status.is_success() => Err(FetchError::new(
-            url,
-            FetchProblem::Answer(format!("status {status} where {expected} was due")),
-        )),
-        status => Err(FetchError::new(url, FetchProblem::Status(status))),
-    }
+fn expect_ok(url: &Url, response: &Response) -> Result<(), FetchError> {
+    let problem = match response.status() {
+        StatusCode::OK => return Ok(()),
+        status if status.is_success() => {
+            FetchProblem::Answer(format!("status {status} where {} was due", StatusCode::OK))
+        }
+        status => answer::refusal(status, response.headers()),
+    };
+    Err(FetchError::new(url, problem))
 }

@@ -48,6 +48,9 @@ pub struct Limits {
     pub chunk_size_min: u64,
     /// The largest chunk: one is held in memory while it is checked.
     pub chunk_size_max: u64,
+    /// The window that a zstd archive may ask for. Stops a frame that makes a decoder hold gigabytes: it
+    /// holds as much of what it has unpacked. 8 MiB are what zstd's level 19 takes.
+    pub zstd_window: u64,
     /// Members of an archive.
     pub archive_members: usize,
     /// The largest number in a signed statement: 2^53 - 1, beyond which JSON readers disagree
@@ -76,6 +79,7 @@ pub const LIMITS: Limits = Limits {
     archive_bytes: 64 << 30,
     chunk_size_min: 64 << 10,
     chunk_size_max: 16 << 20,
+    zstd_window: 8 << 20,
     archive_members: 128,
     number_max: (1 << 53) - 1,
 };
@@ -98,6 +102,7 @@ mod tests {
             (LIMITS.archive_bytes, 68_719_476_736),
             (LIMITS.chunk_size_min, 65_536),
             (LIMITS.chunk_size_max, 16_777_216),
+            (LIMITS.zstd_window, 8_388_608),
             (LIMITS.number_max, 9_007_199_254_740_991),
         ] {
             assert_eq!(bound, documented);

@@ -83,6 +83,8 @@ pub enum Encoding {
     None,
     /// One gzip member (RFC 1952).
     Gzip,
+    /// One zstd frame (RFC 8878), with a header as [`frame`](super::frame) says.
+    Zstd,
 }
 
 /// A processor architecture, as the kernel's build calls it.
@@ -249,12 +251,16 @@ impl Archive {
 }
 
 impl Encoding {
+    /// Every encoding.
+    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
+
     /// The suffix of a blob's file name.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::None => "tar",
             Self::Gzip => "tar.gz",
+            Self::Zstd => "tar.zst",
         }
     }
 }
@@ -293,6 +299,7 @@ impl fmt::Display for Encoding {
         f.write_str(match self {
             Self::None => "none",
             Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
         })
     }
 }

@@ -6,6 +6,7 @@
 //! | [`digest`] | SHA-256 digests as lower-case hex |
 //! | [`manifest`] | the signed statement about an image |
 //! | [`archive`] | the names and order of an archive's members, and its exact size |
+//! | [`frame`] | what the header of a zstd archive must say |
 //! | [`host_config`] | how this machine reaches its image |
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`freshness`] | the signed statement about which version is the newest |
@@ -23,6 +24,7 @@ pub mod cmdline;
 #[cfg(feature = "operator")]
 pub mod cpio;
 pub mod digest;
+pub mod frame;
 pub mod freshness;
 pub mod host_config;
 pub(crate) mod json;

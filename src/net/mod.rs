@@ -3,18 +3,21 @@
 //! On entry nothing is assumed: no link is up, drivers may still be probing, an earlier attempt may
 //! have left addresses behind. On exit one link has the address and the routes that the host config
 //! or a DHCP server gives, and [`Connection::resolver`] asks the name servers that belong to it. The
-//! kernel's `ip=` autoconfiguration and IPv6 have no part in it.
+//! kernel's `ip=` autoconfiguration has no part in it. IPv6 addresses are left to the kernel: those that
+//! it makes from a router's advertisements are used, and none is waited for.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `link` | links, addresses and routes, over rtnetlink |
 //! | `dhcp` | the DHCPv4 client |
 //! | [`resolver`] | names to addresses |
+//! | `race` | the address of a name to connect to: IPv6 and IPv4 at the same time |
 
 pub mod clock;
 mod dhcp;
 mod failure;
 mod link;
+mod race;
 pub mod resolver;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,7 @@ pub use dhcp::from_the_link;
 pub use dhcp::{Lease, Route};
 pub use failure::{NetError, Tried};
 use link::{Carrier, Hardware, Link, Links};
+pub use race::{Family, TriedAddress};
 pub use resolver::{ResolveError, Resolver};
 
 /// How long each step of [`connect`] may take.

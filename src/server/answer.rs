@@ -279,6 +279,7 @@ const fn content_type(path: &StorePath) -> HeaderValue {
     HeaderValue::from_static(match path {
         StorePath::Blob(_, Encoding::None) => "application/x-tar",
         StorePath::Blob(_, Encoding::Gzip) => "application/gzip",
+        StorePath::Blob(_, Encoding::Zstd) => "application/zstd",
         StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => "application/json",
     })
 }

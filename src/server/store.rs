@@ -29,7 +29,7 @@ pub enum StorePath {
     Version(ImageName, ImageVersion),
     /// `trust/<version>.json`: one of the trust policies that follow the machines' own.
     Policy(PolicyVersion),
-    /// `blobs/sha256-<hex>.tar[.gz]`: one archive.
+    /// `blobs/sha256-<hex>.tar[.gz|.zst]`: one archive.
     Blob(Sha256Digest, Encoding),
 }
 
@@ -49,7 +49,7 @@ impl StorePath {
             ("trust", file) => Self::Policy(file.strip_suffix(".json")?.parse().ok()?),
             ("blobs", file) => {
                 let (hex, suffix) = file.strip_prefix("sha256-")?.split_once('.')?;
-                let encoding = [Encoding::None, Encoding::Gzip]
+                let encoding = Encoding::ALL
                     .into_iter()
                     .find(|encoding| encoding.suffix() == suffix)?;
                 Self::Blob(hex.parse().ok()?, encoding)
@@ -167,6 +167,7 @@ mod tests {
             "trust/2.json".to_owned(),
             format!("blobs/sha256-{HEX}.tar"),
             format!("blobs/sha256-{HEX}.tar.gz"),
+            format!("blobs/sha256-{HEX}.tar.zst"),
         ] {
             let parsed = StorePath::parse(&format!("/{path}")).expect(&path);
             assert_eq!(parsed.to_string(), path);

@@ -166,6 +166,7 @@ impl Bench {
                     .unwrap();
                 tar
             }
+            Encoding::Zstd => zstd::decode_all(stored.as_slice()).unwrap(),
         };
         assert_eq!(tar.len() as u64, manifest.unpacked_size());
         assert!(tar.ends_with(&[0; 1024]));

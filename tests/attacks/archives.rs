@@ -9,10 +9,12 @@ use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Archive, Encoding, Manifest};
 use tar::{EntryType, Header};
 
-use super::{Case, describing, edited, files, keys, manifest, sealed, shown};
+use super::{
+    Case, accepted_by_the_loader, describing, edited, files, keys, manifest, sealed, shown,
+};
 use crate::lab::{self, gzip};
 
-type Files = Vec<(&'static str, Vec<u8>)>;
+pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 vectors! {
     /// Two initrds, a file beside them and an empty one, in a plain tar.
@@ -43,14 +45,15 @@ vectors! {
     archive_that_goes_on => Err(FetchTooLarge), served(&[good_tar(), b"x".to_vec()].concat());
 
     /// The chunks are as signed, but the whole has another hash than the manifest says: a signer's
-    /// mistake, by which the archive would be found under a name that is not its own.
-    archive_of_another_hash_than_its_chunks => Err(ImageArchive), {
+    /// mistake, by which the archive would be found under a name that is not its own. It is not published;
+    /// a machine to which it is shown has the bytes that the signers meant, by their chunks, and boots them.
+    archive_of_another_hash_than_its_chunks => Err(ImageArchive), accepted_by_the_loader({
         let mut manifest = manifest(42);
         manifest.archive.sha256 = Sha256Digest::of(b"another archive");
         manifest.archive.path = Archive::blob_path(&manifest.archive.sha256, Encoding::None);
         let path = manifest.archive.path.clone();
         shown(&sealed(&manifest, &["alice", "bob"])).shows(path, good_tar())
-    };
+    });
 
     /// A kernel that is not the signed one, in an archive that is.
     other_kernel_in_a_signed_archive => Err(ImageFile), signed_tar(&flipped(512));
@@ -358,11 +361,11 @@ vectors! {
 /// Where the initrd's header stands in [`good_tar`].
 const INITRD: usize = 1024;
 
-fn good_tar() -> Vec<u8> {
+pub(super) fn good_tar() -> Vec<u8> {
     lab::tar(&files())
 }
 
-fn all_kinds() -> Files {
+pub(super) fn all_kinds() -> Files {
     vec![
         ("boot/vmlinuz", b"a kernel\n".to_vec()),
         ("boot/initrd.0", b"an initrd\n".to_vec()),
@@ -385,7 +388,7 @@ fn served(bytes: &[u8]) -> Case {
 }
 
 /// Exactly these bytes are signed, as an archive of these files.
-fn signed(stored: &[u8], encoding: Encoding, files: &[(&'static str, Vec<u8>)]) -> Case {
+pub(super) fn signed(stored: &[u8], encoding: Encoding, files: &[(&'static str, Vec<u8>)]) -> Case {
     let manifest = Manifest {
         archive: lab::stored(stored, encoding),
         ..describing(42, files)

@@ -9,7 +9,7 @@ use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
 use sealboot::boot::unpack::verify_archive;
 use sealboot::failure::{Diagnose, FailureCode, Report};
-use sealboot::fetch::archive::Patience;
+use sealboot::fetch::{Patience, Reputation};
 use sealboot::format::host_config::{HostConfig, Network};
 use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::Arch;
@@ -95,7 +95,7 @@ pub(crate) fn assert_loader(folder: &Path, expectation: &Expectation, expected: 
         .build()
         .unwrap();
     let found = runtime.block_on(by_loader(folder, expectation));
-    // Our own server does not even send what no loader reads; how far one reads, tests/fetch.rs shows.
+    // Our own server does not even send what no loader reads; how far one reads, tests/fetch shows.
     let channel = format!("store/images/{}.json", expectation.image);
     let unsent =
         expected == Err(FailureCode::FetchTooLarge) && expectation.padded.contains_key(&channel);
@@ -126,15 +126,22 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         .into_value();
     // What fails here fails again: there is one mirror, and it does not change.
     let patience = Patience {
-        rounds: 1,
-        first_wait: Duration::from_millis(1),
-        ..Patience::default()
+        give_up: Duration::from_secs(1),
+        ..Patience::DEFAULT
     };
     let memory = tempfile::tempdir().unwrap();
-    fetch_and_unpack(&accepted, client, &host.mirrors, patience, memory.path())
-        .await
-        .map(|_| ())
-        .map_err(code)
+    let mut reputation = Reputation::default();
+    fetch_and_unpack(
+        &accepted,
+        client,
+        &host.mirrors,
+        &mut reputation,
+        patience,
+        memory.path(),
+    )
+    .await
+    .map(|_| ())
+    .map_err(code)
 }
 
 /// `sealboot` comes to the same verdict, and exits with 3 where it is a refusal.

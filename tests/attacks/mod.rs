@@ -45,9 +45,10 @@ mod mathematics;
 mod newness;
 mod numbers;
 mod rotation;
+mod zstd;
 
 /// Every vector, by family.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 9] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 10] {
     [
         ("Who signed", counting::ALL),
         (
@@ -64,6 +65,7 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 9] {
         ("Numbers", numbers::ALL),
         ("Bytes and spellings", bytes::ALL),
         ("Archives", archives::ALL),
+        ("Archives in zstd", zstd::ALL),
     ]
 }
 
@@ -96,6 +98,8 @@ impl Vector {
 pub(crate) struct Case {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) padded: BTreeMap<String, usize>,
+    /// The loader's verdict, where it is not everybody's.
+    pub(crate) loader: Option<Result<(), FailureCode>>,
     pub(crate) image: &'static str,
     pub(crate) arch: Arch,
     pub(crate) now: &'static str,
@@ -112,6 +116,7 @@ impl Case {
         Self {
             files: [("trust.json".to_owned(), baked_in)].into(),
             padded: BTreeMap::new(),
+            loader: None,
             image: "relay",
             arch: Arch::X86_64,
             now: NOW,
@@ -155,6 +160,14 @@ impl Case {
     pub(crate) fn archive(self) -> Self {
         let path = manifest(1).archive.path;
         self.shows(path, lab::tar(&files()))
+    }
+}
+
+/// The same, where the loader's stages leave a check to the tool.
+pub(crate) fn accepted_by_the_loader(case: Case) -> Case {
+    Case {
+        loader: Some(Ok(())),
+        ..case
     }
 }
 

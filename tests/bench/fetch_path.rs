@@ -1,7 +1,7 @@
 //! The loader's way from a mirror into memory, as a process of its own: stages `manifest` and `image` as
 //! a boot runs them, for `make bench` to hold against other programs.
 //!
-//! `fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…`; DIRECTORY is in a tmpfs, and is left empty.
+//! `fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…`; DIRECTORY is empty, in a tmpfs, and then holds the files.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -17,8 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
-use sealboot::fetch::Client;
-use sealboot::fetch::archive::Patience;
+use sealboot::fetch::{Client, Patience, Reputation};
 use sealboot::format::host_config::{HostConfig, Network};
 use sealboot::net::Resolver;
 use sealboot::trust::{Chain, TrustPolicy};
@@ -56,7 +55,8 @@ fn main() {
             &accepted,
             &client,
             &host.mirrors,
-            Patience::default(),
+            &mut Reputation::default(),
+            Patience::DEFAULT,
             directory,
         )
         .await

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use sealboot::format::archive::tar_size;
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::host_config::{HostConfig, Ipv4Prefix, Network};
@@ -65,7 +66,7 @@ prop_compose! {
         created in moment(),
         life in option::of(1..100_i64),
         cmdline in "[ -~]{0,200}",
-        gzip in any::<bool>(),
+        encoding in select(&Encoding::ALL[..]),
         sha256 in digest(),
         initrds in 1..5_usize,
         metas in proptest::collection::btree_set("meta/[a-z][a-zA-Z0-9+_-]{0,20}", 0..4),
@@ -88,9 +89,8 @@ prop_compose! {
                 sha256: *sha256,
             })
             .collect();
-        let encoding = if gzip { Encoding::Gzip } else { Encoding::None };
         let tar = tar_size(files.iter().map(|file| file.size)).expect("small");
-        let size = if gzip { tar / 2 } else { tar };
+        let size = if encoding == Encoding::None { tar } else { tar / 2 };
         let chunk_size = 1 << chunk_bits;
         let chunks = usize::try_from(size.div_ceil(chunk_size)).expect("few");
         Manifest {
@@ -213,7 +213,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let words = prop::sample::select(
         "payload payloadType signatures keyid sig name version label arch created expires cmdline \
          archive path encoding size sha256 chunk_size chunks files keys key threshold images \
-         min_version image mirrors network mode dhcp static relay none gzip boot/vmlinuz \
+         min_version image mirrors network mode dhcp static relay none gzip zstd boot/vmlinuz \
          2026-01-01T12:00:00Z"
             .split_whitespace()
             .collect::<Vec<_>>(),

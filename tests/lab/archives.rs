@@ -6,7 +6,7 @@ use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Current, Verified};
 
-use super::{alice, bob, channel, gzip, manifest, policy, seal_manifest, stored, tar};
+use super::{alice, bob, channel, encoded, manifest, policy, seal_manifest, stored, tar};
 
 /// The smallest chunk there is, so that small archives have several.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -77,10 +77,7 @@ pub(crate) fn image(encoding: Encoding) -> (Files, Vec<u8>, Manifest) {
         ("boot/initrd.1", noise(100_002, 3)),
         ("meta/os-release", b"ID=test\n".to_vec()),
     ];
-    let archive = match encoding {
-        Encoding::None => tar(&files),
-        Encoding::Gzip => gzip(&tar(&files)),
-    };
+    let archive = encoded(&tar(&files), encoding);
     let entries = files
         .iter()
         .map(|(path, bytes)| entry(path, bytes))

@@ -7,6 +7,7 @@ use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Encoding, Manifest};
 use sealboot::trust::{Envelope, KeyId};
 
+use super::zstd::{Frame, LARGEST_WINDOW, skippable};
 use super::{
     alice, bob, carol, channel, files, gzip, mallory, manifest, put, seal, seal_manifest, stored,
     tar,
@@ -170,6 +171,78 @@ pub(crate) fn build(directory: &Path) {
         &[gzip(&good), gzip(b"x")].concat(),
         Encoding::Gzip,
     );
+
+    let frame = || Frame::raw(&good);
+    let compressed = frame().encode();
+    let (checksum, size) = (frame().checksum.unwrap(), frame().content_size.unwrap());
+    for (name, bytes) in [
+        ("no-zstd", good.clone()),
+        (
+            "skippable-first",
+            [skippable(), compressed.clone()].concat(),
+        ),
+        ("cut-header", compressed[..8].to_vec()),
+        ("broken-zstd", compressed[..compressed.len() / 2].to_vec()),
+        (
+            "two-zstds",
+            [&compressed[..], &Frame::raw(b"x").encode()].concat(),
+        ),
+        (
+            "reserved-bit",
+            [&compressed[..4], &[compressed[4] | 8], &compressed[5..]].concat(),
+        ),
+        (
+            "dictionary",
+            Frame {
+                dictionary: Some(7),
+                ..frame()
+            }
+            .encode(),
+        ),
+        (
+            "no-checksum",
+            Frame {
+                checksum: None,
+                ..frame()
+            }
+            .encode(),
+        ),
+        (
+            "wrong-checksum",
+            Frame {
+                checksum: Some(checksum ^ 1),
+                ..frame()
+            }
+            .encode(),
+        ),
+        (
+            "no-content-size",
+            Frame {
+                content_size: None,
+                window: Some(LARGEST_WINDOW),
+                ..frame()
+            }
+            .encode(),
+        ),
+        (
+            "wrong-content-size",
+            Frame {
+                content_size: Some(size + 1),
+                ..frame()
+            }
+            .encode(),
+        ),
+        (
+            "wide-window",
+            Frame {
+                window: Some(LARGEST_WINDOW + 1),
+                ..frame()
+            }
+            .encode(),
+        ),
+    ] {
+        write_signed(name, &bytes, Encoding::Zstd);
+    }
 
     let mut archive = stored(&good, Encoding::None);
     archive.sha256 = Sha256Digest::of(b"another archive");

@@ -14,6 +14,7 @@ pub(crate) mod mirror;
 pub(crate) mod odd_signatures;
 pub(crate) mod policies;
 pub(crate) mod trust;
+pub(crate) mod zstd;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -303,6 +304,15 @@ fn in_gzip(version: u64) -> (Manifest, Vec<u8>) {
     let archive = gzip(&tar(&files));
     manifest.archive = stored(&archive, Encoding::Gzip);
     (manifest, archive)
+}
+
+/// A tar of these bytes, in this encoding; the bytes do not depend on any compressor's version.
+pub(crate) fn encoded(tar: &[u8], encoding: Encoding) -> Vec<u8> {
+    match encoding {
+        Encoding::None => tar.to_vec(),
+        Encoding::Gzip => gzip(tar),
+        Encoding::Zstd => zstd::Frame::raw(tar).encode(),
+    }
 }
 
 /// gzip without a name and time, in stored blocks: its bytes do not depend on the compressor's version.

@@ -8,6 +8,7 @@
 )]
 
 mod lab;
+mod race;
 
 use std::time::Duration;
 

@@ -26,12 +26,14 @@ fn a_blob_is_served_with_its_name_as_tag_and_may_be_kept_for_ever() {
         )
     );
 
-    let gzip = format!("{BLOB}.gz");
-    lab.put(&gzip, b"zipped");
-    let got = lab.fetch(&server, &gzip, &[]);
-    assert_eq!(got.header("content-type"), "application/gzip");
-    assert_eq!(got.header("content-encoding"), "");
-    assert_eq!(got.body, b"zipped");
+    for (suffix, content_type) in [("gz", "application/gzip"), ("zst", "application/zstd")] {
+        let compressed = format!("{BLOB}.{suffix}");
+        lab.put(&compressed, b"zipped");
+        let got = lab.fetch(&server, &compressed, &[]);
+        assert_eq!(got.header("content-type"), content_type);
+        assert_eq!(got.header("content-encoding"), "");
+        assert_eq!(got.body, b"zipped");
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! A TCP gate between machine and server, which can be shut in the middle of a transfer.
+//! What stands between a machine and a server: a gate, which can be shut in the middle of a transfer, and a
+//! line that is slow for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 /// Forwards connections to whichever port it is told, and stops after a number of bytes from the server.
 #[derive(Debug)]
@@ -92,5 +95,51 @@ async fn forward(
     tokio::select! {
         _ = requests => {}
         () = answers => {}
+    }
+}
+
+/// A line to a server that is slow until a time.
+#[derive(Debug)]
+pub(crate) struct Trickle {
+    pub(crate) port: u16,
+}
+
+impl Trickle {
+    /// A line to the server at `port` that carries so many bytes a second from it, until `time` after the
+    /// first of them.
+    pub(crate) async fn open(port: u16, speed: usize, time: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own_port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut until = None;
+            while let Ok((machine, _)) = listener.accept().await {
+                let until = *until.get_or_insert_with(|| Instant::now() + time);
+                tokio::spawn(async move {
+                    // What lies in buffers would come at once when the line is not slow any more.
+                    let server = TcpSocket::new_v4().unwrap();
+                    server.set_recv_buffer_size(8 << 10).unwrap();
+                    let server = server.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+                    let (mut from_machine, mut to_machine) = machine.into_split();
+                    let (mut from_server, mut to_server) = server.into_split();
+                    let requests = copy(&mut from_machine, &mut to_server);
+                    let answers = async {
+                        let mut buffer = vec![0; speed / 20];
+                        while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                            if to_machine.write_all(&buffer[..read]).await.is_err() {
+                                return;
+                            }
+                            if Instant::now() < until {
+                                sleep(Duration::from_millis(50)).await;
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        _ = requests => {}
+                        () = answers => {}
+                    }
+                });
+            }
+        });
+        Self { port: own_port }
     }
 }

@@ -205,6 +205,25 @@ impl Lab {
         self.pack_at(now, lab, directory, name, version)
     }
 
+    /// Packs the lab's OS in chunks of this size.
+    pub(crate) fn pack_in(
+        &self,
+        chunk_size: &str,
+        directory: &Path,
+        name: &str,
+        version: u32,
+    ) -> PathBuf {
+        let more = ["--chunk-size", chunk_size];
+        self.pack_with(
+            &more,
+            Timestamp::now(),
+            &self.directory,
+            directory,
+            name,
+            version,
+        )
+    }
+
     /// The same, as it would have been made then.
     pub(crate) fn pack_at(
         &self,
@@ -214,15 +233,30 @@ impl Lab {
         name: &str,
         version: u32,
     ) -> PathBuf {
+        self.pack_with(&[], created, lab, directory, name, version)
+    }
+
+    fn pack_with(
+        &self,
+        more: &[&str],
+        created: Timestamp,
+        lab: &Path,
+        directory: &Path,
+        name: &str,
+        version: u32,
+    ) -> PathBuf {
         let (kernel, initrd) = (lab.join("os/vmlinuz"), lab.join("os/initrd"));
         let epoch = created.as_second().to_string();
         // An emulated timer is late on a busy host, and then found wanting by the kernel, which panics.
+        let version = version.to_string();
         #[rustfmt::skip]
-        let envelope = self.run_with(directory, &[("SOURCE_DATE_EPOCH", &epoch)], [
-            "image", "pack", "--name", name, "--version", &version.to_string(),
+        let words = [
+            "image", "pack", "--name", name, "--version", &version,
             "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
             "--cmdline", "console=ttyS0 panic=-1 no_timer_check", "--expires", "60d", "--store", "store",
-        ]);
+        ];
+        let words = [&words[..], more].concat();
+        let envelope = self.run_all(directory, &[("SOURCE_DATE_EPOCH", &epoch)], &words);
         directory.join(envelope.trim_end())
     }
 

@@ -14,6 +14,7 @@ mod gate;
 mod lab;
 mod machine;
 mod memory;
+mod mirrors;
 mod no_disk;
 mod refusals;
 mod rotation;

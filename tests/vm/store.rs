@@ -10,7 +10,7 @@ use sealboot::format::version::PolicyVersion;
 use sealboot::trust::{Channel, Envelope};
 use tempfile::TempDir;
 
-use crate::lab::{IMAGE, Lab};
+use crate::lab::{IMAGE, Lab, VERSION};
 
 /// A copy of the lab's store, with one published image.
 #[derive(Debug)]
@@ -43,6 +43,26 @@ impl Store {
         let store = Self::empty();
         let envelope = store.sign(name, version, Timestamp::now(), signers);
         store.show(&envelope, None);
+        store
+    }
+
+    /// The lab's OS in chunks of this size, signed and published.
+    pub(crate) fn in_chunks_of(size: &str) -> Self {
+        let store = Self::empty();
+        let (lab, at) = (store.lab, store.directory.path());
+        let envelope = lab.pack_in(size, at, IMAGE, VERSION);
+        for signer in ["alice", "bob"] {
+            lab.sign(lab.directory(), &envelope, signer, at);
+        }
+        let envelope = Envelope::parse(&fs::read(envelope).unwrap()).unwrap();
+        store.show(&envelope, None);
+        store
+    }
+
+    /// A store of its own with the same in it.
+    pub(crate) fn copy_of(other: &Self) -> Self {
+        let store = Self::empty();
+        copy(&other.path(), &store.path());
         store
     }
 

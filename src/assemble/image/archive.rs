@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::members::Member;
 use super::{PackError, Progress};
-use crate::assemble::FileError;
+use crate::assemble::{FileError, zstd_encoder};
 use crate::format::archive::{BLOCK, END_OF_ARCHIVE, header};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{Encoding, ImageFile};
@@ -69,12 +69,17 @@ impl<W: Write> Write for ChunkHasher<W> {
     }
 }
 
+/// Level 12 takes 10 s for 200 MB of programs, which it makes 60 MB of; 19 takes 100 s for 54 MB, which are
+/// unpacked more slowly, and as long where nothing can be saved; 9 takes 5 s for 61 MB.
+const ZSTD_LEVEL: i32 = 12;
+
 /// Writes the tar of these members in this encoding, and tells each member's size and hash.
 ///
-/// `failed` makes the error of output that cannot be written.
+/// The tar will have `tar_size` bytes. `failed` makes the error of output that cannot be written.
 pub(super) fn write<W: Write>(
     out: W,
     encoding: Encoding,
+    tar_size: u64,
     members: &mut [Member],
     failed: &dyn Fn(io::Error) -> FileError,
     on_progress: &mut dyn FnMut(Progress<'_>),
@@ -87,6 +92,15 @@ pub(super) fn write<W: Write>(
                 .mtime(0)
                 .operating_system(255)
                 .write(out, Compression::best());
+            let (encoder, files) = write_tar(encoder, members, failed, on_progress)?;
+            Ok((encoder.finish().map_err(failed)?, files))
+        }
+        Encoding::Zstd => {
+            let mut encoder = zstd_encoder(out, ZSTD_LEVEL).map_err(failed)?;
+            // The loader wants it in the frame's header, and is bound by it.
+            encoder
+                .set_pledged_src_size(Some(tar_size))
+                .map_err(failed)?;
             let (encoder, files) = write_tar(encoder, members, failed, on_progress)?;
             Ok((encoder.finish().map_err(failed)?, files))
         }

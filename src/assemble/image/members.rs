@@ -52,9 +52,9 @@ pub enum Treatment {
 }
 
 impl Treatment {
-    /// Whether compressing the archive could make the member smaller.
-    pub(super) const fn is_compressible(self) -> bool {
-        matches!(self, Self::AsIs)
+    /// Whether compressing the archive could make the member smaller: what is not compressed to its end.
+    pub(super) const fn may_shrink(self) -> bool {
+        matches!(self, Self::AsIs | Self::Early | Self::Mixed)
     }
 }
 

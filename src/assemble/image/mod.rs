@@ -1,7 +1,7 @@
 //! Packing an image: from a kernel, initrds and a command line to an archive and an unsigned envelope.
 //!
 //! On entry there are files that nobody has looked at. On success the store holds the archive as
-//! `blobs/sha256-<hex>.tar[.gz]` and its manifest as `images/<name>/<version>.json`, both whole, both
+//! `blobs/sha256-<hex>.tar[.gz|.zst]` and its manifest as `images/<name>/<version>.json`, both whole, both
 //! readable by all. On any error the store is as it was before.
 //!
 //! No image is ever held in memory: what is compressed goes through a nameless file in the store, and
@@ -21,7 +21,6 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use self::archive::ChunkHasher;
 pub use self::error::PackError;
 pub use self::members::Treatment;
 use self::members::{MEMBER_MAX, Member};
@@ -82,12 +81,14 @@ pub enum RawInitrd {
 /// How an archive is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compress {
-    /// With gzip where that saves more than 5 %.
+    /// With zstd where that saves more than 5 %, else as a plain tar.
     Auto,
     /// As a plain tar.
     None,
     /// With gzip.
     Gzip,
+    /// With zstd.
+    Zstd,
 }
 
 /// Bytes of a chunk: a power of two from 64 KiB to 16 MiB.
@@ -182,17 +183,8 @@ pub fn pack(
 
     members::compress(&mut members, &blobs, on_progress)?;
     let tar_size = check_sizes(&members, request.chunk_size)?;
-    let (encoding, encoding_reason) = encoding::choose(request.compress, &mut members, tar_size)?;
-    on_progress(Progress::Begin {
-        what: "writing the archive",
-        bytes: members.iter().map(|member| member.size).sum(),
-    });
-    let failed = |error| FileError::new("write an archive in", &blobs)(error);
-    let pending = PendingFile::create_in(&blobs).map_err(failed)?;
-    let hasher = ChunkHasher::new(pending, request.chunk_size.0);
-    let (hasher, files) = archive::write(hasher, encoding, &mut members, &failed, on_progress)?;
-    let (pending, chunks) = hasher.finish();
-    let (sha256, size) = (pending.sha256(), pending.size());
+    let encoded = encoding::encode(request, &mut members, tar_size, &blobs, on_progress)?;
+    let (sha256, size) = (encoded.pending.sha256(), encoded.pending.size());
 
     let manifest = Manifest {
         name: request.name.clone(),
@@ -203,14 +195,14 @@ pub fn pack(
         expires: request.expires,
         cmdline: request.cmdline.clone(),
         archive: Archive {
-            path: Archive::blob_path(&sha256, encoding),
-            encoding,
+            path: Archive::blob_path(&sha256, encoded.encoding),
+            encoding: encoded.encoding,
             size,
             sha256,
             chunk_size: request.chunk_size.0,
-            chunks,
+            chunks: encoded.chunks,
         },
-        files,
+        files: encoded.files,
     };
     let envelope = encode(&manifest, size)?;
 
@@ -218,7 +210,7 @@ pub fn pack(
     // removal below. Where a directory cannot be locked (NFS), packing goes on without.
     let _lock = File::open(&blobs).and_then(|directory| directory.lock().map(|()| directory));
     let blob_path = request.store.join(&manifest.archive.path);
-    let blob = commit_blob(pending, &blob_path, &sha256)?;
+    let blob = commit_blob(encoded.pending, &blob_path, &sha256)?;
     if let Err(error) = write_envelope(&envelope_path, &envelope) {
         if blob == Blob::New {
             // Nothing names it: an archive that was there before stays.
@@ -237,7 +229,7 @@ pub fn pack(
             .into_iter()
             .map(|member| (member.source, member.treatment))
             .collect(),
-        encoding_reason,
+        encoding_reason: encoded.reason,
         blob,
     })
 }

@@ -94,12 +94,15 @@ pub(crate) struct PackArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum CompressArg {
-    /// With gzip where that saves more than 5 %, which it seldom does
+    /// With zstd where that saves more than 5 %, which it seldom does
     Auto,
-    /// Not at all
+    /// Not at all: takes no time and memory to unpack
     None,
-    /// With gzip
+    /// With gzip: a fifth larger than with zstd, unpacked twice as fast and in less memory. For machines on
+    /// links of 1 Gbit/s and more
     Gzip,
+    /// With zstd: the smallest, unpacked at about 300 MB/s in up to 8 MiB of memory
+    Zstd,
 }
 
 pub(super) fn run(args: PackArgs) -> Result<(), Failure> {
@@ -145,6 +148,7 @@ pub(super) fn run(args: PackArgs) -> Result<(), Failure> {
             CompressArg::Auto => Compress::Auto,
             CompressArg::None => Compress::None,
             CompressArg::Gzip => Compress::Gzip,
+            CompressArg::Zstd => Compress::Zstd,
         },
         chunk_size: args.chunk_size,
         store: args.store,

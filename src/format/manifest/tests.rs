@@ -48,6 +48,7 @@ fn fields_that_contradict_each_other_are_refused() {
         ("tar\"", "tar.gz\""),
         ("blobs/", "../blobs/"),
         ("\"none\"", "\"gzip\""),
+        ("\"none\"", "\"zstd\""),
         (":3072", ":3073"),
         (":3072", ":0"),
         (":3072", ":68719476737"),
@@ -218,6 +219,11 @@ fn a_blob_is_named_after_its_hash_and_encoding() {
     for (encoding, path, name) in [
         (Encoding::None, format!("blobs/sha256-{hex}.tar"), "none"),
         (Encoding::Gzip, format!("blobs/sha256-{hex}.tar.gz"), "gzip"),
+        (
+            Encoding::Zstd,
+            format!("blobs/sha256-{hex}.tar.zst"),
+            "zstd",
+        ),
     ] {
         assert_eq!(Archive::blob_path(&digest, encoding), path);
         assert_eq!(encoding.to_string(), name);

@@ -1,6 +1,6 @@
 //! What a boot through the loader costs in memory and in time, beside the least that it could.
 //!
-//! `make build && cargo bench --bench boot`. Boots some thirty machines in QEMU, one after the other:
+//! `make bench BENCH=boot`. Boots some thirty machines in QEMU, one after the other:
 //! fifteen minutes on an idle machine with two cores and no KVM. The first run also fetches Debian
 //! packages of 100 MB.
 //!
@@ -11,19 +11,21 @@
 //!   same archive from the same server, in the same machine under the same kernel.
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a benchmark whose set-up fails measures nothing, and its result goes to stdout"
+    reason = "a benchmark whose set-up fails measures nothing"
 )]
 
 mod guest;
 mod lab;
 mod memory;
 mod os;
+#[path = "../report.rs"]
+mod report;
 mod time;
 
 use std::time::Instant;
 
 use lab::Lab;
+use report::Report;
 
 fn main() {
     // `cargo test --benches` runs this too.
@@ -36,15 +38,16 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let text = runtime.block_on(measure());
-    println!("{text}");
+    let mut report = Report::begin("boot");
+    report.add(&runtime.block_on(measure()));
+    report.write();
     eprintln!(
         "boot: measured in {:.0} minutes",
         started.elapsed().as_secs_f64() / 60.0
     );
 }
 
-/// The section of docs/performance.md.
+/// The tables.
 async fn measure() -> String {
     let lab = Lab::build().await;
     let incompressible = lab.image("incompressible", os::incompressible(&lab));

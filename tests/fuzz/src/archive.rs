@@ -5,7 +5,7 @@
 //!
 //! | property | because |
 //! |---|---|
-//! | an archive is taken exactly where it is that tar, byte for byte | nothing has two readings |
+//! | an archive is taken exactly where it is that tar, byte for byte, in zstd by the reference decoder | nothing has two readings |
 //! | no file ever gets more bytes than its manifest says, even of an archive that is refused in the end | they are written to memory as they come |
 //! | what is taken was unpacked to the files that were hashed | the kernel boots them |
 //! | the same archive with one byte touched does not pass its hashes | they are of all of it |
@@ -43,6 +43,8 @@ const LONG: u8 = 0x04;
 const HASH_WHAT_IS_THERE: u8 = 0x08;
 /// There is a file under `meta/` too.
 const META: u8 = 0x10;
+/// Stronger than `GZIP`.
+const ZSTD: u8 = 0x20;
 
 /// A byte of bits; then paths, or the sizes of the files, where to touch, and the rest.
 pub fn run(bytes: &[u8]) -> Verdict {
@@ -101,10 +103,12 @@ fn path(text: &str) -> Result<MemberPath, ()> {
 }
 
 fn tar(bits: u8, mut input: Input<'_>) -> Verdict {
-    let encoding = if bits & GZIP == 0 {
-        Encoding::None
-    } else {
+    let encoding = if bits & ZSTD != 0 {
+        Encoding::Zstd
+    } else if bits & GZIP != 0 {
         Encoding::Gzip
+    } else {
+        Encoding::None
     };
     let mut sizes = vec![
         ("boot/vmlinuz", 1 + input.word() % 1500),
@@ -157,8 +161,9 @@ fn made(
     let mut stored = match encoding {
         Encoding::None => tar,
         Encoding::Gzip => gzip(&tar),
+        Encoding::Zstd => zstd(&tar),
     };
-    if encoding == Encoding::Gzip {
+    if encoding != Encoding::None {
         touch(&mut stored_touches, &mut stored, 8);
     }
     (stored, files)
@@ -176,9 +181,8 @@ fn raw(encoding: Encoding, sizes: &[(&'static str, usize)], input: &[u8]) -> (Ve
             stored.resize(tar_len(&files), 0);
             stored.clone()
         }
-        Encoding::Gzip => {
-            decompressed(&stored, tar_len(&files)).map_or_else(Vec::new, |(tar, _)| tar)
-        }
+        Encoding::Gzip => gunzipped(&stored, tar_len(&files)).map_or_else(Vec::new, |(tar, _)| tar),
+        Encoding::Zstd => unzstd(&stored, tar_len(&files)).map_or_else(Vec::new, |(tar, _)| tar),
     };
     fill_from(&tar, &mut files);
     (stored, files)
@@ -199,8 +203,13 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
     let described = tar_of(files);
     let is_described = match encoding {
         Encoding::None => stored == described,
-        Encoding::Gzip => decompressed(stored, described.len())
+        Encoding::Gzip => gunzipped(stored, described.len())
             .is_some_and(|(tar, after)| tar == described && after == 0),
+        Encoding::Zstd => {
+            has_the_header(stored, described.len())
+                && unzstd(stored, described.len())
+                    .is_some_and(|(tar, after)| tar == described && after == 0)
+        }
     };
 
     let check = ChunkCheck::new(&verified);
@@ -338,9 +347,40 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What one gzip member holds, if it is whole and holds at most `longest` bytes, and how many bytes follow it.
-fn decompressed(mut stored: &[u8], longest: usize) -> Option<(Vec<u8>, usize)> {
+fn gunzipped(mut stored: &[u8], longest: usize) -> Option<(Vec<u8>, usize)> {
     let mut tar = Vec::new();
     let mut decoder = GzDecoder::new(&mut stored);
+    let read = decoder
+        .by_ref()
+        .take(longest as u64 + 1)
+        .read_to_end(&mut tar);
+    (read.is_ok() && tar.len() <= longest).then_some((tar, stored.len()))
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(3).expect("memory takes it");
+    compressor.include_checksum(true).expect("it is known");
+    compressor.compress(bytes).expect("memory takes it")
+}
+
+/// Whether a zstd frame begins as an archive's does: no dictionary, a checksum, a window of up to 8 MiB, and
+/// this length of its content.
+fn has_the_header(stored: &[u8], content: usize) -> bool {
+    let Some((magic, &[descriptor, window, ..])) = stored.split_first_chunk() else {
+        return false;
+    };
+    let is_single_segment = descriptor & 0x20 != 0;
+    let found = zstd::zstd_safe::get_frame_content_size(stored);
+    *magic == [0x28, 0xb5, 0x2f, 0xfd]
+        && descriptor & 0x0f == 0x04
+        && (is_single_segment || window <= 13 << 3)
+        && found.is_ok_and(|found| found == Some(content as u64))
+}
+
+/// What the reference decoder makes of one zstd frame, as [`gunzipped`].
+fn unzstd(mut stored: &[u8], longest: usize) -> Option<(Vec<u8>, usize)> {
+    let mut tar = Vec::new();
+    let mut decoder = zstd::Decoder::with_buffer(&mut stored).ok()?.single_frame();
     let read = decoder
         .by_ref()
         .take(longest as u64 + 1)

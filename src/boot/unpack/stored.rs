@@ -1,0 +1,126 @@
+//! The check of an archive that lies in a store: what the operator's tool does before it publishes.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Discard, UnpackError, unpack};
+use crate::failure::{Diagnose, FailureCode};
+use crate::fetch::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
+use crate::format::digest::Sha256Digest;
+use crate::format::manifest::Manifest;
+use crate::trust::Verified;
+
+/// A stored archive does not stand the check.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredArchiveError {
+    /// The file could not be read.
+    #[error("the archive cannot be read")]
+    Read(#[source] io::Error),
+    /// It has another length than was signed.
+    #[error("the archive ends after {found} of {expected} bytes")]
+    Cut {
+        /// The signed length.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// Bytes follow the signed length.
+    #[error("the archive is longer than the {expected} bytes that were signed")]
+    TooLong {
+        /// The signed length.
+        expected: u64,
+    },
+    /// A chunk does not have its signed hash.
+    #[error(transparent)]
+    Chunk(ChunkMismatch),
+    /// The chunks are as signed, but what they hold is not what the manifest describes.
+    #[error(transparent)]
+    Unpack(UnpackError),
+    /// All of that is as signed, but the archive's own hash is not.
+    #[error(
+        "the archive's chunks are as signed, but not its sha256\n  expected {expected}\n  found    {found}"
+    )]
+    Whole {
+        /// The signed hash.
+        expected: Sha256Digest,
+        /// The hash of the whole.
+        found: Sha256Digest,
+    },
+}
+
+impl Diagnose for StoredArchiveError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Read(_) | Self::Cut { .. } => FailureCode::FetchCut,
+            Self::TooLong { .. } => FailureCode::FetchTooLarge,
+            Self::Chunk(mismatch) => mismatch.code(),
+            Self::Unpack(error) => error.code(),
+            Self::Whole { .. } => FailureCode::ImageArchive,
+        }
+    }
+}
+
+/// Checks a stored archive as a boot does, keeping nothing, and its own hash, which a boot leaves to this;
+/// `progress` is told of bytes as they are read.
+///
+/// # Errors
+///
+/// The first check that fails.
+pub fn verify_archive(
+    manifest: &Verified<Manifest>,
+    mut stored: impl Read,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoredArchiveError> {
+    let check = ChunkCheck::new(manifest);
+    let archive = &manifest.as_ref().archive;
+    let mut next = 0;
+    let mut whole = Sha256::new();
+    let chunks = std::iter::from_fn(|| {
+        if next == check.count() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(check.len(next));
+        if let Err(error) = stored
+            .by_ref()
+            .take(check.len(next) as u64)
+            .read_to_end(&mut bytes)
+        {
+            return Some(Err(StoredArchiveError::Read(error)));
+        }
+        if bytes.len() < check.len(next) {
+            let found = check.start(next) + bytes.len() as u64;
+            return Some(Err(StoredArchiveError::Cut {
+                expected: archive.size,
+                found,
+            }));
+        }
+        progress(bytes.len() as u64);
+        whole.update(&bytes);
+        let chunk = check.check(next, bytes).map_err(StoredArchiveError::Chunk);
+        next += 1;
+        Some(chunk)
+    });
+    let mut reader = VerifiedReader::new(chunks);
+    let unpacked = unpack(manifest, &mut reader, &mut Discard);
+    if let Some(failure) = reader.take_failure() {
+        return Err(failure);
+    }
+    unpacked.map_err(StoredArchiveError::Unpack)?;
+    drop(reader);
+    match stored.read(&mut [0]) {
+        Ok(0) => {}
+        Ok(_) => {
+            return Err(StoredArchiveError::TooLong {
+                expected: archive.size,
+            });
+        }
+        Err(error) => return Err(StoredArchiveError::Read(error)),
+    }
+    let (expected, found) = (archive.sha256, Sha256Digest::finish(whole));
+    if found == expected {
+        Ok(())
+    } else {
+        Err(StoredArchiveError::Whole { expected, found })
+    }
+}

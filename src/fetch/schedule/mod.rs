@@ -1,0 +1,722 @@
+//! Which mirror is asked for which chunks, and when: the download as a state machine.
+//!
+//! It is fed with `(event, now)` and returns commands; it knows no socket, clock or random source of its
+//! own. [`super::archive`] is the shell round it.
+//!
+//! - Mirrors stand in the order in which they are preferred. One is asked to begin with; [`climb`] adds
+//!   others where that makes the download faster, and only there.
+//! - Chunks are asked for in runs. What is asked for ends within a window of the unpacker, so that no more
+//!   than the window is ever held in memory; only a mirror that is asked alone may be asked for more, as
+//!   what it sends comes in order.
+//! - A mirror that fails gives back what has not arrived, and rests: each time longer, with jitter, and at
+//!   least as long as it asked for itself. One whose chunk is not as signed, or whose file is another, is
+//!   not asked again.
+//! - Silence is a fault, and so is slowness where others could do better. Both are judged by the bytes of
+//!   a span of time, never by the time of the whole.
+//! - An unpacker that waits for a chunk which another mirror would have sent twice over gets it from that one.
+
+mod climb;
+mod mirror;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod universe;
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use self::climb::Climb;
+use self::mirror::{Mirror, Run, State};
+use crate::jitter;
+
+/// How long faults are borne, and what counts as one.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Without a new chunk for so long, the download gives up.
+    pub give_up: Duration,
+    /// How long a mirror rests after its first failure; it doubles with each.
+    pub first_wait: Duration,
+    /// The longest rest that we choose ourselves.
+    pub longest_wait: Duration,
+    /// The longest rest that a mirror can ask for.
+    pub longest_retry_after: Duration,
+    /// A mirror that sends nothing for so long has failed.
+    pub stall: Duration,
+    /// A mirror that sends nothing for so long is not waited for alone: another one is asked beside it.
+    pub lively: Duration,
+    /// How long a mirror's speed is looked at before it is judged.
+    pub slow_after: Duration,
+    /// What a mirror must send within that time where another could be asked, in bytes.
+    pub slow_bytes: u64,
+    /// How long the speed of all is measured before another mirror joins them, and after.
+    pub measure: Duration,
+}
+
+impl Patience {
+    /// Those of a real machine.
+    pub const DEFAULT: Self = Self {
+        // A server that is moved to another machine takes some minutes. To begin anew, with another
+        // lease and another manifest, costs what has arrived.
+        give_up: Duration::from_secs(600),
+        first_wait: Duration::from_secs(1),
+        // A thousand machines that wait for one server ask it 60 to 120 times a second at this.
+        longest_wait: Duration::from_secs(16),
+        // Half of the time to give up, so that whoever asks for more is still asked once.
+        longest_retry_after: Duration::from_secs(300),
+        // Longer than TCP needs to get over a second of loss, short enough that a dead mirror costs less
+        // than the wait for a rack's switch.
+        stall: Duration::from_secs(20),
+        // Two retransmissions of a lost SYN, or a busy server's handshake.
+        lively: Duration::from_secs(2),
+        // Longer than TCP takes to get over a loss; below 128 kbit/s, even a small image takes a quarter
+        // of an hour.
+        slow_after: Duration::from_secs(30),
+        slow_bytes: 480 << 10,
+        // Some round trips across an ocean, so that a connection has got up to its speed.
+        measure: Duration::from_millis(400),
+    };
+}
+
+/// What is to be fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many chunks there are.
+    pub chunks: usize,
+    /// Bytes of every chunk but the last.
+    pub chunk_size: u64,
+    /// Chunks that may be on their way from a mirror to the unpacker.
+    pub window: usize,
+}
+
+/// Names one request of one mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u64);
+
+/// What has happened. Mirrors are named by their place in the order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed; the first event, too.
+    Tick,
+    /// Bytes of an answer's body arrived.
+    Received {
+        /// Whose answer.
+        request: RequestId,
+        /// How many, since the last time.
+        bytes: u64,
+    },
+    /// Bytes that are there are not taken: there is no room for another chunk.
+    Held {
+        /// Of which request.
+        request: RequestId,
+    },
+    /// There is room again.
+    Resumed {
+        /// Of which request.
+        request: RequestId,
+    },
+    /// A chunk is whole, and is being checked.
+    Arrived {
+        /// Of which request.
+        request: RequestId,
+        /// Which chunk.
+        chunk: usize,
+    },
+    /// The last chunk of a request has arrived.
+    Ended {
+        /// Which request.
+        request: RequestId,
+    },
+    /// A request failed; what had arrived before stays.
+    Failed {
+        /// Which request.
+        request: RequestId,
+        /// What it means for the mirror.
+        fault: Fault,
+    },
+    /// A chunk is as signed.
+    Checked {
+        /// Who sent it.
+        mirror: usize,
+        /// Which chunk.
+        chunk: usize,
+    },
+    /// A chunk is not as signed.
+    Lied {
+        /// Who sent it.
+        mirror: usize,
+        /// Which chunk.
+        chunk: usize,
+    },
+    /// The unpacker has taken every chunk before this one.
+    Taken {
+        /// The first that it has not taken.
+        next: usize,
+    },
+}
+
+/// What a failed request means for its mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is away, overloaded or was cut off, and may be asked again later.
+    Away {
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It sends the whole file whatever part is asked for.
+    NoRanges,
+    /// What it has, or is, will not do, however often it is asked.
+    Wrong,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Ask a mirror for chunks.
+    Ask {
+        /// The name of the request.
+        request: RequestId,
+        /// Which mirror.
+        mirror: usize,
+        /// Which chunks, in this order.
+        chunks: Range<usize>,
+        /// How.
+        ranges: Ranges,
+    },
+    /// End a request.
+    Leave {
+        /// Which request.
+        request: RequestId,
+        /// Whose it is.
+        mirror: usize,
+        /// For what.
+        why: Why,
+    },
+}
+
+/// Whether a mirror knows how to send a part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranges {
+    /// It is asked for the chunks alone.
+    Asked,
+    /// It is asked for the whole file; what stands before the chunks is passed over.
+    Unknown,
+}
+
+/// Why a request is ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing came for this long.
+    Silent(Duration),
+    /// Too little came, and others are faster.
+    Slow,
+    /// The mirror has lied meanwhile.
+    Lied,
+}
+
+/// How a download has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every chunk has arrived and is as signed.
+    Whole,
+    /// No mirror is left to ask, or none has sent a chunk for too long.
+    GivenUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    Missing,
+    Asked,
+    Arrived,
+    Checked,
+}
+
+/// While a mirror rests and another works, who is late is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A mirror is asked for what it sends in this time: a round trip between two requests is lost, and another
+/// mirror can only join after the end of a run.
+const RUN: Duration = Duration::from_millis(500);
+
+/// A mirror that is asked alone is asked for so many chunks at least.
+const SHORTEST_RUN: usize = 2;
+
+/// A chunk is late when another mirror would have sent it this many times over.
+const LATE: f64 = 2.0;
+
+/// What another mirror needs before its first byte, at most, where lateness is judged.
+const LATE_LATENCY: Duration = Duration::from_millis(250);
+
+/// A mirror is too slow to help where one chunk takes it as long as the others need for so many windows.
+const TOO_SLOW_WINDOWS: f64 = 2.0;
+
+/// The download.
+#[derive(Debug)]
+pub struct Schedule {
+    plan: Plan,
+    patience: Patience,
+    chunks: Vec<Chunk>,
+    /// Every chunk before this one is checked.
+    checked: usize,
+    /// The unpacker has taken every chunk before this one.
+    taken: usize,
+    mirrors: Vec<Mirror>,
+    climb: Climb,
+    requests: u64,
+    random: Random,
+    /// When a chunk was last found to be as signed, or the download began; and while a mirror without
+    /// ranges sends what stands before.
+    progress: Instant,
+    end: Option<End>,
+}
+
+impl Schedule {
+    /// A download from `mirrors` mirrors that begins at `now`; `seed` makes its waits differ from another
+    /// machine's.
+    #[must_use]
+    pub fn new(plan: Plan, mirrors: usize, patience: Patience, seed: u64, now: Instant) -> Self {
+        Self {
+            plan,
+            patience,
+            chunks: vec![Chunk::Missing; plan.chunks],
+            checked: 0,
+            taken: 0,
+            mirrors: vec![Mirror::default(); mirrors],
+            climb: Climb::new(),
+            requests: 0,
+            random: Random(seed),
+            progress: now,
+            end: None,
+        }
+    }
+
+    /// How the download has ended, if it has.
+    #[must_use]
+    pub const fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// How many chunks are as signed.
+    #[must_use]
+    pub fn checked(&self) -> usize {
+        let later = &self.chunks[self.checked..];
+        self.checked
+            + later
+                .iter()
+                .filter(|chunk| **chunk == Chunk::Checked)
+                .count()
+    }
+
+    /// The mirrors that are being asked now.
+    pub fn busy(&self) -> impl Iterator<Item = usize> {
+        let mirrors = self.mirrors.iter().enumerate();
+        mirrors.filter_map(|(index, mirror)| mirror.run().map(|_| index))
+    }
+
+    /// When the next mirror has rested enough, where none is being asked.
+    #[must_use]
+    pub fn rests_until(&self) -> Option<Instant> {
+        let resting = |mirror: &Mirror| match mirror.state {
+            State::Resting { until } => Some(until),
+            _ => None,
+        };
+        match self.busy().next() {
+            Some(_) => None,
+            None => self.mirrors.iter().filter_map(resting).min(),
+        }
+    }
+
+    /// When to say [`Event::Tick`] if nothing else happens before.
+    #[must_use]
+    pub fn wake_at(&self, now: Instant) -> Instant {
+        let mut wake = self.progress + self.patience.give_up;
+        let mut idle = false;
+        for mirror in &self.mirrors {
+            match &mirror.state {
+                State::Resting { until } => wake = wake.min(*until),
+                State::Busy(run) => wake = wake.min(run.wake_at(&self.patience, now)),
+                State::Idle => idle = true,
+                State::Out => {}
+            }
+        }
+        if idle && self.busy().next().is_some() {
+            wake = wake.min(now + LOOK_EVERY);
+        }
+        self.climb
+            .wake_at(&self.patience)
+            .map_or(wake, |at| wake.min(at))
+            .max(now)
+    }
+
+    /// Takes in what has happened, and says what to do.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if self.end.is_some() {
+            return commands;
+        }
+        self.take_in(event, now, &mut commands);
+        self.judge(now, &mut commands);
+        self.end = self.ended(now);
+        if self.end.is_none() {
+            self.climb(now);
+            self.assign(now, &mut commands);
+        }
+        commands
+    }
+
+    fn take_in(&mut self, event: Event, now: Instant, commands: &mut Vec<Command>) {
+        match event {
+            Event::Tick => {}
+            Event::Received { request, bytes } => {
+                if let Some((mirror, run)) = self.run_of(request) {
+                    run.receive(bytes, now);
+                    self.climb.receive(mirror, bytes, now);
+                }
+            }
+            Event::Held { request } => {
+                if let Some((_, run)) = self.run_of(request) {
+                    run.hold(now);
+                }
+            }
+            Event::Resumed { request } => {
+                if let Some((_, run)) = self.run_of(request) {
+                    run.resume(now);
+                }
+            }
+            Event::Arrived { request, chunk } => {
+                // A request that was left may have sent its last chunk meanwhile; who asks for it now is not
+                // disturbed, and whichever copy is checked first counts.
+                if let Some((_, run)) = self.run_of(request) {
+                    run.arrive(chunk, now);
+                    if self.chunks[chunk] == Chunk::Asked {
+                        self.chunks[chunk] = Chunk::Arrived;
+                    }
+                }
+            }
+            Event::Ended { request } => {
+                if let Some((mirror, _)) = self.run_of(request) {
+                    self.release(mirror, State::Idle, now);
+                }
+            }
+            Event::Failed { request, fault } => {
+                if let Some((mirror, _)) = self.run_of(request) {
+                    self.fail(mirror, fault, now);
+                }
+            }
+            Event::Checked { mirror, chunk } => {
+                self.chunks[chunk] = Chunk::Checked;
+                self.mirrors[mirror].failures = 0;
+                self.progress = now;
+                while self.chunks.get(self.checked) == Some(&Chunk::Checked) {
+                    self.checked += 1;
+                }
+            }
+            Event::Lied { mirror, chunk } => {
+                if self.chunks[chunk] == Chunk::Arrived {
+                    self.chunks[chunk] = Chunk::Missing;
+                }
+                self.leave(mirror, Why::Lied, State::Out, now, commands);
+            }
+            Event::Taken { next } => self.taken = next,
+        }
+    }
+
+    /// Finds who is silent or slow.
+    fn judge(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        for mirror in 0..self.mirrors.len() {
+            let others = self.others(mirror);
+            let patience = self.patience;
+            let Mirror { ranges, slow, .. } = self.mirrors[mirror];
+            let Some(run) = self.mirrors[mirror].run_mut() else {
+                continue;
+            };
+            let silence = run.silence(now);
+            if let Some(silence) = silence.filter(|silence| *silence >= patience.stall) {
+                self.leave_silent(mirror, silence, now, commands);
+                continue;
+            }
+            match run.span(patience.slow_after, now) {
+                // Left once: where the others are worse, slow is better than nothing.
+                Some(bytes) if bytes < patience.slow_bytes && others && !slow => {
+                    self.mirrors[mirror].slow = true;
+                    self.leave(mirror, Why::Slow, State::Idle, now, commands);
+                }
+                // It is getting to the chunks that are missing.
+                Some(bytes) if bytes >= patience.slow_bytes && !ranges => self.progress = now,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether there is another mirror than this one that was not found out to be slow or wrong.
+    fn others(&self, mirror: usize) -> bool {
+        let mut mirrors = self.mirrors.iter().enumerate();
+        mirrors.any(|(index, other)| {
+            index != mirror && !other.slow && !matches!(other.state, State::Out)
+        })
+    }
+
+    fn ended(&self, now: Instant) -> Option<End> {
+        let out = |mirror: &Mirror| matches!(mirror.state, State::Out);
+        if self.checked == self.chunks.len() {
+            Some(End::Whole)
+        } else if self.mirrors.iter().all(out) && !self.chunks.contains(&Chunk::Arrived)
+            || now >= self.progress + self.patience.give_up
+        {
+            Some(End::GivenUp)
+        } else {
+            None
+        }
+    }
+
+    fn climb(&mut self, now: Instant) {
+        let left = self.chunks.len() - self.checked;
+        let left = left as u64 * self.plan.chunk_size;
+        self.climb
+            .step(&mut self.mirrors, &self.patience, left, now);
+    }
+
+    /// Asks as many mirrors at once as are worth it, the preferred ones first.
+    fn assign(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        for mirror in &mut self.mirrors {
+            if matches!(mirror.state, State::Resting { until } if until <= now) {
+                mirror.state = State::Idle;
+            }
+        }
+        while self.at_work(now) < self.climb.at_once() {
+            let mut idle: Vec<usize> = (0..self.mirrors.len())
+                .filter(|index| matches!(self.mirrors[*index].state, State::Idle))
+                .collect();
+            idle.sort_by_key(|index| (self.mirrors[*index].rank(), *index));
+            let next = idle
+                .iter()
+                .find_map(|index| Some((*index, self.next_run(*index, now)?)));
+            let next = next.or_else(|| self.take_over(&idle, now, commands));
+            let Some((mirror, run)) = next else {
+                return;
+            };
+            self.ask(mirror, run, commands, now);
+        }
+    }
+
+    /// How many mirrors are asked and can be counted upon.
+    fn at_work(&self, now: Instant) -> usize {
+        let counts =
+            |mirror: &&Mirror| !mirror.dismissed && mirror.is_lively(self.patience.lively, now);
+        self.mirrors.iter().filter(counts).count()
+    }
+
+    /// The chunks that this mirror would be asked for next.
+    fn next_run(&self, mirror: usize, now: Instant) -> Option<Range<usize>> {
+        let first = (self.checked..self.chunks.len())
+            .find(|chunk| self.chunks[*chunk] == Chunk::Missing)?;
+        let mut usable = self
+            .mirrors
+            .iter()
+            .filter(|mirror| !matches!(mirror.state, State::Out));
+        if !self.mirrors[mirror].ranges {
+            // It sends everything, so it is asked where nobody else is there who could send parts.
+            let better =
+                usable.any(|other| other.ranges && !matches!(other.state, State::Resting { .. }));
+            return (!better && self.busy().next().is_none()).then_some(first..self.chunks.len());
+        }
+        let window = self.taken + self.plan.window;
+        let speed = self.mirrors[mirror].speed(now).unwrap_or(0.0);
+        let end = if usable.count() == 1 {
+            self.chunks.len()
+        } else if first >= window || self.would_hold_up(mirror, now) {
+            return None;
+        } else if self.busy().next().is_none() && self.climb.at_once() == 1 {
+            first + self.chunks_in(speed, RUN).max(SHORTEST_RUN)
+        } else {
+            let share = (self.plan.window / self.climb.at_once()).max(1);
+            window.min(first + self.chunks_in(speed, RUN).clamp(1, share))
+        };
+        let missing = |chunk: &usize| self.chunks[*chunk] == Chunk::Missing;
+        let run = (first..end.min(self.chunks.len())).take_while(missing);
+        Some(first..first + run.count())
+    }
+
+    /// Whether the window would wait for a chunk from this mirror, known to be slow, while another works or
+    /// could.
+    fn would_hold_up(&self, mirror: usize, now: Instant) -> bool {
+        let ready = |other: &&Mirror| {
+            other.ranges
+                && (matches!(other.state, State::Idle)
+                    || other.is_lively(self.patience.lively, now))
+        };
+        let speed = |mirror: &Mirror| mirror.speed(now).unwrap_or(0.0);
+        let fastest = self
+            .mirrors
+            .iter()
+            .filter(ready)
+            .map(speed)
+            .fold(0.0, f64::max);
+        let own = self.mirrors[mirror].speed(now);
+        own.is_some_and(|own| fastest > own * self.plan.window as f64 * TOO_SLOW_WINDOWS)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "casts from a float saturate, and every run is cut at the end of the archive"
+    )]
+    fn chunks_in(&self, speed: f64, time: Duration) -> usize {
+        (speed * time.as_secs_f64() / self.plan.chunk_size as f64) as usize
+    }
+
+    fn ask(
+        &mut self,
+        mirror: usize,
+        chunks: Range<usize>,
+        commands: &mut Vec<Command>,
+        now: Instant,
+    ) {
+        for chunk in &mut self.chunks[chunks.clone()] {
+            if *chunk == Chunk::Missing {
+                *chunk = Chunk::Asked;
+            }
+        }
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let asked = &mut self.mirrors[mirror];
+        asked.begin(request, chunks.clone(), now);
+        let ranges = if asked.ranges {
+            Ranges::Asked
+        } else {
+            Ranges::Unknown
+        };
+        commands.push(Command::Ask {
+            request,
+            mirror,
+            chunks,
+            ranges,
+        });
+    }
+
+    /// Frees the chunk that the unpacker waits for, if one of `idle` would have it sooner, and gives it that.
+    fn take_over(
+        &mut self,
+        idle: &[usize],
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) -> Option<(usize, Range<usize>)> {
+        let (mirror, run) = (self.mirrors.iter().enumerate())
+            .filter_map(|(index, mirror)| Some((index, mirror.run()?)))
+            .min_by_key(|(_, run)| run.next().unwrap_or(usize::MAX))?;
+        let silence = run.silence(now)?;
+        let speed = |index: &usize| self.mirrors[*index].speed(now).unwrap_or(0.0);
+        let taker = (idle.iter().copied())
+            .filter(|index| self.mirrors[*index].ranges)
+            .max_by(|one, other| speed(one).total_cmp(&speed(other)))?;
+        let due = LATE * self.plan.chunk_size as f64 / speed(&taker) + LATE_LATENCY.as_secs_f64();
+        if silence >= self.patience.lively {
+            self.leave_silent(mirror, silence, now, commands);
+        } else if run.on_chunk(now).as_secs_f64() > due {
+            self.leave(mirror, Why::Slow, State::Idle, now, commands);
+        } else {
+            return None;
+        }
+        self.next_run(taker, now).map(|run| (taker, run))
+    }
+
+    fn fail(&mut self, mirror: usize, fault: Fault, now: Instant) {
+        let next = match fault {
+            Fault::Away { retry_after } => self.rest(mirror, retry_after, now),
+            Fault::NoRanges if self.mirrors[mirror].ranges => {
+                self.mirrors[mirror].ranges = false;
+                State::Idle
+            }
+            Fault::NoRanges | Fault::Wrong => State::Out,
+        };
+        self.climb.lost();
+        self.release(mirror, next, now);
+    }
+
+    fn leave_silent(
+        &mut self,
+        mirror: usize,
+        silence: Duration,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
+        let rest = self.rest(mirror, None, now);
+        self.climb.lost();
+        self.leave(mirror, Why::Silent(silence), rest, now, commands);
+    }
+
+    /// How long a mirror rests that has failed once more.
+    fn rest(&mut self, mirror: usize, asked_for: Option<Duration>, now: Instant) -> State {
+        let failures = &mut self.mirrors[mirror].failures;
+        let doublings = (*failures).min(16);
+        *failures += 1;
+        let wait = self.patience.first_wait * (1 << doublings);
+        let wait = wait.min(self.patience.longest_wait);
+        let wait = jitter::shortened(wait, self.random.next());
+        let asked_for = asked_for
+            .unwrap_or_default()
+            .min(self.patience.longest_retry_after);
+        // Those who were told the same do not come back together either.
+        let asked_for = asked_for + asked_for.mul_f64(self.random.next() / 8.0);
+        State::Resting {
+            until: now + wait.max(asked_for),
+        }
+    }
+
+    fn leave(
+        &mut self,
+        mirror: usize,
+        why: Why,
+        next: State,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
+        if let Some(run) = self.mirrors[mirror].run() {
+            let request = run.request;
+            commands.push(Command::Leave {
+                request,
+                mirror,
+                why,
+            });
+        }
+        if why == Why::Lied {
+            self.climb.lost();
+        }
+        self.release(mirror, next, now);
+    }
+
+    /// Gives back what the mirror was asked for and has not sent.
+    fn release(&mut self, mirror: usize, next: State, now: Instant) {
+        let state = std::mem::replace(&mut self.mirrors[mirror].state, next);
+        if let State::Busy(run) = state {
+            for chunk in &mut self.chunks[run.left()] {
+                if *chunk == Chunk::Asked {
+                    *chunk = Chunk::Missing;
+                }
+            }
+            self.mirrors[mirror].learn(&run, now);
+        }
+    }
+
+    fn run_of(&mut self, request: RequestId) -> Option<(usize, &mut Run)> {
+        let mut mirrors = self.mirrors.iter_mut().enumerate();
+        mirrors.find_map(|(index, mirror)| match &mut mirror.state {
+            State::Busy(run) if run.request == request => Some((index, run)),
+            _ => None,
+        })
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): enough for jitter, and the same for the same seed.
+#[derive(Debug, Clone, Copy)]
+struct Random(u64);
+
+impl Random {
+    /// At least 0 and below 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        (mixed >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

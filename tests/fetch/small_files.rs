@@ -1,0 +1,75 @@
+//! Channels and policies: small files, read within bounds.
+
+use sealboot::failure::{Diagnose as _, FailureCode};
+use sealboot::fetch::Client;
+
+use crate::NoNames;
+use crate::server::{Authority, Certificate, Fault, Server};
+
+#[tokio::test]
+async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
+    let authority = Authority::new();
+    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let name = "relay".parse().unwrap();
+    for (fault, expected) in [
+        (Fault::None, Ok(b"{}".to_vec())),
+        (Fault::Endless, Err(FailureCode::FetchTooLarge)),
+        (
+            Fault::Status("404 Not Found", 9),
+            Err(FailureCode::FetchStatus),
+        ),
+        (
+            Fault::Status("503 Service Unavailable\r\nRetry-After: 30", 9),
+            Err(FailureCode::FetchBusy),
+        ),
+        (
+            Fault::Redirect("http://127.0.0.1/".to_owned()),
+            Err(FailureCode::FetchRedirect),
+        ),
+        (Fault::RedirectLoop, Err(FailureCode::FetchRedirect)),
+        (Fault::CutAlways(1), Err(FailureCode::FetchCut)),
+    ] {
+        let server =
+            Server::start(&authority, Certificate::Good, fault.clone(), b"{}".to_vec()).await;
+        let envelope = client.channel(&server.url(), &name).await;
+        assert_eq!(
+            envelope.map_err(|error| error.code()),
+            expected,
+            "{fault:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_busy_says_for_how_long() {
+    let authority = Authority::new();
+    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let fault = Fault::Status("429 Too Many Requests\r\nRetry-After: 30", 1);
+    let server = Server::start(&authority, Certificate::Good, fault, b"{}".to_vec()).await;
+    let name = "relay".parse().unwrap();
+    let error = client.channel(&server.url(), &name).await.unwrap_err();
+    assert_eq!(error.retry_after().unwrap().as_secs(), 30);
+    assert!(
+        error
+            .to_string()
+            .ends_with("asks to be left alone for 30 s"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_to_another_server_without_a_word_about_the_first() {
+    let authority = Authority::new();
+    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let other = Server::start(&authority, Certificate::Good, Fault::None, b"{}".to_vec()).await;
+    let to = format!("{}elsewhere/relay.json", other.url());
+    let fault = Fault::Redirect(to);
+    let server = Server::start(&authority, Certificate::Good, fault, Vec::new()).await;
+    let name = "relay".parse().unwrap();
+    assert_eq!(client.channel(&server.url(), &name).await.unwrap(), b"{}");
+    let [request] = &other.requests()[..] else {
+        panic!("one request")
+    };
+    let port = server.address.port().to_string();
+    assert!(!request.head.contains(&port), "{}", request.head);
+}
