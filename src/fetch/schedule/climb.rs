@@ -16,14 +16,19 @@ const WORTH: f64 = 1.15;
 /// With less than this to go, a newcomer would have no time to make up for its handshake.
 const NOT_WORTH: Duration = Duration::from_secs(1);
 
-/// How long an answer holds: networks change.
-const SETTLED: Duration = Duration::from_secs(30);
+/// How long an answer holds at first. It may have been noise; and networks change.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// How long an answer holds at most; it doubles from one to the next.
+const LONGEST: Duration = Duration::from_secs(32);
 
 /// The number of mirrors that are asked at once, and how it is found.
 #[derive(Debug)]
 pub(super) struct Climb {
     at_once: usize,
     phase: Phase,
+    /// How long the next answer holds.
+    holds: Duration,
 }
 
 #[derive(Debug)]
@@ -59,6 +64,7 @@ impl Climb {
         Self {
             at_once: 1,
             phase: Phase::Measuring(None),
+            holds: FIRST,
         }
     }
 
@@ -105,25 +111,7 @@ impl Climb {
     ) {
         match &self.phase {
             Phase::Measuring(Some(measure)) if now >= measure.since + patience.measure => {
-                let base = measure.speed(now);
-                let time_left = bytes_left as f64 / base;
-                let newcomer = (0..mirrors.len())
-                    .filter(|index| Self::may_join(&mirrors[*index]))
-                    .min_by_key(|index| (mirrors[*index].rank(), *index));
-                self.phase = match newcomer {
-                    Some(newcomer) if time_left > NOT_WORTH.as_secs_f64() => {
-                        self.at_once += 1;
-                        Phase::Trying {
-                            newcomer,
-                            base,
-                            asked: now,
-                            measure: None,
-                        }
-                    }
-                    _ => Phase::Settled {
-                        until: now + SETTLED,
-                    },
-                };
+                self.try_one_more(mirrors, measure.speed(now), bytes_left, now);
             }
             Phase::Trying {
                 newcomer,
@@ -131,11 +119,12 @@ impl Climb {
                 measure: Some(measure),
                 ..
             } if now >= measure.since + patience.measure => {
-                if measure.speed(now) < base * WORTH {
-                    mirrors[*newcomer].dismissed = true;
-                    self.at_once -= 1;
+                let (newcomer, speed) = (*newcomer, measure.speed(now));
+                if speed < base * WORTH {
+                    self.dismiss(mirrors, newcomer);
+                } else {
+                    self.try_one_more(mirrors, speed, bytes_left, now);
                 }
-                self.phase = Phase::Measuring(None);
             }
             Phase::Trying {
                 newcomer,
@@ -143,9 +132,8 @@ impl Climb {
                 measure: None,
                 ..
             } if now >= *asked + patience.lively => {
-                mirrors[*newcomer].dismissed = true;
-                self.at_once -= 1;
-                self.phase = Phase::Measuring(None);
+                let newcomer = *newcomer;
+                self.dismiss(mirrors, newcomer);
             }
             Phase::Settled { until } if now >= *until => {
                 for mirror in mirrors {
@@ -155,6 +143,35 @@ impl Climb {
             }
             _ => {}
         }
+    }
+
+    /// `base` is the speed of those that are asked.
+    fn try_one_more(&mut self, mirrors: &[Mirror], base: f64, bytes_left: u64, now: Instant) {
+        let newcomer = (0..mirrors.len())
+            .filter(|index| Self::may_join(&mirrors[*index]))
+            .min_by_key(|index| (mirrors[*index].rank(), *index));
+        self.phase = match newcomer {
+            Some(newcomer) if bytes_left as f64 / base > NOT_WORTH.as_secs_f64() => {
+                self.at_once += 1;
+                Phase::Trying {
+                    newcomer,
+                    base,
+                    asked: now,
+                    measure: None,
+                }
+            }
+            _ => {
+                let until = now + self.holds;
+                self.holds = LONGEST.min(self.holds * 2);
+                Phase::Settled { until }
+            }
+        };
+    }
+
+    fn dismiss(&mut self, mirrors: &mut [Mirror], newcomer: usize) {
+        mirrors[newcomer].dismissed = true;
+        self.at_once -= 1;
+        self.phase = Phase::Measuring(None);
     }
 
     fn may_join(mirror: &Mirror) -> bool {

@@ -72,8 +72,8 @@ impl Patience {
         // of an hour.
         slow_after: Duration::from_secs(30),
         slow_bytes: 480 << 10,
-        // Some round trips across an ocean, so that a connection has got up to its speed.
-        measure: Duration::from_millis(400),
+        // A few round trips across an ocean.
+        measure: Duration::from_millis(300),
     };
 }
 
