@@ -3,7 +3,7 @@
 //! It is fed with `(event, now)` and returns commands; it knows no socket, clock or random source of its
 //! own. [`super::archive`] is the shell round it.
 //!
-//! - Mirrors stand in the order in which they are preferred. One is asked to begin with; [`climb`] adds
+//! - Mirrors stand in the order in which they are preferred. One is asked to begin with; `climb` adds
 //!   others where that makes the download faster, and only there.
 //! - Chunks are asked for in runs. What is asked for ends within a window of the unpacker, so that no more
 //!   than the window is ever held in memory; only a mirror that is asked alone may be asked for more, as
