@@ -49,7 +49,8 @@ pub struct Limits {
     /// The largest chunk: one is held in memory while it is checked.
     pub chunk_size_max: u64,
     /// The window that a zstd archive may ask for. Stops a frame that makes a decoder hold gigabytes: it
-    /// holds as much of what it has unpacked. 8 MiB are what zstd's level 19 takes.
+    /// holds as much of what it has unpacked. 8 MiB are what zstd's level 19 takes; with 32, programs would be
+    /// 4 % smaller.
     pub zstd_window: u64,
     /// Members of an archive.
     pub archive_members: usize,

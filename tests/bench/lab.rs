@@ -62,6 +62,14 @@ pub(crate) const GZIP: Encoding = Encoding {
     decompress: Some("gzip -dc"),
 };
 
+/// The archive in zstd.
+pub(crate) const ZSTD: Encoding = Encoding {
+    name: "zstd",
+    word: "zstd",
+    content: Content::Modules,
+    decompress: Some("zstd -dc"),
+};
+
 /// An image in a store of its own.
 #[derive(Debug)]
 pub(crate) struct Image {

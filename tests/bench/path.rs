@@ -15,10 +15,10 @@ use std::env;
 use std::process::Command;
 
 use contest::{Spread, Usage, rounds};
-use lab::{Encoding, GZIP, Image, Lab, PLAIN, Server};
+use lab::{Encoding, GZIP, Image, Lab, PLAIN, Server, ZSTD};
 use report::{Report, Table, Target};
 
-const ENCODINGS: [Encoding; 2] = [PLAIN, GZIP];
+const ENCODINGS: [Encoding; 3] = [PLAIN, GZIP, ZSTD];
 
 /// Sizes in MB and how many rounds each is given: what is short is disturbed more.
 const SIZES: [(u64, usize); 3] = [(20, 15), (200, 7), (1000, 5)];

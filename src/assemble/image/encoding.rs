@@ -4,8 +4,8 @@
 //! decompressor's time and memory. What it costs the machine in kexec is the initrd's own compression's
 //! affair, not this one's. So by itself an archive is compressed only where that saves more than a
 //! twentieth of what is fetched, which is found out by doing it; and then with zstd, which saves a fifth
-//! more than gzip. gzip is unpacked almost twice as fast (500 to 650 MB/s on one processor, zstd 270 to 350):
-//! for whoever has the link that this matters on, and says so.
+//! more than gzip. gzip is decompressed almost twice as fast, at 500 to 650 MB/s on one processor against 270 to
+//! 350: where a link carries more than zstd's 60 to 90 MB/s of compressed bytes, an operator can ask for it.
 
 use std::path::Path;
 

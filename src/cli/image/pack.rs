@@ -96,12 +96,11 @@ pub(crate) struct PackArgs {
 enum CompressArg {
     /// With zstd where that saves more than 5 %, which it seldom does
     Auto,
-    /// Not at all: takes no time and memory to unpack
+    /// Not at all: there is nothing to decompress. For links above 4 Gbit/s
     None,
-    /// With gzip: a fifth larger than with zstd, unpacked twice as fast and in less memory. For machines on
-    /// links of 1 Gbit/s and more
+    /// With gzip: a fifth larger than with zstd, decompressed almost twice as fast. For links of 1 to 4 Gbit/s
     Gzip,
-    /// With zstd: the smallest, unpacked at about 300 MB/s in up to 8 MiB of memory
+    /// With zstd: the smallest, decompressed at about 300 MB/s in up to 8 MiB of memory
     Zstd,
 }
 
