@@ -24,7 +24,7 @@ pub fn seed() -> u64 {
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Without random numbers TLS would not work either; until then, all machines wait the same.
-    let _ = crate::fetch::client::tls_provider()
+    let _ = crate::net::provider::tls_provider()
         .secure_random
         .fill(&mut bytes);
     bytes

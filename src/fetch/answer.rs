@@ -14,7 +14,7 @@ use reqwest::header::{
 };
 use reqwest::{StatusCode, Url};
 
-use super::client::FetchProblem;
+use super::problem::FetchProblem;
 
 /// How often a mirror may send us on: a load balancer, a content network, its nearest node, and some.
 pub(super) const REDIRECTS: usize = 5;

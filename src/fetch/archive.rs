@@ -1,30 +1,29 @@
 //! Fetches an archive from whichever mirrors still send: the shell round [`super::schedule`].
 //!
-//! Here are the sockets, the clock and the words for the console; what to ask whom for is decided there.
-//! Each request is a task that receives the bytes of chunks and hands every whole chunk to a thread that
-//! checks it. A chunk holds a place of the window from its first byte until it is unpacked, so that a
+//! Here are the clock and the words for the console; what to ask whom for is decided there, and each request
+//! is a task of its own (`transfer`). A chunk holds a place of the window from its first byte until it is unpacked, so that a
 //! mirror that sends faster than the machine unpacks is slowed down by TCP, and memory stays bounded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use hyper::body::{Buf as _, Bytes};
 use reqwest::header::HeaderValue;
-use reqwest::{Response, Url};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
-use tokio::time::{timeout, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout_at;
 use tracing::{info, warn};
 
-use super::answer::Part;
-use super::chunk::{ChunkCheck, ChunkMismatch};
-use super::client::{Client, FetchError, FetchProblem};
-use super::in_order::{Arrived, InOrder};
+use super::chunk::ChunkMismatch;
+use super::client::Client;
+use super::in_order::InOrder;
+use super::problem::{FetchError, FetchProblem};
 use super::progress::Progress;
-use super::schedule::{Command, End, Event, Patience, Plan, Ranges, RequestId, Schedule, Why};
+use super::report::Report;
+use super::schedule::{Command, End, Event, Patience, Plan, RequestId, Schedule, Why};
+use super::transfer::{Shared, Transfer};
 use crate::failure::{Diagnose, FailureCode, Report as Shown};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::Manifest;
@@ -38,10 +37,6 @@ const WINDOW_BYTES: u64 = 10 << 20;
 
 /// With fewer chunks than this in the window, receiving, checking and unpacking wait for each other.
 const FEWEST_CHUNKS: usize = 3;
-
-/// Received bytes are reported after so many, or so long: the schedule needs no more.
-const REPORT_BYTES: u64 = 256 << 10;
-const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// What a download took.
 #[derive(Debug, Clone)]
@@ -106,37 +101,6 @@ impl Diagnose for ArchiveError {
             Self::Lies { .. } | Self::Unwanted => None,
         }
     }
-}
-
-/// What the tasks of a download tell it.
-#[derive(Debug)]
-pub(super) enum Report {
-    Event(Event),
-    /// A head that fits has come.
-    Answered {
-        request: RequestId,
-        etag: Option<HeaderValue>,
-    },
-    Failed {
-        request: RequestId,
-        error: FetchError,
-    },
-    Lied {
-        mirror: usize,
-        mismatch: ChunkMismatch,
-    },
-    /// The unpacker takes no more.
-    Unwanted,
-}
-
-/// What every request of a download needs.
-#[derive(Debug)]
-struct Shared {
-    client: Client,
-    manifest: Verified<Manifest>,
-    chunks: Sender<Arrived>,
-    places: Arc<Semaphore>,
-    reports: UnboundedSender<Report>,
 }
 
 /// A mirror, and what was seen of it.
@@ -434,193 +398,6 @@ impl Download {
                     last: Box::new(last.unwrap_or_else(silent)),
                 })
             }
-        }
-    }
-}
-
-/// One request of one mirror.
-struct Transfer {
-    shared: Arc<Shared>,
-    mirror: usize,
-    request: RequestId,
-    url: MirrorUrl,
-    etag: Option<HeaderValue>,
-    chunks: std::ops::Range<usize>,
-    ranges: Ranges,
-}
-
-impl Transfer {
-    async fn run(self) {
-        let request = self.request;
-        let report = match self.receive().await {
-            Ok(()) => Report::Event(Event::Ended { request }),
-            Err(error) => Report::Failed { request, error },
-        };
-        self.report(report);
-    }
-
-    /// Nobody listens where the download has ended, and then nothing matters.
-    fn report(&self, report: Report) {
-        let _ = self.shared.reports.send(report);
-    }
-
-    async fn receive(&self) -> Result<(), FetchError> {
-        let manifest = &self.shared.manifest;
-        let archive = &manifest.as_ref().archive;
-        let check = ChunkCheck::new(manifest);
-        let url = self.url.file(&archive.path);
-        let part = Part {
-            start: check.start(self.chunks.start),
-            end: check.start(self.chunks.end).min(archive.size),
-            size: archive.size,
-            whole: self.ranges == Ranges::Unknown,
-            etag: self.etag.clone(),
-        };
-        let (response, body) = self.shared.client.part(&url, &part).await?;
-        let (request, etag) = (self.request, body.etag);
-        self.report(Report::Answered { request, etag });
-        let mut incoming = Incoming {
-            transfer: self,
-            url: &url,
-            response,
-            left: Bytes::new(),
-            unreported: 0,
-            reported: Instant::now(),
-        };
-        incoming.skip(body.skip).await?;
-        for index in self.chunks.clone() {
-            let place = self.place().await;
-            let len = check.len(index);
-            let bytes = incoming.take(len).await?;
-            incoming.report();
-            self.report(Report::Event(Event::Arrived {
-                request,
-                chunk: index,
-            }));
-            self.check(index, bytes, place);
-        }
-        incoming.end(part.size).await
-    }
-
-    /// A place of the window; the mirror is not to blame for the time that this takes.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        let places = &self.shared.places;
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            return place;
-        }
-        let request = self.request;
-        self.report(Report::Event(Event::Held { request }));
-        let place = places.clone().acquire_owned().await;
-        self.report(Report::Event(Event::Resumed { request }));
-        place.unwrap_or_else(|_| unreachable!("the places are never closed"))
-    }
-
-    /// Checks a chunk on another thread, and hands it on from there.
-    fn check(&self, index: usize, bytes: Vec<u8>, place: OwnedSemaphorePermit) {
-        let (shared, mirror) = (self.shared.clone(), self.mirror);
-        spawn_blocking(move || {
-            let report = match ChunkCheck::new(&shared.manifest).check(index, bytes) {
-                Ok(chunk) => {
-                    // Nobody takes it where all have been taken, and this is one that came twice; or where
-                    // unpacking has failed, which is reported when that is seen.
-                    let _ = shared.chunks.send(Arrived {
-                        index,
-                        chunk,
-                        place,
-                    });
-                    Report::Event(Event::Checked {
-                        mirror,
-                        chunk: index,
-                    })
-                }
-                Err(mismatch) => Report::Lied { mirror, mismatch },
-            };
-            let _ = shared.reports.send(report);
-        });
-    }
-}
-
-/// The body of an answer.
-struct Incoming<'a> {
-    transfer: &'a Transfer,
-    url: &'a Url,
-    response: Response,
-    /// Received, and not taken yet.
-    left: Bytes,
-    unreported: u64,
-    reported: Instant,
-}
-
-/// How long the end of a body without a length is waited for: it decides whether the connection can be used
-/// again, and nothing else.
-const END_WAIT: Duration = Duration::from_millis(200);
-
-impl Incoming<'_> {
-    /// Passes over bytes that nobody asked for.
-    async fn skip(&mut self, mut bytes: u64) -> Result<(), FetchError> {
-        while bytes > 0 {
-            self.receive().await?;
-            let passed = self
-                .left
-                .len()
-                .min(usize::try_from(bytes).unwrap_or(usize::MAX));
-            self.left.advance(passed);
-            bytes -= passed as u64;
-        }
-        Ok(())
-    }
-
-    /// The next `len` bytes.
-    async fn take(&mut self, len: usize) -> Result<Vec<u8>, FetchError> {
-        let mut bytes = Vec::with_capacity(len);
-        while bytes.len() < len {
-            self.receive().await?;
-            let taken = self.left.len().min(len - bytes.len());
-            bytes.extend_from_slice(&self.left[..taken]);
-            self.left.advance(taken);
-        }
-        Ok(bytes)
-    }
-
-    /// Waits for bytes, where none are left.
-    async fn receive(&mut self) -> Result<(), FetchError> {
-        while self.left.is_empty() {
-            let received = self.response.chunk().await;
-            let received = received.map_err(|error| FetchError::from_reqwest(self.url, error))?;
-            self.left = received.ok_or_else(|| FetchError::new(self.url, FetchProblem::Cut))?;
-            self.unreported += self.left.len() as u64;
-            let due = self.unreported >= REPORT_BYTES || self.reported.elapsed() >= REPORT_EVERY;
-            if due {
-                self.report();
-            }
-        }
-        Ok(())
-    }
-
-    fn report(&mut self) {
-        if self.unreported == 0 {
-            return;
-        }
-        let (request, bytes) = (self.transfer.request, std::mem::take(&mut self.unreported));
-        self.transfer
-            .report(Report::Event(Event::Received { request, bytes }));
-        self.reported = Instant::now();
-    }
-
-    /// Sees whether the body ends where it must.
-    async fn end(&mut self, limit: u64) -> Result<(), FetchError> {
-        let length = self.response.content_length();
-        let more = if !self.left.is_empty() {
-            true
-        } else if length.is_some() {
-            false
-        } else {
-            let end = timeout(END_WAIT, self.response.chunk()).await;
-            matches!(end, Ok(Ok(Some(_))))
-        };
-        match more {
-            true => Err(FetchError::new(self.url, FetchProblem::TooLarge { limit })),
-            false => Ok(()),
         }
     }
 }

@@ -11,8 +11,8 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::archive::Report;
 use super::chunk::VerifiedChunk;
+use super::report::Report;
 use super::schedule::Event;
 
 /// A chunk that is as signed, and its place in the window.

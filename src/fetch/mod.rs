@@ -1,20 +1,22 @@
 //! Getting bytes from mirrors that are trusted for nothing else.
 //!
 //! ```text
-//!            commands                         bytes               checked chunks, in their order
-//! schedule ───────────▶ archive ── client ───────────▶ chunk ────────────────────────────────────▶ unpack
-//!    ▲                     │      (answer)             check  (in_order)
-//!    └─────────────────────┘
-//!      events, with the time
+//!           commands           requests            bytes           checked chunks, in their order
+//! schedule ──────────▶ archive ────────▶ transfer ────────▶ chunk ────────────────────────────────▶ unpack
+//!    ▲                  │  ▲              (client, answer)    │     (in_order)                        │
+//!    └──────────────────┘  └──────────────────────────────────┴───────────────────────────────────────┘
+//!     events, with the time              reports: received, checked, failed, taken
 //! ```
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`client`] | HTTPS with the baked-in roots alone; small files, bounded |
 //! | [`schedule`] | which mirror is asked for which chunks, and when: pure |
-//! | [`archive`] | the shell round it: sockets, clock, what the console says |
+//! | [`archive`] | the shell round it: the clock, and what the console says |
+//! | `transfer` | one request, from its head to chunks that are checked |
 //! | `answer` | whether a head announces what was asked for: pure |
 //! | [`chunk`] | the check that lets bytes through |
+//! | [`problem`] | what can be wrong with a fetch, and what that means for the mirror |
 //! | [`in_order`] | chunks that came too early |
 //! | [`reputation`] | which mirrors have lied in this boot |
 //!
@@ -25,13 +27,17 @@ pub mod archive;
 pub mod chunk;
 pub mod client;
 pub mod in_order;
+pub mod problem;
 mod progress;
+mod report;
 pub mod reputation;
 pub mod schedule;
+mod transfer;
 
 pub use archive::{ArchiveError, Download, Fetched};
 pub use chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk, VerifiedReader};
-pub use client::{Client, FetchError};
+pub use client::Client;
 pub use in_order::InOrder;
+pub use problem::FetchError;
 pub use reputation::Reputation;
 pub use schedule::Patience;

@@ -12,11 +12,13 @@
 //! | `dhcp` | the DHCPv4 client |
 //! | [`resolver`] | names to addresses |
 //! | `race` | the address of a name to connect to: IPv6 and IPv4 at the same time |
+//! | [`provider`] | the cryptography of TLS |
 
 pub mod clock;
 mod dhcp;
 mod failure;
 mod link;
+pub mod provider;
 mod race;
 pub mod resolver;
 

@@ -95,7 +95,10 @@ async fn a_liar_is_not_asked_again_and_is_remembered() {
 async fn where_all_lie_the_last_lie_is_what_is_said() {
     let (_, boot, servers) = boot_from(&[Fault::Flip(10), Fault::Flip(20)]).await;
     assert_eq!(boot.code(), FailureCode::ImageChunk);
-    assert_eq!((servers[0].asked(), servers[1].asked()), (1, 1));
+    // A chunk is checked while the next ones are asked for; after that nobody is asked again.
+    for server in &servers {
+        assert!((1..=2).contains(&server.asked()), "{}", server.asked());
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@
 //! - An unpacker that waits for a chunk which another mirror would have sent twice over gets it from that one.
 
 mod climb;
+mod event;
 mod mirror;
+mod patience;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -26,56 +28,10 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use self::climb::Climb;
+pub use self::event::{Command, End, Event, Fault, Ranges, RequestId, Why};
 use self::mirror::{Mirror, Run, State};
+pub use self::patience::Patience;
 use crate::jitter;
-
-/// How long faults are borne, and what counts as one.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Without a new chunk for so long, the download gives up.
-    pub give_up: Duration,
-    /// How long a mirror rests after its first failure; it doubles with each.
-    pub first_wait: Duration,
-    /// The longest rest that we choose ourselves.
-    pub longest_wait: Duration,
-    /// The longest rest that a mirror can ask for.
-    pub longest_retry_after: Duration,
-    /// A mirror that sends nothing for so long has failed.
-    pub stall: Duration,
-    /// A mirror that sends nothing for so long is not waited for alone: another one is asked beside it.
-    pub lively: Duration,
-    /// How long a mirror's speed is looked at before it is judged.
-    pub slow_after: Duration,
-    /// What a mirror must send within that time where another could be asked, in bytes.
-    pub slow_bytes: u64,
-    /// How long the speed of all is measured before another mirror joins them, and after.
-    pub measure: Duration,
-}
-
-impl Patience {
-    /// Those of a real machine.
-    pub const DEFAULT: Self = Self {
-        // A server that is moved to another machine takes some minutes. To begin anew, with another
-        // lease and another manifest, costs what has arrived.
-        give_up: Duration::from_secs(600),
-        first_wait: Duration::from_secs(1),
-        // A thousand machines that wait for one server ask it 60 to 120 times a second at this.
-        longest_wait: Duration::from_secs(16),
-        // Half of the time to give up, so that whoever asks for more is still asked once.
-        longest_retry_after: Duration::from_secs(300),
-        // Longer than TCP needs to get over a second of loss, short enough that a dead mirror costs less
-        // than the wait for a rack's switch.
-        stall: Duration::from_secs(20),
-        // Two retransmissions of a lost SYN, or a busy server's handshake.
-        lively: Duration::from_secs(2),
-        // Longer than TCP takes to get over a loss; below 128 kbit/s, even a small image takes a quarter
-        // of an hour.
-        slow_after: Duration::from_secs(30),
-        slow_bytes: 480 << 10,
-        // A few round trips across an ocean.
-        measure: Duration::from_millis(300),
-    };
-}
 
 /// What is to be fetched.
 #[derive(Debug, Clone, Copy)]
@@ -86,140 +42,6 @@ pub struct Plan {
     pub chunk_size: u64,
     /// Chunks that may be on their way from a mirror to the unpacker.
     pub window: usize,
-}
-
-/// Names one request of one mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
-
-/// What has happened. Mirrors are named by their place in the order of preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// Time has passed; the first event, too.
-    Tick,
-    /// Bytes of an answer's body arrived.
-    Received {
-        /// Whose answer.
-        request: RequestId,
-        /// How many, since the last time.
-        bytes: u64,
-    },
-    /// Bytes that are there are not taken: there is no room for another chunk.
-    Held {
-        /// Of which request.
-        request: RequestId,
-    },
-    /// There is room again.
-    Resumed {
-        /// Of which request.
-        request: RequestId,
-    },
-    /// A chunk is whole, and is being checked.
-    Arrived {
-        /// Of which request.
-        request: RequestId,
-        /// Which chunk.
-        chunk: usize,
-    },
-    /// The last chunk of a request has arrived.
-    Ended {
-        /// Which request.
-        request: RequestId,
-    },
-    /// A request failed; what had arrived before stays.
-    Failed {
-        /// Which request.
-        request: RequestId,
-        /// What it means for the mirror.
-        fault: Fault,
-    },
-    /// A chunk is as signed.
-    Checked {
-        /// Who sent it.
-        mirror: usize,
-        /// Which chunk.
-        chunk: usize,
-    },
-    /// A chunk is not as signed.
-    Lied {
-        /// Who sent it.
-        mirror: usize,
-        /// Which chunk.
-        chunk: usize,
-    },
-    /// The unpacker has taken every chunk before this one.
-    Taken {
-        /// The first that it has not taken.
-        next: usize,
-    },
-}
-
-/// What a failed request means for its mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It is away, overloaded or was cut off, and may be asked again later.
-    Away {
-        /// How long it asked to be left alone.
-        retry_after: Option<Duration>,
-    },
-    /// It sends the whole file whatever part is asked for.
-    NoRanges,
-    /// What it has, or is, will not do, however often it is asked.
-    Wrong,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Ask a mirror for chunks.
-    Ask {
-        /// The name of the request.
-        request: RequestId,
-        /// Which mirror.
-        mirror: usize,
-        /// Which chunks, in this order.
-        chunks: Range<usize>,
-        /// How.
-        ranges: Ranges,
-    },
-    /// End a request.
-    Leave {
-        /// Which request.
-        request: RequestId,
-        /// Whose it is.
-        mirror: usize,
-        /// For what.
-        why: Why,
-    },
-}
-
-/// Whether a mirror knows how to send a part of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ranges {
-    /// It is asked for the chunks alone.
-    Asked,
-    /// It is asked for the whole file; what stands before the chunks is passed over.
-    Unknown,
-}
-
-/// Why a request is ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Nothing came for this long.
-    Silent(Duration),
-    /// Too little came, and others are faster.
-    Slow,
-    /// The mirror has lied meanwhile.
-    Lied,
-}
-
-/// How a download has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Every chunk has arrived and is as signed.
-    Whole,
-    /// No mirror is left to ask, or none has sent a chunk for too long.
-    GivenUp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
