@@ -12,6 +12,7 @@ use sealboot::vm::StageLine;
 
 use super::guest::{self, Transcript, watch};
 use super::lab::{Image, Lab, Server};
+use super::report::median;
 
 /// Each side runs this often, in turn. A round is compared within itself, and the ratio in the middle
 /// counts: what else the host does changes from minute to minute.
@@ -70,12 +71,6 @@ pub(crate) async fn table(lab: &Lab, image: &Image) -> String {
         writeln!(text, "| of it, stage {stage} | {seconds:.2} |").unwrap();
     }
     text
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 async fn boot(lab: &Lab, image: &Image, server: &Server) -> Boot {
