@@ -124,7 +124,12 @@ fn stored(encoding: Encoding) -> (Vec<u8>, Vec<u8>, Verified<Manifest>) {
             encoder.finish().unwrap()
         }
         // At the packer's level.
-        Encoding::Zstd => zstd::bulk::compress(&tar, 12).unwrap(),
+        Encoding::Zstd => {
+            let mut encoder = zstd::bulk::Compressor::new(12).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.include_contentsize(true).unwrap();
+            encoder.compress(&tar).unwrap()
+        }
     };
     let sha256 = Sha256Digest::of(&stored);
     let archive = Archive {
@@ -218,9 +223,11 @@ fn chunks(stored: &[u8], manifest: &Verified<Manifest>) -> Vec<VerifiedChunk> {
 }
 
 fn unpacking(criterion: &mut Criterion) {
-    for (encoding, [name, floor, ours]) in
-        [(Encoding::None, GROUPS[2]), (Encoding::Gzip, GROUPS[3])]
-    {
+    for (encoding, [name, floor, ours]) in [
+        (Encoding::None, GROUPS[2]),
+        (Encoding::Gzip, GROUPS[3]),
+        (Encoding::Zstd, GROUPS[4]),
+    ] {
         let (tar, stored, manifest) = stored(encoding);
         let mut group = criterion.benchmark_group(name);
         group.sample_size(20);
