@@ -9,6 +9,12 @@ pub fn shortened(wait: Duration, jitter: f64) -> Duration {
     wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
 }
 
+/// `wait`, lengthened by up to an eighth: for waits that somebody has asked for, and many at once.
+#[must_use]
+pub fn lengthened(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 8.0)
+}
+
 /// A random number of at least 0 and below 1.
 #[must_use]
 pub fn random() -> f64 {
@@ -40,6 +46,14 @@ mod tests {
         assert_eq!(shortened(wait, 0.0), wait);
         assert_eq!(shortened(wait, 0.5), Duration::from_millis(1500));
         assert_eq!(shortened(wait, 1.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_never_shorter() {
+        let wait = Duration::from_secs(8);
+        assert_eq!(lengthened(wait, 0.0), wait);
+        assert_eq!(lengthened(wait, 0.5), Duration::from_millis(8500));
+        assert_eq!(lengthened(wait, 1.0), Duration::from_secs(9));
     }
 
     #[test]

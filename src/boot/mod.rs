@@ -170,10 +170,12 @@ fn failure_policy() -> FailurePolicy {
 
 /// Waits, or reboots, as the policy has it.
 fn after_failure(console: &mut Console<Stdout>, failure: &StageFailure, failures: &mut Failures) {
+    // A mirror that has too much to do says the same to every machine.
     let retry_after = failure.error.retry_after().unwrap_or_default();
+    let retry_after = retry_after.min(Patience::DEFAULT.longest_retry_after);
     let next = failures
         .add(&failure_policy(), jitter::random())
-        .at_least(retry_after.min(Patience::DEFAULT.longest_retry_after));
+        .at_least(jitter::lengthened(retry_after, jitter::random()));
     let (code, count) = (failure.code(), failures.count());
     match next {
         Next::Wait(wait) => {

@@ -477,7 +477,7 @@ impl Schedule {
             .unwrap_or_default()
             .min(self.patience.longest_retry_after);
         // Those who were told the same do not come back together either.
-        let asked_for = asked_for + asked_for.mul_f64(self.random.next() / 8.0);
+        let asked_for = jitter::lengthened(asked_for, self.random.next());
         State::Resting {
             until: now + wait.max(asked_for),
         }
