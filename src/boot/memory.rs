@@ -14,12 +14,15 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
+use crate::fetch::archive::bytes_in_hand;
 use crate::format::archive::Role;
-use crate::format::manifest::Manifest;
+use crate::format::limits::LIMITS;
+use crate::format::manifest::{Encoding, Manifest};
 use crate::sys::kexec;
 
-/// What fetching takes beyond the tmpfs: the window of chunks, TLS, the sockets' buffers.
-const FETCHING: u64 = 24 << 20;
+/// What fetching takes beyond the tmpfs, the chunks in hand and a decompressor's window: TLS, threads, the
+/// sockets' buffers, and a block or two.
+const FETCHING: u64 = 13 << 20;
 
 /// What kexec_file_load takes beyond pages and page lists: the purgatory, page tables that map all
 /// memory, and what `MemAvailable` counts although it stays where it is. Measured on 450 to 620 MiB, with
@@ -107,6 +110,8 @@ pub struct Demand {
     kernel: u64,
     initrd: u64,
     init_size: u64,
+    /// While it is fetched, beside what is in the tmpfs.
+    fetching: u64,
 }
 
 impl Demand {
@@ -123,6 +128,7 @@ impl Demand {
             kernel,
             initrd: manifest.boot_size().saturating_sub(kernel),
             init_size: kernel.saturating_mul(KERNEL_GROWTH),
+            fetching: fetching(manifest),
         }
     }
 
@@ -137,6 +143,7 @@ impl Demand {
             kernel: kernel_len,
             initrd: initrd.metadata()?.len(),
             init_size: init_size(kernel)?.unwrap_or(kernel_len),
+            fetching: 0,
         })
     }
 
@@ -159,7 +166,7 @@ impl Demand {
     #[must_use]
     pub fn to_fetch(self, loading: Loading) -> u64 {
         self.files()
-            .saturating_add(self.to_load(loading).max(FETCHING))
+            .saturating_add(self.to_load(loading).max(self.fetching))
     }
 
     /// To load what is in the tmpfs already.
@@ -298,6 +305,17 @@ impl Shortage {
     }
 }
 
+/// What fetching takes beside the tmpfs.
+fn fetching(manifest: &Manifest) -> u64 {
+    let decompressor = match manifest.archive.encoding {
+        Encoding::Zstd => LIMITS.zstd_window,
+        Encoding::None | Encoding::Gzip => 0,
+    };
+    bytes_in_hand(manifest.archive.chunk_size)
+        .saturating_add(decompressor)
+        .saturating_add(FETCHING)
+}
+
 /// How much memory a kernel needs to unpack itself: x86's `init_size`, `None` for another kind of file.
 fn init_size(mut kernel: &File) -> io::Result<Option<u64>> {
     // The setup header: its magic at 0x202, the boot protocol's version at 0x206, init_size at 0x260,
@@ -366,6 +384,7 @@ mod tests {
         kernel: 14 << 20,
         initrd: 150 << 20,
         init_size: 48 << 20,
+        fetching: 24 << 20,
     };
     const LISTS: u64 = (164 << 20) / 256 + (198 << 20) / 512;
 
@@ -379,6 +398,22 @@ mod tests {
         assert_eq!(IMAGE.to_load(Loading::AtOnce), ((164 + 198) << 20) + rest);
         assert_eq!(IMAGE.to_fetch(Loading::InTurn), ((164 + 198) << 20) + rest);
         assert_eq!(IMAGE.to_load(Loading::InTurn), (198 << 20) + rest);
+    }
+
+    #[test]
+    fn large_chunks_in_hand_count_where_they_take_more_than_kexec() {
+        // A small image in chunks of 16 MiB, four of which are held.
+        let small = Demand {
+            kernel: 8 << 20,
+            initrd: 4 << 20,
+            init_size: 30 << 20,
+            fetching: bytes_in_hand(16 << 20) + FETCHING,
+        };
+        let needed = small.to_fetch(Loading::InTurn);
+        assert_eq!(needed, (8 + 4 + 4 * 16 + 13) << 20);
+        let check = |free| small.check_before_fetching(machine(1000, free), Loading::InTurn);
+        check(needed).unwrap();
+        assert!(matches!(check(needed - 1), Err(Shortage::Free { .. })));
     }
 
     fn machine(total_mib: u64, available: u64) -> Memory {
@@ -475,6 +510,7 @@ mod tests {
             kernel: u64::MAX,
             initrd: u64::MAX,
             init_size: u64::MAX,
+            fetching: u64::MAX,
         };
         let memory = machine(1000, u64::MAX - 1);
         for least in [Loading::AtOnce, Loading::InTurn] {

@@ -38,6 +38,25 @@ const WINDOW_BYTES: u64 = 10 << 20;
 /// With fewer chunks than this in the window, receiving, checking and unpacking wait for each other.
 const FEWEST_CHUNKS: usize = 3;
 
+/// Chunks that are on their way from a mirror to the unpacker.
+fn window(chunk_size: u64) -> usize {
+    let chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX);
+    chunks.max(FEWEST_CHUNKS)
+}
+
+/// The places that the chunks of the window need, and the one that is being unpacked. What is asked for ends
+/// within the window, except of a mirror that is asked alone and sends in order; so the chunk that the
+/// unpacker waits for never waits for a place.
+const fn places(window: usize) -> usize {
+    window + 1
+}
+
+/// The most bytes of chunks that a download holds beside the image.
+#[must_use]
+pub fn bytes_in_hand(chunk_size: u64) -> u64 {
+    chunk_size.saturating_mul(places(window(chunk_size)) as u64)
+}
+
 /// What a download took.
 #[derive(Debug, Clone)]
 pub struct Fetched {
@@ -151,11 +170,10 @@ impl Download {
         patience: Patience,
     ) -> (Self, InOrder) {
         let archive = &manifest.as_ref().archive;
-        let window = usize::try_from(WINDOW_BYTES / archive.chunk_size).unwrap_or(usize::MAX);
         let plan = Plan {
             chunks: archive.chunks.len(),
             chunk_size: archive.chunk_size,
-            window: window.max(FEWEST_CHUNKS),
+            window: window(archive.chunk_size),
         };
         let now = Instant::now();
         let (chunks, arriving) = channel();
@@ -172,8 +190,7 @@ impl Download {
                 client: client.clone(),
                 manifest: manifest.clone(),
                 chunks,
-                // Every mirror may have one in its hands beside those that wait: none waits for ever.
-                places: Arc::new(Semaphore::new(plan.window + mirrors.len())),
+                places: Arc::new(Semaphore::new(places(plan.window))),
                 reports: reporting,
             }),
             reports,
@@ -391,11 +408,12 @@ impl Download {
                 self.lies.extend(lie);
                 let archive = &self.shared.manifest.as_ref().archive;
                 let url = self.sources[0].url.file(&archive.path);
-                let silent = || FetchError::new(&url, FetchProblem::Slow);
+                // Nothing failed, and yet no chunk came for as long as we wait.
+                let slow = || FetchError::new(&url, FetchProblem::Slow);
                 Err(ArchiveError::Mirrors {
                     checked: self.schedule.checked(),
                     chunks: archive.chunks.len(),
-                    last: Box::new(last.unwrap_or_else(silent)),
+                    last: Box::new(last.unwrap_or_else(slow)),
                 })
             }
         }

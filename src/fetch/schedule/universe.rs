@@ -114,7 +114,7 @@ enum Happening {
     Piece { request: RequestId },
     Fails { request: RequestId, fault: Fault },
     Checked { mirror: usize, chunk: usize },
-    Taken,
+    Unpacked,
 }
 
 struct Transfer {
@@ -128,6 +128,8 @@ struct Transfer {
     sent: u64,
     trouble: Trouble,
     held: bool,
+    /// It holds a place of the window for the chunk that arrives.
+    place: bool,
 }
 
 /// What has come of a download.
@@ -150,10 +152,12 @@ struct Play<'a> {
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
     transfers: BTreeMap<RequestId, Transfer>,
-    /// Chunks that are here and not yet unpacked, and those that have been.
+    /// Chunks that are here and not yet taken, and how many have been.
     here: BTreeSet<usize>,
     taken: usize,
     unpacking: bool,
+    /// Places of the window that nobody holds.
+    free: usize,
     link_free: Instant,
     outcome: Outcome,
     liars: BTreeSet<usize>,
@@ -180,6 +184,7 @@ pub(super) fn play(universe: &Universe, patience: Patience) -> Outcome {
         here: BTreeSet::new(),
         taken: 0,
         unpacking: false,
+        free: universe.window + 1,
         link_free: start,
         outcome: Outcome {
             end: End::GivenUp,
@@ -204,7 +209,9 @@ pub(super) fn play(universe: &Universe, patience: Patience) -> Outcome {
             Some(first) if first.key().0 <= wake => {
                 let (at, _) = *first.key();
                 let happening = first.remove();
-                play.now = play.now.max(at);
+                if at > play.now {
+                    (play.now, ticks) = (at, 0);
+                }
                 play.happen(happening);
             }
             _ => {
@@ -238,8 +245,9 @@ impl Play<'_> {
                 Command::Leave {
                     request, mirror, ..
                 } => {
-                    let transfer = self.transfers.remove(&request);
-                    assert_eq!(transfer.map(|transfer| transfer.mirror), Some(mirror));
+                    let transfer = self.transfers.remove(&request).expect("it is open");
+                    assert_eq!(transfer.mirror, mirror);
+                    self.free += usize::from(transfer.place);
                     self.outcome.troubles += 1;
                 }
             }
@@ -304,6 +312,7 @@ impl Play<'_> {
             sent: 0,
             trouble,
             held: false,
+            place: false,
         };
         self.transfers.insert(request, transfer);
         let answer = match fault {
@@ -319,56 +328,56 @@ impl Play<'_> {
             Happening::Fails { request, fault } => self.fails(request, fault),
             Happening::Checked { mirror, chunk } => {
                 if self.universe.mirrors[mirror].lies.contains(&chunk) {
+                    self.free += 1;
                     self.liars.insert(mirror);
                     self.outcome.troubles += 1;
                     self.tell(Event::Lied { mirror, chunk });
                 } else {
-                    if chunk >= self.taken {
-                        self.here.insert(chunk);
+                    if chunk < self.taken || !self.here.insert(chunk) {
+                        self.free += 1;
                     }
                     self.tell(Event::Checked { mirror, chunk });
-                    self.unpack();
                 }
             }
-            Happening::Taken => {
-                self.here.remove(&self.taken);
-                self.taken += 1;
+            Happening::Unpacked => {
+                self.free += 1;
                 self.unpacking = false;
-                self.tell(Event::Taken { next: self.taken });
-                self.unpack();
-                self.resume();
             }
         }
+        self.unpack();
+        self.resume();
     }
 
+    /// The unpacker takes the next chunk, if that is here and it has done with the one before.
     fn unpack(&mut self) {
-        if !self.unpacking && self.here.contains(&self.taken) {
+        if !self.unpacking && self.here.remove(&self.taken) {
             self.unpacking = true;
-            self.later(self.now + self.universe.unpacking, Happening::Taken);
+            self.taken += 1;
+            self.tell(Event::Taken { next: self.taken });
+            self.later(self.now + self.universe.unpacking, Happening::Unpacked);
         }
     }
 
-    /// Whether there is room for a chunk: what is here, and what may be asked for by others.
-    fn has_room(&self, chunk: usize) -> bool {
-        chunk < self.taken + self.universe.window + self.universe.mirrors.len()
-    }
-
+    /// Gives free places to those who wait for one.
     fn resume(&mut self) {
-        let held: Vec<RequestId> = (self.transfers.iter())
-            .filter(|(_, transfer)| transfer.held && self.has_room(transfer.chunk))
-            .map(|(request, _)| *request)
-            .collect();
+        let held = self.transfers.iter().filter(|(_, transfer)| transfer.held);
+        let held: Vec<RequestId> = held.map(|(request, _)| *request).collect();
         for request in held {
-            if let Some(transfer) = self.transfers.get_mut(&request) {
-                transfer.held = false;
+            // What is told to one can be the end of another.
+            if let Some(transfer) = self.transfers.get_mut(&request)
+                && self.free > 0
+            {
+                self.free -= 1;
+                (transfer.held, transfer.place) = (false, true);
+                self.tell(Event::Resumed { request });
+                self.later(self.now, Happening::Piece { request });
             }
-            self.tell(Event::Resumed { request });
-            self.later(self.now, Happening::Piece { request });
         }
     }
 
     fn fails(&mut self, request: RequestId, fault: Fault) {
         if let Some(transfer) = self.transfers.remove(&request) {
+            self.free += usize::from(transfer.place);
             if let Fault::Away {
                 retry_after: Some(time),
             } = fault
@@ -391,15 +400,18 @@ impl Play<'_> {
             Trouble::Silence(after) if transfer.sent >= after => return,
             _ => {}
         }
-        let at_its_start = transfer.skip == 0 && transfer.pieces == 0;
-        let room = !at_its_start || self.has_room(transfer.chunk);
+        let at_its_start = transfer.skip == 0 && transfer.pieces == 0 && !transfer.place;
         let Some(transfer) = self.transfers.get_mut(&request) else {
             unreachable!("it was there")
         };
-        if !room {
-            transfer.held = true;
-            self.tell(Event::Held { request });
-            return;
+        if at_its_start {
+            if self.free == 0 {
+                transfer.held = true;
+                self.tell(Event::Held { request });
+                return;
+            }
+            self.free -= 1;
+            transfer.place = true;
         }
         let mirror = transfer.mirror;
         transfer.sent += 1;
@@ -417,6 +429,8 @@ impl Play<'_> {
         let arrived = (transfer.pieces * PIECE == CHUNK).then_some(transfer.chunk);
         let mut ended = false;
         if arrived.is_some() {
+            // The place is the chunk's from here on.
+            transfer.place = false;
             transfer.pieces = 0;
             transfer.chunk += 1;
             ended = transfer.chunk == transfer.chunks.end;
@@ -536,7 +550,7 @@ proptest! {
         let rangeless: u64 = (universe.mirrors.iter().zip(&outcome.requests))
             .map(|(mirror, requests)| if mirror.ranges { 0 } else { *requests as u64 * size })
             .sum();
-        let window = universe.window as u64 + universe.mirrors.len() as u64;
+        let window = universe.window as u64 + 1;
         let liars = universe.mirrors.iter().filter(|mirror| !mirror.lies.is_empty());
         let lost = (outcome.troubles * 2 + liars.count() as u64 * window) * CHUNK;
         prop_assert!(outcome.received <= size + lost + rangeless, "{:?}", outcome);
