@@ -30,7 +30,7 @@ use super::elf::{Elf, ElfError};
 use super::initrd::Compression;
 use super::modules::{LoadOrder, ModulesDir, ModulesError, Wanted};
 use super::output::{Existing, PendingFile, directory_of};
-use super::{FileError, read_bounded, zstd_encoder};
+use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::format::cpio::{Tree, WriteError};
 use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfig, HostConfigError, MirrorUrl};
@@ -326,7 +326,7 @@ fn write(tree: Tree<'_>, mtime: u32, request: &Request) -> Result<(u64, Sha256Di
     let buffered = match request.compression {
         Compression::None => tree.write(buffered, mtime).map_err(archive_error)?,
         Compression::Zstd => {
-            let encoder = zstd_encoder(buffered, LEVEL).map_err(failed)?;
+            let encoder = zstd_encoder(buffered, LEVEL, KERNEL_WINDOW).map_err(failed)?;
             let encoder = tree.write(encoder, mtime).map_err(archive_error)?;
             encoder.finish().map_err(failed)?
         }

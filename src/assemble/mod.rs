@@ -22,8 +22,6 @@ pub mod modules;
 pub mod output;
 pub mod tls;
 
-use crate::format::limits::LIMITS;
-
 pub use elf::ElfError;
 pub use initrd::InitrdError;
 pub use kernel::KernelError;
@@ -83,12 +81,18 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// The window of a file that the kernel unpacks: what level 19 uses, and a sixteenth of what the kernel takes.
+const KERNEL_WINDOW: u64 = 8 << 20;
+
 /// zstd as everything here is compressed by: one thread, so that the same input gives the same bytes,
-/// and a window that those take who read it: the kernel at most 2^27 bytes, the loader 2^23
-/// (`LIMITS.zstd_window`), which is what level 19 uses.
-fn zstd_encoder<W: io::Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
+/// and a window that the one who reads it takes.
+fn zstd_encoder<W: io::Write>(
+    out: W,
+    level: i32,
+    window: u64,
+) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
-    encoder.window_log(LIMITS.zstd_window.ilog2())?;
+    encoder.window_log(window.ilog2())?;
     // The loader wants it of archives, and the kernel checks it: a corrupted initramfs is then a clear message instead of a strange boot.
     encoder.include_checksum(true)?;
     Ok(encoder)

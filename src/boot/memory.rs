@@ -16,8 +16,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use crate::fetch::archive::bytes_in_hand;
 use crate::format::archive::Role;
-use crate::format::limits::LIMITS;
-use crate::format::manifest::{Encoding, Manifest};
+use crate::format::manifest::{Archive, Manifest};
 use crate::sys::kexec;
 
 /// What fetching takes beyond the tmpfs, the chunks in hand and a decompressor's window: TLS, threads, the
@@ -307,13 +306,12 @@ impl Shortage {
 
 /// What fetching takes beside the tmpfs.
 fn fetching(manifest: &Manifest) -> u64 {
-    let decompressor = match manifest.archive.encoding {
-        Encoding::Zstd => LIMITS.zstd_window,
-        Encoding::None | Encoding::Gzip => 0,
-    };
-    bytes_in_hand(manifest.archive.chunk_size)
-        .saturating_add(decompressor)
-        .saturating_add(FETCHING)
+    let Archive {
+        chunk_size,
+        encoding,
+        ..
+    } = manifest.archive;
+    bytes_in_hand(chunk_size, encoding).saturating_add(FETCHING)
 }
 
 /// How much memory a kernel needs to unpack itself: x86's `init_size`, `None` for another kind of file.
@@ -347,6 +345,7 @@ pub fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::Encoding;
 
     #[test]
     fn the_kernels_figures_are_read() {
@@ -407,7 +406,7 @@ mod tests {
             kernel: 8 << 20,
             initrd: 4 << 20,
             init_size: 30 << 20,
-            fetching: bytes_in_hand(16 << 20) + FETCHING,
+            fetching: bytes_in_hand(16 << 20, Encoding::None) + FETCHING,
         };
         let needed = small.to_fetch(Loading::InTurn);
         assert_eq!(needed, (8 + 4 + 4 * 16 + 13) << 20);

@@ -26,21 +26,22 @@ use super::schedule::{Command, End, Event, Patience, Plan, RequestId, Schedule, 
 use super::transfer::{Shared, Transfer};
 use crate::failure::{Diagnose, FailureCode, Report as Shown};
 use crate::format::host_config::MirrorUrl;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Encoding, Manifest};
 use crate::jitter;
 use crate::trust::Verified;
 
-/// Bytes of chunks that are on their way from a mirror to the unpacker. Enough to ride out a hiccup of
-/// either side, and for a few mirrors to be asked for more than one chunk each; the loader's memory beyond
-/// the image is this and its own few megabytes.
+/// Bytes of chunks that are on their way from a mirror to the unpacker, and what its decompressor remembers.
+/// Enough to ride out a hiccup of either side, and for a few mirrors to be asked for more than one chunk
+/// each; the loader's memory beyond the image is this and its own few megabytes.
 const WINDOW_BYTES: u64 = 10 << 20;
 
 /// With fewer chunks than this in the window, receiving, checking and unpacking wait for each other.
 const FEWEST_CHUNKS: usize = 3;
 
 /// Chunks that are on their way from a mirror to the unpacker.
-fn window(chunk_size: u64) -> usize {
-    let chunks = usize::try_from(WINDOW_BYTES / chunk_size).unwrap_or(usize::MAX);
+fn window(chunk_size: u64, encoding: Encoding) -> usize {
+    let bytes = WINDOW_BYTES - encoding.window();
+    let chunks = usize::try_from(bytes / chunk_size).unwrap_or(usize::MAX);
     chunks.max(FEWEST_CHUNKS)
 }
 
@@ -51,10 +52,13 @@ const fn places(window: usize) -> usize {
     window + 1
 }
 
-/// The most bytes of chunks that a download holds beside the image.
+/// The most bytes that a download holds beside the image: its chunks, and what a decompressor remembers.
 #[must_use]
-pub fn bytes_in_hand(chunk_size: u64) -> u64 {
-    chunk_size.saturating_mul(places(window(chunk_size)) as u64)
+pub fn bytes_in_hand(chunk_size: u64, encoding: Encoding) -> u64 {
+    let places = places(window(chunk_size, encoding)) as u64;
+    chunk_size
+        .saturating_mul(places)
+        .saturating_add(encoding.window())
 }
 
 /// What a download took.
@@ -173,7 +177,7 @@ impl Download {
         let plan = Plan {
             chunks: archive.chunks.len(),
             chunk_size: archive.chunk_size,
-            window: window(archive.chunk_size),
+            window: window(archive.chunk_size, archive.encoding),
         };
         let now = Instant::now();
         let (chunks, arriving) = channel();

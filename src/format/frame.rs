@@ -175,31 +175,33 @@ mod tests {
     }
 
     #[test]
-    fn a_window_has_at_most_8_mib_by_itself_and_in_a_single_segment() {
+    fn a_window_has_at_most_4_mib_by_itself_and_in_a_single_segment() {
         let windowed = |window| checked(&[WINDOWED[2], window, 1, 0, 0, 0], 1);
         // Exponent and mantissa: 2^(10 + exponent), and so many eighths of it more.
         for window in 0..=u8::MAX {
             let (exponent, mantissa) = (window >> 3, u64::from(window & 7));
             let bytes = (8 + mantissa) << (7 + exponent);
-            let expected = if bytes <= 8 << 20 {
+            let expected = if bytes <= 4 << 20 {
                 Ok(())
             } else {
                 Err(FrameError::Window { found: bytes })
             };
             assert_eq!(windowed(window), expected, "{window:#04x}");
         }
-        assert_eq!(windowed(13 << 3), Ok(()));
+        assert_eq!(windowed(12 << 3), Ok(()));
         assert_eq!(
-            windowed((13 << 3) + 1),
-            Err(FrameError::Window { found: 9 << 20 })
+            windowed((12 << 3) + 1),
+            Err(FrameError::Window {
+                found: (4 << 20) + (512 << 10)
+            })
         );
 
         for (len, expected) in [
-            (8 << 20, Ok(())),
+            (4 << 20, Ok(())),
             (
-                (8 << 20) + 1,
+                (4 << 20) + 1,
                 Err(FrameError::Window {
-                    found: (8 << 20) + 1,
+                    found: (4 << 20) + 1,
                 }),
             ),
         ] {

@@ -87,6 +87,19 @@ pub enum Encoding {
     Zstd,
 }
 
+impl Encoding {
+    /// The most bytes of its output that a decompressor has to remember.
+    #[must_use]
+    pub const fn window(self) -> u64 {
+        match self {
+            Self::None => 0,
+            // The farthest that a DEFLATE block refers back (RFC 1951, section 2).
+            Self::Gzip => 32 << 10,
+            Self::Zstd => LIMITS.zstd_window,
+        }
+    }
+}
+
 /// A processor architecture, as the kernel's build calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

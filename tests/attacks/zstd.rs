@@ -83,7 +83,7 @@ vectors! {
         frame(Frame { content_size: good().content_size, ..Frame::raw(&tar[..tar.len() - 512]) })
     };
 
-    /// A window of 9 MiB: a machine would have to hold it.
+    /// A window of 4.5 MiB: a machine would have to hold it.
     zstd_window_past_the_largest => Err(ImageArchive),
         frame(Frame { window: Some(LARGEST_WINDOW + 1), ..good() });
 

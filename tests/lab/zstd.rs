@@ -25,8 +25,8 @@ pub(crate) enum Block {
     Repeated(u8, usize),
 }
 
-/// The descriptor of the largest window that an archive may have, 8 MiB.
-pub(crate) const LARGEST_WINDOW: u8 = 13 << 3;
+/// The descriptor of the largest window that an archive may have, 4 MiB.
+pub(crate) const LARGEST_WINDOW: u8 = 12 << 3;
 
 /// The longest block of a frame (RFC 8878, section 3.1.1.2.4).
 pub(crate) const BLOCK_MAX: usize = 128 << 10;
@@ -36,7 +36,7 @@ impl Frame {
     pub(crate) fn of(blocks: Vec<Block>) -> Self {
         let content: Vec<u8> = blocks.iter().flat_map(Block::content).collect();
         Self {
-            window: (content.len() > 8 << 20).then_some(LARGEST_WINDOW),
+            window: (content.len() > 4 << 20).then_some(LARGEST_WINDOW),
             content_size: Some(content.len().try_into().unwrap()),
             dictionary: None,
             checksum: Some(checksum(&content)),

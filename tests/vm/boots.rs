@@ -48,6 +48,23 @@ async fn an_image_that_meets_the_threshold_boots_by_dhcp() {
 }
 
 #[tokio::test]
+async fn an_image_boots_from_an_archive_of_each_encoding() {
+    // The one that the packer chooses by itself is in all the other tests.
+    for encoding in ["gzip", "zstd"] {
+        let store = Store::packed(&["--compress", encoding]);
+        let server = Server::start(&store).await;
+        let console = Machine::boot(server.port).await.runs_the_os().await;
+        assert_every_stage_passed(&console);
+        let suffix = if encoding == "zstd" {
+            ".tar.zst"
+        } else {
+            ".tar.gz"
+        };
+        assert!(store.archive().to_str().unwrap().ends_with(suffix));
+    }
+}
+
+#[tokio::test]
 async fn a_machine_with_a_static_address_boots() {
     let store = Store::published();
     let server = Server::start(&store).await;

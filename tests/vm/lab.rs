@@ -205,23 +205,10 @@ impl Lab {
         self.pack_at(now, lab, directory, name, version)
     }
 
-    /// Packs the lab's OS in chunks of this size.
-    pub(crate) fn pack_in(
-        &self,
-        chunk_size: &str,
-        directory: &Path,
-        name: &str,
-        version: u32,
-    ) -> PathBuf {
-        let more = ["--chunk-size", chunk_size];
-        self.pack_with(
-            &more,
-            Timestamp::now(),
-            &self.directory,
-            directory,
-            name,
-            version,
-        )
+    /// Packs the lab's OS as these arguments of `image pack` say.
+    pub(crate) fn pack_as(&self, how: &[&str], directory: &Path) -> PathBuf {
+        let now = Timestamp::now();
+        self.pack_with(how, now, &self.directory, directory, IMAGE, VERSION)
     }
 
     /// The same, as it would have been made then.

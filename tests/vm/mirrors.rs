@@ -57,7 +57,7 @@ fn image_field(console: &str, name: &str) -> u64 {
 
 #[tokio::test]
 async fn the_first_mirror_dies_the_second_lies_and_the_third_is_slow() {
-    let good = Store::in_chunks_of("256KiB");
+    let good = Store::packed(&["--chunk-size", "256KiB"]);
     let size = usize::try_from(fs::metadata(good.archive()).unwrap().len()).unwrap();
     // The second has one bit wrong, behind what the first one sends before it dies.
     let lying = Store::copy_of(&good);
@@ -102,7 +102,7 @@ async fn the_first_mirror_dies_the_second_lies_and_the_third_is_slow() {
 
 #[tokio::test]
 async fn all_mirrors_are_away_for_a_minute_in_the_middle_and_one_comes_back() {
-    let store = Store::in_chunks_of("256KiB");
+    let store = Store::packed(&["--chunk-size", "256KiB"]);
     let size = usize::try_from(fs::metadata(store.archive()).unwrap().len()).unwrap();
     let (first, second) = (Server::start(&store).await, Server::start(&store).await);
     let gate = Gate::open(first.port, size / 2).await;

@@ -46,11 +46,11 @@ impl Store {
         store
     }
 
-    /// The lab's OS in chunks of this size, signed and published.
-    pub(crate) fn in_chunks_of(size: &str) -> Self {
+    /// The lab's OS, packed as these arguments of `image pack` say, signed and published.
+    pub(crate) fn packed(how: &[&str]) -> Self {
         let store = Self::empty();
         let (lab, at) = (store.lab, store.directory.path());
-        let envelope = lab.pack_in(size, at, IMAGE, VERSION);
+        let envelope = lab.pack_as(how, at);
         for signer in ["alice", "bob"] {
             lab.sign(lab.directory(), &envelope, signer, at);
         }

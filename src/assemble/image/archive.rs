@@ -96,7 +96,7 @@ pub(super) fn write<W: Write>(
             Ok((encoder.finish().map_err(failed)?, files))
         }
         Encoding::Zstd => {
-            let mut encoder = zstd_encoder(out, ZSTD_LEVEL).map_err(failed)?;
+            let mut encoder = zstd_encoder(out, ZSTD_LEVEL, encoding.window()).map_err(failed)?;
             // The loader wants it in the frame's header, and is bound by it.
             encoder
                 .set_pledged_src_size(Some(tar_size))

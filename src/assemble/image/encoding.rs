@@ -76,7 +76,7 @@ pub(super) fn encode(
             let share = saved * 100 / tar_size;
             if saved > tar_size / WORTH {
                 let reason = format!(
-                    "zstd saves {share} % of {tar_size} bytes; unpacking takes up to 8 MiB of memory"
+                    "zstd saves {share} % of {tar_size} bytes; unpacking takes up to 4 MiB of memory"
                 );
                 return Ok(Encoded { reason, ..tried });
             }

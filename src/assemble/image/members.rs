@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{PackError, Progress, RawInitrd, Request};
 use crate::assemble::initrd::{self, Initrd};
 use crate::assemble::kernel::{self, Kernel};
-use crate::assemble::{FileError, open_regular, zstd_encoder};
+use crate::assemble::{FileError, KERNEL_WINDOW, open_regular, zstd_encoder};
 use crate::format::archive::MemberPath;
 
 /// A ustar header counts a file's bytes in 11 octal digits.
@@ -196,7 +196,7 @@ pub(super) fn compress(
         let level = if from < THOROUGH_BELOW { 19 } else { 12 };
         let failed = FileError::new("write a temporary file in", scratch);
         let written = || -> io::Result<_> {
-            let mut encoder = zstd_encoder(tempfile::tempfile_in(scratch)?, level)?;
+            let mut encoder = zstd_encoder(tempfile::tempfile_in(scratch)?, level, KERNEL_WINDOW)?;
             // In the frame's header it lets the kernel take a window no larger than the content.
             encoder.set_pledged_src_size(Some(from))?;
             Ok(encoder)

@@ -100,7 +100,7 @@ enum CompressArg {
     None,
     /// With gzip: a fifth larger than with zstd, decompressed almost twice as fast. For links of 1 to 4 Gbit/s
     Gzip,
-    /// With zstd: the smallest, decompressed at about 300 MB/s in up to 8 MiB of memory
+    /// With zstd: the smallest, decompressed at about 300 MB/s in up to 4 MiB of memory
     Zstd,
 }
 

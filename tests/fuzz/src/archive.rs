@@ -370,7 +370,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Whether this is a zstd frame as an archive's is, and nothing else: no dictionary, a checksum, a window of up
-/// to 8 MiB, and this length of its content. Not whether it can be decompressed.
+/// to 4 MiB, and this length of its content. Not whether it can be decompressed.
 fn is_one_frame(stored: &[u8], content: usize) -> bool {
     let Some((magic, &[descriptor, window, ..])) = stored.split_first_chunk() else {
         return false;
@@ -379,7 +379,7 @@ fn is_one_frame(stored: &[u8], content: usize) -> bool {
     let found = zstd::zstd_safe::get_frame_content_size(stored);
     *magic == [0x28, 0xb5, 0x2f, 0xfd]
         && descriptor & 0x0f == 0x04
-        && (is_single_segment || window <= 13 << 3)
+        && (is_single_segment || window <= 12 << 3)
         && found.is_ok_and(|found| found == Some(content as u64))
         && zstd::zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len())
 }
