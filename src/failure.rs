@@ -14,7 +14,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 /// An error that knows its stable code and what a person should do about it.
 pub trait Diagnose: Error {
@@ -26,11 +25,6 @@ pub trait Diagnose: Error {
     /// The general remedy of the code is right where nothing more exact is known.
     fn hint(&self) -> String {
         self.code().remedy().to_owned()
-    }
-
-    /// How long whoever failed asked to be left alone.
-    fn retry_after(&self) -> Option<Duration> {
-        None
     }
 }
 
@@ -212,7 +206,7 @@ failure_codes! {
     }
     FetchBusy = "FETCH-BUSY" {
         cause: "The mirror answered 429 or 503: it is overloaded, or wants to be asked less often.",
-        remedy: "nothing, if it passes: it is left alone for as long as it asks; else add mirrors, or raise its limits"
+        remedy: "nothing, if it passes: it is left alone for as long as it asks, up to five minutes; else add mirrors, or raise its limits"
     }
     FetchRedirect = "FETCH-REDIRECT" {
         cause: "The mirror redirects to something that is not https, or too often.",

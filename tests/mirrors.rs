@@ -16,6 +16,7 @@ use lab::trust::{freshness, renewed_by, seal_freshness, seal_policy, two_of};
 use lab::{alice, bob, carol, channel, mallory, manifest, put, seal_manifest};
 use sealboot::boot::manifest::{Accepted, ManifestStageError, manifest as manifest_stage};
 use sealboot::failure::{Diagnose as _, FailureCode};
+use sealboot::fetch::Reputation;
 use sealboot::format::host_config::{HostConfig, MirrorUrl, Network};
 use sealboot::format::manifest::Manifest;
 use sealboot::format::pem::PrivateKey;
@@ -74,7 +75,8 @@ impl World {
                 nameservers: Vec::new(),
             },
         };
-        manifest_stage(&host, chain, &self.loopback.client, now)
+        let mut reputation = Reputation::default();
+        manifest_stage(&host, chain, &self.loopback.client, &mut reputation, now)
             .await
             .map(sealboot::boot::stage::Done::into_value)
             .map_err(|error: ManifestStageError| error.code())

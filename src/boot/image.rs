@@ -11,7 +11,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::truncate;
@@ -135,13 +134,6 @@ impl Diagnose for ImageError {
             Self::Tmpfs { .. } => self.code().remedy().to_owned(),
             Self::Fetch(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Fetch(error) => error.retry_after(),
-            Self::Memory { .. } | Self::Tmpfs { .. } | Self::Unpack(_) => None,
         }
     }
 }

@@ -6,14 +6,14 @@
 //! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
 //! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode, Report};
-use crate::fetch::{Client, FetchError};
+use crate::fetch::{Client, FetchError, Reputation};
 use crate::format::host_config::{HostConfig, MirrorUrl};
 use crate::format::manifest::{Arch, ImageName};
 use crate::format::version::PolicyVersion;
@@ -81,13 +81,6 @@ impl Diagnose for ManifestStageError {
             Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
         }
     }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Mirrors(error) => error.retry_after(),
-            Self::Refused { .. } | Self::PlainHttp { .. } | Self::NoMirror => None,
-        }
-    }
 }
 
 /// Says why one of several mirrors was passed over.
@@ -113,7 +106,8 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
 /// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
 ///
 /// `chain` begins with the baked-in policy and keeps what was proved, from one mirror to the next and
-/// from one attempt of the machine to the next.
+/// from one attempt of the machine to the next. A mirror that `reputation` remembers to have asked to be left alone
+/// is, as long as there is another.
 ///
 /// # Errors
 ///
@@ -122,17 +116,23 @@ pub async fn manifest(
     host: &HostConfig,
     chain: &mut Chain,
     client: &Client,
+    reputation: &mut Reputation,
     now: Timestamp,
 ) -> Result<Done<Accepted>, ManifestStageError> {
     // Of one mirror alone, the stage's own failure says it all.
     let several = host.mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
-    for mirror in &host.mirrors {
+    for mirror in &reputation.not_resting(&host.mirrors, Instant::now()) {
         match ask(mirror, &host.image, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
             Err(error) => {
                 if several {
                     warn_of(mirror, &error);
+                }
+                if let ManifestStageError::Mirrors(error) = &error
+                    && let Some(time) = error.retry_after()
+                {
+                    reputation.add_busy(mirror, time, Instant::now());
                 }
                 if says_more(&error, &failure) {
                     failure = error;

@@ -34,7 +34,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
@@ -42,7 +42,7 @@ use self::configure::{ConfigureError, Configured};
 use self::failure_policy::{Failures, Next};
 use self::stage::{Console, Done, Stage, StageFailure};
 use crate::failure::FailureCode;
-use crate::fetch::{Client, Patience, Reputation};
+use crate::fetch::{Client, Reputation};
 use crate::format::cmdline::Parameters;
 use crate::jitter;
 use crate::net::{self, clock};
@@ -72,7 +72,13 @@ pub fn run() -> ! {
     loop {
         let taken_over = taken_over.take().unwrap_or_else(prepare::take_over);
         let Err(failure) = attempt(&mut console, taken_over, &mut learnt);
-        after_failure(&mut console, &failure, &mut failures);
+        let rest = learnt.reputation.all_rest(Instant::now());
+        after_failure(
+            &mut console,
+            &failure,
+            rest.unwrap_or_default(),
+            &mut failures,
+        );
     }
 }
 
@@ -113,6 +119,7 @@ fn attempt(
             &configured.host,
             chain,
             &client,
+            &mut learnt.reputation,
             clock::now(),
         ))
     })?;
@@ -169,13 +176,17 @@ fn failure_policy() -> FailurePolicy {
 }
 
 /// Waits, or reboots, as the policy has it.
-fn after_failure(console: &mut Console<Stdout>, failure: &StageFailure, failures: &mut Failures) {
-    // A mirror that has too much to do says the same to every machine.
-    let retry_after = failure.error.retry_after().unwrap_or_default();
-    let retry_after = retry_after.min(Patience::DEFAULT.longest_retry_after);
+///
+/// `rest` is how long all mirrors have asked to be left alone.
+fn after_failure(
+    console: &mut Console<Stdout>,
+    failure: &StageFailure,
+    rest: Duration,
+    failures: &mut Failures,
+) {
     let next = failures
         .add(&failure_policy(), jitter::random())
-        .at_least(jitter::lengthened(retry_after, jitter::random()));
+        .at_least(rest);
     let (code, count) = (failure.code(), failures.count());
     match next {
         Next::Wait(wait) => {

@@ -196,7 +196,10 @@ fn doubts(config: &HostConfig) -> Vec<String> {
             "only one mirror: while {only} is down, this machine does not boot"
         ));
     }
-    for mirror in &config.mirrors {
+    for (at, mirror) in config.mirrors.iter().enumerate() {
+        if config.mirrors[..at].contains(mirror) {
+            found.push(format!("{mirror} is named twice, and asked once"));
+        }
         if !mirror.is_https() {
             found.push(format!(
                 "{mirror} is plain http: everybody on the way sees which image is fetched"

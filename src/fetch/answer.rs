@@ -15,9 +15,13 @@ use reqwest::header::{
 use reqwest::{StatusCode, Url};
 
 use super::problem::FetchProblem;
+use crate::format::shown;
 
 /// How often a mirror may send us on: a load balancer, a content network, its nearest node, and some.
 pub(super) const REDIRECTS: usize = 5;
+
+/// Characters of a header that are shown.
+const SHOWN: usize = 80;
 
 /// A part of a file that is being asked for.
 #[derive(Debug, Clone)]
@@ -60,13 +64,13 @@ impl Part {
         if !status.is_success() {
             return Err(self.refusal(status, headers));
         }
-        if text(headers, CONTENT_TYPE).is_some_and(is_html) {
+        if is_web_page(headers) {
             return Err(FetchProblem::WebPage);
         }
         if let Some(encoding) = text(headers, CONTENT_ENCODING).filter(|name| *name != "identity") {
             return Err(unusable(format!(
                 "it is encoded as \"{}\"",
-                encoding.escape_default()
+                shown(encoding, SHOWN)
             )));
         }
         let etag = headers.get(ETAG).filter(|etag| is_strong(etag)).cloned();
@@ -124,7 +128,7 @@ impl Part {
                 "bytes {} to {} were due, Content-Range says \"{}\"",
                 self.start,
                 self.end - 1,
-                range.escape_default()
+                shown(range, SHOWN)
             )));
         };
         match size.parse::<u64>() {
@@ -138,10 +142,7 @@ impl Part {
                 return Err(FetchProblem::TooLarge { limit: self.size });
             }
             Err(_) if size != "*" => {
-                return Err(unusable(format!(
-                    "its size is \"{}\"",
-                    size.escape_default()
-                )));
+                return Err(unusable(format!("its size is \"{}\"", shown(size, SHOWN))));
             }
             _ => {}
         }
@@ -169,7 +170,7 @@ impl Part {
             Ok(_) => Ok(()),
             Err(_) => Err(unusable(format!(
                 "its length is \"{}\"",
-                length.escape_default()
+                shown(length, SHOWN)
             ))),
         }
     }
@@ -188,12 +189,12 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> FetchProblem {
 
 /// Seconds, or a date (RFC 9110, section 10.2.3).
 fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // However long it asks for, it is not to wait less than for a modest one.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let until = rfc2822::DateTimeParser::new()
-        .parse_timestamp(value.trim())
-        .ok()?;
+    let until = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
@@ -201,7 +202,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 pub(super) fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url, FetchProblem> {
     let not = |why: String| FetchProblem::Redirect(why);
     let location = text(headers, LOCATION).ok_or_else(|| not("it does not say where to".into()))?;
-    let shown: String = location.escape_default().take(200).collect();
+    let shown = shown(location, SHOWN);
     let mut to = from
         .join(location)
         .map_err(|_| not(format!("it leads to \"{shown}\"")))?;
@@ -223,6 +224,11 @@ fn unusable(why: String) -> FetchProblem {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether an answer is a page for people.
+pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
+    text(headers, CONTENT_TYPE).is_some_and(is_html)
 }
 
 fn is_html(content_type: &str) -> bool {
@@ -304,6 +310,41 @@ mod tests {
             ..middle
         };
         assert_eq!((whole.range(), judged(&whole, 200, &[])), (None, Ok(100)));
+    }
+
+    #[test]
+    fn a_header_is_shown_no_longer_than_a_line_takes() {
+        let long = "x".repeat(30_000);
+        for (status, name) in [
+            (206, "content-range"),
+            (206, "content-encoding"),
+            (200, "content-encoding"),
+        ] {
+            let problem = judged(&part(100, 200), status, &[(name, &long)]).unwrap_err();
+            assert!(
+                problem.to_string().len() < 200,
+                "{status} {name}: {problem}"
+            );
+        }
+        let size = format!("bytes 100-199/{long}");
+        let problem = judged(&part(100, 200), 206, &[("content-range", &size)]).unwrap_err();
+        assert!(problem.to_string().len() < 200, "{problem}");
+    }
+
+    #[test]
+    fn whoever_asks_for_ages_is_not_asked_sooner_than_who_asks_for_a_minute() {
+        let now = Timestamp::UNIX_EPOCH;
+        for (value, seconds) in [
+            ("60", Some(60)),
+            (" 60 ", Some(60)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(retry_after(value, now), expected, "{value:?}");
+        }
     }
 
     #[test]

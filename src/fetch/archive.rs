@@ -1,7 +1,7 @@
 //! Fetches an archive from whichever mirrors still send: the shell round [`super::schedule`].
 //!
 //! Here are the clock and the words for the console; what to ask whom for is decided there, and each request
-//! is a task of its own (`transfer`). A chunk holds a place of the window from its first byte until it is unpacked, so that a
+//! is a task of its own (`transfer`). Chunks are received up to a window ahead of the one that is being unpacked, so that a
 //! mirror that sends faster than the machine unpacks is slowed down by TCP, and memory stays bounded.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout_at;
 use tracing::{info, warn};
@@ -38,6 +38,12 @@ const WINDOW_BYTES: u64 = 10 << 20;
 /// With fewer chunks than this in the window, receiving, checking and unpacking wait for each other.
 const FEWEST_CHUNKS: usize = 3;
 
+/// A rest that is shorter is over before it is read.
+const SHORTEST_REST_SAID: Duration = Duration::from_secs(1);
+
+/// Rests are said no more often than so; as the lines of progress.
+const REST_SAID_AGAIN: Duration = Duration::from_secs(10);
+
 /// Chunks that are on their way from a mirror to the unpacker.
 fn window(chunk_size: u64, encoding: Encoding) -> usize {
     let bytes = WINDOW_BYTES - encoding.window();
@@ -45,9 +51,7 @@ fn window(chunk_size: u64, encoding: Encoding) -> usize {
     chunks.max(FEWEST_CHUNKS)
 }
 
-/// The places that the chunks of the window need, and the one that is being unpacked. What is asked for ends
-/// within the window, except of a mirror that is asked alone and sends in order; so the chunk that the
-/// unpacker waits for never waits for a place.
+/// Chunks that are in hand at most: those of the window, and the one that is being unpacked.
 const fn places(window: usize) -> usize {
     window + 1
 }
@@ -88,9 +92,15 @@ pub enum ArchiveError {
         #[source]
         last: Box<FetchError>,
     },
-    /// Every mirror sent a wrong chunk; this is the last one's.
-    #[error("every mirror sent data that was not signed, the last one {mirror}")]
+    /// No mirror is left to ask, and the last one has lied.
+    #[error(
+        "no mirror gave the whole archive: {checked} of {chunks} chunks arrived, and then {mirror} sent one that was not signed"
+    )]
     Lies {
+        /// Chunks that passed.
+        checked: usize,
+        /// Chunks in all.
+        chunks: usize,
         /// The mirror.
         mirror: MirrorUrl,
         /// The chunk.
@@ -117,13 +127,6 @@ impl Diagnose for ArchiveError {
             Self::Lies { .. } | Self::Unwanted => self.code().remedy().to_owned(),
         }
     }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Mirrors { last, .. } => last.retry_after(),
-            Self::Lies { .. } | Self::Unwanted => None,
-        }
-    }
 }
 
 /// A mirror, and what was seen of it.
@@ -144,6 +147,13 @@ enum Etag {
     Useless,
 }
 
+/// What went wrong last.
+#[derive(Debug)]
+enum Last {
+    Failed(Box<FetchError>),
+    Lied,
+}
+
 /// A download.
 #[derive(Debug)]
 pub struct Download {
@@ -156,8 +166,9 @@ pub struct Download {
     received: u64,
     /// Faults that were said: each of a mirror's once.
     said: BTreeSet<(usize, FailureCode)>,
+    /// When the next rest may be said.
     said_rest: Option<Instant>,
-    last: Option<FetchError>,
+    last: Option<Last>,
     lies: Vec<(usize, ChunkMismatch)>,
 }
 
@@ -182,7 +193,8 @@ impl Download {
         let now = Instant::now();
         let (chunks, arriving) = channel();
         let (reporting, reports) = unbounded_channel();
-        let in_order = InOrder::new(plan.chunks, arriving, reporting.clone());
+        let (unpacking, unpacked) = watch::channel(0);
+        let in_order = InOrder::new(plan.chunks, arriving, unpacking, reporting.clone());
         let sources = mirrors.iter().map(|url| Source {
             url: (*url).clone(),
             etag: Etag::Unknown,
@@ -194,7 +206,8 @@ impl Download {
                 client: client.clone(),
                 manifest: manifest.clone(),
                 chunks,
-                places: Arc::new(Semaphore::new(places(plan.window))),
+                places: places(plan.window),
+                unpacked,
                 reports: reporting,
             }),
             reports,
@@ -267,7 +280,7 @@ impl Download {
                     }
                     let fault = error.fault();
                     self.say_fault(mirror, &error);
-                    self.last = Some(error);
+                    self.last = Some(Last::Failed(Box::new(error)));
                     self.handle(Event::Failed { request, fault });
                 }
             }
@@ -280,6 +293,7 @@ impl Download {
                     );
                 }
                 self.lies.push((mirror, mismatch));
+                self.last = Some(Last::Lied);
                 self.handle(Event::Lied { mirror, chunk });
             }
             Report::Unwanted => return Err(ArchiveError::Unwanted),
@@ -328,15 +342,15 @@ impl Download {
                 seconds: time.as_secs(),
             },
             Why::Slow => FetchProblem::Slow,
-            // Said when it was found out.
-            Why::Lied => return,
+            // Said when it was found out; and nobody's fault.
+            Why::Lied | Why::Early => return,
         };
         let url = self.sources[mirror]
             .url
             .file(&self.shared.manifest.as_ref().archive.path);
         let error = FetchError::new(&url, problem);
         self.say_fault(mirror, &error);
-        self.last = Some(error);
+        self.last = Some(Last::Failed(Box::new(error)));
     }
 
     fn mirror_of(&self, request: RequestId) -> Option<usize> {
@@ -360,9 +374,11 @@ impl Download {
 
     fn say_progress(&mut self) {
         let now = Instant::now();
-        let rest = self.schedule.rests_until().filter(|until| *until > now);
-        if let Some(until) = rest.filter(|until| self.said_rest.is_none_or(|said| said < *until)) {
-            self.said_rest = Some(until);
+        let worth = |until: &Instant| *until >= now + SHORTEST_REST_SAID;
+        let rest = self.schedule.rests_until().filter(worth);
+        if let Some(until) = rest.filter(|_| self.said_rest.is_none_or(|said| said <= now)) {
+            // Mirrors that fail again and again would bury their faults, each of which is said once.
+            self.said_rest = Some(until.max(now + REST_SAID_AGAIN));
             let seconds = (until - now).as_secs_f64();
             info!("asking the mirrors again in {seconds:.1} s");
         }
@@ -399,25 +415,35 @@ impl Download {
                     .collect(),
             });
         }
-        match (self.last.take(), self.lies.pop()) {
-            (None, Some((mirror, mismatch))) => {
-                let url = self.sources[mirror].url.clone();
-                self.lies.push((mirror, mismatch.clone()));
+        let archive = &self.shared.manifest.as_ref().archive;
+        let (checked, chunks) = (self.schedule.checked(), archive.chunks.len());
+        match self.last.take() {
+            Some(Last::Lied) if !self.schedule.has_mirrors() => {
+                let Some((mirror, mismatch)) = self.lies.last() else {
+                    unreachable!("a lie is kept with its mirror");
+                };
                 Err(ArchiveError::Lies {
-                    mirror: url,
-                    chunk: Box::new(mismatch),
+                    checked,
+                    chunks,
+                    mirror: self.sources[*mirror].url.clone(),
+                    chunk: Box::new(mismatch.clone()),
                 })
             }
-            (last, lie) => {
-                self.lies.extend(lie);
-                let archive = &self.shared.manifest.as_ref().archive;
-                let url = self.sources[0].url.file(&archive.path);
-                // Nothing failed, and yet no chunk came for as long as we wait.
-                let slow = || FetchError::new(&url, FetchProblem::Slow);
+            Some(Last::Failed(last)) => Err(ArchiveError::Mirrors {
+                checked,
+                chunks,
+                last,
+            }),
+            // Nothing failed, and yet no chunk came for as long as we wait.
+            Some(Last::Lied) | None => {
+                let lied = |index: &usize| self.lies.iter().any(|(liar, _)| liar == index);
+                let slow = (0..self.sources.len()).find(|index| !lied(index));
+                let url = &self.sources[slow.unwrap_or_default()].url;
+                let slow = FetchError::new(&url.file(&archive.path), FetchProblem::Slow);
                 Err(ArchiveError::Mirrors {
-                    checked: self.schedule.checked(),
-                    chunks: archive.chunks.len(),
-                    last: Box::new(last.unwrap_or_else(slow)),
+                    checked,
+                    chunks,
+                    last: Box::new(slow),
                 })
             }
         }

@@ -143,9 +143,14 @@ impl Client {
             }
             // Mirrors are http or https, and both have a port of their own.
             let port = at.port_or_known_default().unwrap_or_default();
-            let response = to_port(port, request.send())
-                .await
-                .map_err(|error| FetchError::from_reqwest(&at, error))?;
+            let response = to_port(port, request.send()).await.map_err(|error| {
+                let error = FetchError::from_reqwest(&at, error);
+                if at == *url {
+                    error
+                } else {
+                    error.sent_on_from(url)
+                }
+            })?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -194,6 +199,7 @@ async fn read_bounded(
 
 fn expect_ok(url: &Url, response: &Response) -> Result<(), FetchError> {
     let problem = match response.status() {
+        StatusCode::OK if answer::is_web_page(response.headers()) => FetchProblem::WebPage,
         StatusCode::OK => return Ok(()),
         status if status.is_success() => {
             FetchProblem::Answer(format!("status {status} where {} was due", StatusCode::OK))

@@ -1,37 +1,36 @@
 //! Checked chunks, put back into the order of the archive.
 //!
 //! Mirrors that are asked at once, and checks that run at once, finish in any order; the decompressor
-//! reads in one. What came too early waits here. How much that can be is bounded by who asks: each chunk
-//! holds a place of the window until the one after it is taken.
+//! reads in one. What came too early waits here. How much that can be is bounded by those who receive: they wait
+//! with a chunk until it is less than a window ahead of the one that is being unpacked.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::mpsc::Receiver;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use super::chunk::VerifiedChunk;
 use super::report::Report;
 use super::schedule::Event;
 
-/// A chunk that is as signed, and its place in the window.
+/// A chunk that is as signed.
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) index: usize,
     pub(super) chunk: VerifiedChunk,
-    pub(super) place: OwnedSemaphorePermit,
 }
 
 /// The chunks of an archive in their order, as they come; ends early where the download does.
 #[derive(Debug)]
 pub struct InOrder {
     arriving: Receiver<Arrived>,
-    early: BTreeMap<usize, Arrived>,
+    early: BTreeMap<usize, VerifiedChunk>,
     next: usize,
     count: usize,
-    /// The place of the chunk that was taken last: it is being unpacked.
-    place: Option<OwnedSemaphorePermit>,
+    /// Every chunk before this one is unpacked.
+    unpacked: watch::Sender<usize>,
     reports: UnboundedSender<Report>,
 }
 
@@ -39,6 +38,7 @@ impl InOrder {
     pub(super) fn new(
         count: usize,
         arriving: Receiver<Arrived>,
+        unpacked: watch::Sender<usize>,
         reports: UnboundedSender<Report>,
     ) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl InOrder {
             early: BTreeMap::new(),
             next: 0,
             count,
-            place: None,
+            unpacked,
             reports,
         }
     }
@@ -65,26 +65,26 @@ impl Iterator for InOrder {
     type Item = Result<VerifiedChunk, Infallible>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.place = None;
+        // Whoever asks for more has done with what it had.
+        self.unpacked.send_replace(self.next);
         if self.next == self.count {
             return None;
         }
-        let arrived = loop {
-            if let Some(arrived) = self.early.remove(&self.next) {
-                break arrived;
+        let chunk = loop {
+            if let Some(chunk) = self.early.remove(&self.next) {
+                break chunk;
             }
             let arrived = self.arriving.recv().ok()?;
             // One that was fetched twice came from another mirror before.
             if arrived.index >= self.next {
-                self.early.insert(arrived.index, arrived);
+                self.early.insert(arrived.index, arrived.chunk);
             }
         };
         self.next += 1;
-        self.place = Some(arrived.place);
         // Nobody listens any more where the download has ended.
         let _ = self
             .reports
             .send(Report::Event(Event::Taken { next: self.next }));
-        Some(Ok(arrived.chunk))
+        Some(Ok(chunk))
     }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a fetch, and what it means for the mirror.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::{StatusCode, Url};
@@ -8,11 +9,15 @@ use rustls::CertificateError;
 
 use super::schedule::Fault;
 use crate::failure::{Diagnose, FailureCode};
+use crate::format::shown;
 use crate::net::resolver::ResolveError;
 
 /// How long a mirror may send nothing before it counts as stalled. Longer than TCP needs to get over a
 /// second of loss, short enough that a dead mirror costs less than the wait for a rack's switch.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Characters of a URL that are shown: a server that sends us on chooses its length, and a console has a line for it.
+const LONGEST_URL: usize = 200;
 
 /// A mirror did not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -121,13 +126,6 @@ impl Diagnose for FetchError {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
-        match self.problem {
-            FetchProblem::Busy { retry_after } => retry_after,
-            _ => None,
-        }
-    }
-
     fn hint(&self) -> String {
         match &self.problem {
             FetchProblem::Status(status) if status.is_server_error() => {
@@ -146,9 +144,28 @@ impl Diagnose for FetchError {
 impl FetchError {
     pub(super) fn new(url: &Url, problem: FetchProblem) -> Self {
         Self {
-            url: url.to_string(),
+            url: shown(url.as_str(), LONGEST_URL),
             problem,
             source: None,
+        }
+    }
+
+    /// The same, of a server that the mirror sent us on to.
+    pub(super) fn sent_on_from(mut self, mirror: &Url) -> Self {
+        self.url = format!(
+            "{}, sent on to {}",
+            shown(mirror.as_str(), LONGEST_URL),
+            self.url
+        );
+        self
+    }
+
+    /// How long the mirror asked to be left alone.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.problem {
+            FetchProblem::Busy { retry_after } => retry_after,
+            _ => None,
         }
     }
 
@@ -190,7 +207,9 @@ impl FetchError {
         {
             FetchProblem::Address
         } else if find_cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
-            FetchProblem::Answer("it is not HTTP".to_owned())
+            FetchProblem::Answer("its head is not HTTP, or too large".to_owned())
+        } else if find_cause::<std::io::Error>(&error).is_some_and(is_bad_chunking) {
+            FetchProblem::Answer("its transfer coding is broken".to_owned())
         } else if error.is_connect() {
             FetchProblem::Connect
         } else if error.is_timeout() {
@@ -200,7 +219,7 @@ impl FetchError {
             FetchProblem::Cut
         };
         Self {
-            url: url.to_string(),
+            url: shown(url.as_str(), LONGEST_URL),
             problem,
             source: Some(Box::new(error.without_url())),
         }
@@ -212,6 +231,14 @@ fn after(retry_after: Option<Duration>) -> String {
     retry_after.map_or(String::new(), |time| {
         format!(", and asks to be left alone for {} s", time.as_secs())
     })
+}
+
+/// What hyper says of a body in chunks whose sizes make no sense (its `proto/h1/decode.rs`).
+fn is_bad_chunking(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData
+    )
 }
 
 fn tls_problem(error: &rustls::Error) -> FetchProblem {
@@ -227,6 +254,11 @@ fn tls_problem(error: &rustls::Error) -> FetchProblem {
             | Bad::NotValidYet
             | Bad::NotValidYetContext { .. },
         ) => FetchProblem::TlsClock,
+        rustls::Error::InvalidCertificate(Bad::Other(other))
+            if find_cause::<webpki::Error>(other) == Some(&webpki::Error::CaUsedAsEndEntity) =>
+        {
+            FetchProblem::TlsRoots
+        }
         rustls::Error::InvalidMessage(_) => FetchProblem::NoTls,
         _ => FetchProblem::Tls,
     }

@@ -62,7 +62,7 @@ impl Progress {
         );
         // Writing to a string cannot fail.
         let _ = match mirrors {
-            [] => write!(line, ", no mirror answers"),
+            [] => write!(line, ", no mirror is sending"),
             mirrors => write!(line, " from {}", mirrors.join(" and ")),
         };
         let left = (self.size - checked) as f64 / speed;
@@ -97,7 +97,7 @@ mod tests {
             progress
                 .line(62_000_000, 64_000_000, &[], after + Duration::from_secs(3))
                 .unwrap(),
-            "62 of 178 MB (34 %), 0.0 MB/s, no mirror answers"
+            "62 of 178 MB (34 %), 0.0 MB/s, no mirror is sending"
         );
     }
 

@@ -9,7 +9,7 @@ use hyper::body::{Buf as _, Bytes};
 use reqwest::header::HeaderValue;
 use reqwest::{Response, Url};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -34,7 +34,9 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) manifest: Verified<Manifest>,
     pub(super) chunks: Sender<Arrived>,
-    pub(super) places: Arc<Semaphore>,
+    /// How many chunks may be in hand, and how many the unpacker has done with.
+    pub(super) places: usize,
+    pub(super) unpacked: watch::Receiver<usize>,
     pub(super) reports: UnboundedSender<Report>,
 }
 
@@ -89,7 +91,7 @@ impl Transfer {
         };
         incoming.skip(body.skip).await?;
         for index in self.chunks.clone() {
-            let place = self.place().await;
+            self.wait_for(index).await;
             let len = check.len(index);
             let bytes = incoming.take(len).await?;
             incoming.report();
@@ -97,37 +99,38 @@ impl Transfer {
                 request,
                 chunk: index,
             }));
-            self.check(index, bytes, place);
+            self.check(index, bytes);
         }
         incoming.end(part.size).await
     }
 
-    /// A place of the window; the mirror is not to blame for the time that this takes.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        let places = &self.shared.places;
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            return place;
+    /// Waits until a chunk is not too far ahead of the unpacker: so much and no more is ever in hand, and the chunk
+    /// that the unpacker waits for never waits itself, whatever came before it. The mirror is not to blame for the
+    /// time that this takes.
+    async fn wait_for(&self, chunk: usize) {
+        let mut unpacked = self.shared.unpacked.clone();
+        let may_come = |unpacked: &usize| chunk < *unpacked + self.shared.places;
+        if may_come(&unpacked.borrow()) {
+            return;
         }
         let request = self.request;
         self.report(Report::Event(Event::Held { request }));
-        let place = places.clone().acquire_owned().await;
+        // Where the unpacker has gone, the download is over, and ends this.
+        if unpacked.wait_for(may_come).await.is_err() {
+            std::future::pending::<()>().await;
+        }
         self.report(Report::Event(Event::Resumed { request }));
-        place.unwrap_or_else(|_| unreachable!("the places are never closed"))
     }
 
     /// Checks a chunk on another thread, and hands it on from there.
-    fn check(&self, index: usize, bytes: Vec<u8>, place: OwnedSemaphorePermit) {
+    fn check(&self, index: usize, bytes: Vec<u8>) {
         let (shared, mirror) = (self.shared.clone(), self.mirror);
         spawn_blocking(move || {
             let report = match ChunkCheck::new(&shared.manifest).check(index, bytes) {
                 Ok(chunk) => {
                     // Nobody takes it where all have been taken, and this is one that came twice; or where
                     // unpacking has failed, which is reported when that is seen.
-                    let _ = shared.chunks.send(Arrived {
-                        index,
-                        chunk,
-                        place,
-                    });
+                    let _ = shared.chunks.send(Arrived { index, chunk });
                     Report::Event(Event::Checked {
                         mirror,
                         chunk: index,

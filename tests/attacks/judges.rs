@@ -120,7 +120,8 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         },
     };
     let client = &loopback.client;
-    let accepted = manifest(&host, &mut chain, client, expectation.now)
+    let mut reputation = Reputation::default();
+    let accepted = manifest(&host, &mut chain, client, &mut reputation, expectation.now)
         .await
         .map_err(code)?
         .into_value();
@@ -130,7 +131,6 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         ..Patience::DEFAULT
     };
     let memory = tempfile::tempdir().unwrap();
-    let mut reputation = Reputation::default();
     fetch_and_unpack(
         &accepted,
         client,

@@ -46,16 +46,23 @@ fn main() {
         .unwrap();
     let client = Client::new(store, Resolver::new(&[], None)).unwrap();
     let received = runtime.block_on(async {
-        let accepted = manifest(&host, &mut chain, &client, Timestamp::now())
-            .await
-            .unwrap()
-            .into_value();
+        let mut reputation = Reputation::default();
+        let accepted = manifest(
+            &host,
+            &mut chain,
+            &client,
+            &mut reputation,
+            Timestamp::now(),
+        )
+        .await
+        .unwrap()
+        .into_value();
         let directory = Path::new(directory);
         fetch_and_unpack(
             &accepted,
             &client,
             &host.mirrors,
-            &mut Reputation::default(),
+            &mut reputation,
             Patience::DEFAULT,
             directory,
         )

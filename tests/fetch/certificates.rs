@@ -28,6 +28,7 @@ async fn a_certificate_that_does_not_hold_has_its_own_code() {
         (Certificate::NotYet, FailureCode::FetchTlsClock),
         (Certificate::OtherHost, FailureCode::FetchTls),
         (Certificate::Tls12, FailureCode::FetchTls),
+        (Certificate::SelfSigned, FailureCode::FetchTlsRoots),
     ] {
         let authority = Authority::new();
         let server = Server::start(&authority, certificate, Fault::None, stored.clone()).await;

@@ -79,6 +79,8 @@ pub(crate) enum Certificate {
     NotYet,
     OtherHost,
     Tls12,
+    /// Its own authority, as `openssl req -x509` makes it.
+    SelfSigned,
 }
 
 pub(crate) struct Authority {
@@ -111,9 +113,15 @@ impl Authority {
         match kind {
             Certificate::Expired => params.not_after = rcgen::date_time_ymd(2020, 1, 1),
             Certificate::NotYet => params.not_before = rcgen::date_time_ymd(2100, 1, 1),
+            Certificate::SelfSigned => {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            }
             _ => {}
         }
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = match kind {
+            Certificate::SelfSigned => params.self_signed(&key).unwrap(),
+            _ => params.signed_by(&key, &self.issuer).unwrap(),
+        };
         let versions = if kind == Certificate::Tls12 {
             &[&rustls::version::TLS12]
         } else {

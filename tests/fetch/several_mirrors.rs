@@ -130,11 +130,31 @@ async fn a_mirror_that_drips_is_better_than_none() {
     assert_eq!(servers[1].asked(), 1, "what it lacks it lacks");
 }
 
-/// An archive that takes some seconds at a few megabytes a second.
-fn large() -> (Vec<u8>, sealboot::format::manifest::Manifest) {
+#[tokio::test]
+async fn a_wrong_chunk_before_more_than_may_be_in_hand_holds_nothing_up() {
+    // By the time that it is found out to be wrong, chunks that come after it have filled the window.
+    let (stored, manifest) = large(40_000_000);
+    let authority = Authority::new();
+    for _ in 0..4 {
+        let mut servers = Vec::new();
+        for fault in [Fault::Flip(4_000_000), Fault::None] {
+            servers.push(Server::start(&authority, Certificate::Good, fault, stored.clone()).await);
+        }
+        let mirrors: Vec<MirrorUrl> = servers.iter().map(Server::url).collect();
+        let boot = Boot::from(&authority, &mirrors, &manifest).await;
+        let fetched = boot.result.as_ref().unwrap();
+        assert_eq!(
+            fetched.faults,
+            [(servers[0].url(), FailureCode::ImageChunk)]
+        );
+    }
+}
+
+/// An archive with an initrd of so many bytes.
+fn large(initrd: usize) -> (Vec<u8>, sealboot::format::manifest::Manifest) {
     let files = [
         ("boot/vmlinuz", noise(200_000, 1)),
-        ("boot/initrd", noise(9_000_000, 2)),
+        ("boot/initrd", noise(initrd, 2)),
     ];
     let stored = tar(&files);
     let entries = files
@@ -145,9 +165,12 @@ fn large() -> (Vec<u8>, sealboot::format::manifest::Manifest) {
     (stored, manifest)
 }
 
-/// Boots the large archive from mirrors of these speeds.
+/// Some seconds' worth at a few megabytes a second.
+const SECONDS: usize = 9_000_000;
+
+/// Boots a large archive from mirrors of these speeds.
 async fn boot_large(speeds: &[u64]) -> (Boot, Vec<Server>) {
-    let (stored, manifest) = large();
+    let (stored, manifest) = large(SECONDS);
     let authority = Authority::new();
     let mut servers = Vec::new();
     for speed in speeds {
@@ -167,7 +190,7 @@ async fn good_mirrors_are_used_at_once_where_that_is_faster() {
         fetched.mirrors > 1 && fetched.faults.is_empty(),
         "{fetched:?}"
     );
-    let (stored, _) = large();
+    let (stored, _) = large(SECONDS);
     // How large each part is depends on the host's other work; that nobody did all does not.
     let first = servers[0].sent() as f64 / stored.len() as f64;
     assert!((0.1..0.8).contains(&first), "{first}");

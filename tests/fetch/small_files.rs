@@ -1,6 +1,6 @@
 //! Channels and policies: small files, read within bounds.
 
-use sealboot::failure::{Diagnose as _, FailureCode};
+use sealboot::failure::{Diagnose as _, FailureCode, Report};
 use sealboot::fetch::Client;
 
 use crate::NoNames;
@@ -27,6 +27,7 @@ async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
             Err(FailureCode::FetchRedirect),
         ),
         (Fault::RedirectLoop, Err(FailureCode::FetchRedirect)),
+        (Fault::WebPage, Err(FailureCode::FetchWebPage)),
         (Fault::CutAlways(1), Err(FailureCode::FetchCut)),
     ] {
         let server =
@@ -55,6 +56,25 @@ async fn a_mirror_that_is_busy_says_for_how_long() {
             .ends_with("asks to be left alone for 30 s"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_cut_to_what_a_console_line_takes() {
+    let authority = Authority::new();
+    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let name = "relay".parse().unwrap();
+    let long = "x".repeat(30_000);
+    for fault in [
+        Fault::Redirect(format!("https://127.0.0.1:1/{long}")),
+        Fault::Redirect(format!("http://127.0.0.1:1/{long}")),
+    ] {
+        let server = Server::start(&authority, Certificate::Good, fault, Vec::new()).await;
+        let error = client.channel(&server.url(), &name).await.unwrap_err();
+        let said = format!("{:#}", Report(&error));
+        assert!(said.len() < 1000, "{} bytes", said.len());
+        // Whose mirror it was that sent us on is still said.
+        assert!(said.contains(&server.url().to_string()), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub enum Event {
         /// How many, since the last time.
         bytes: u64,
     },
-    /// Bytes that are there are not taken: there is no room for another chunk.
+    /// Bytes that are there are not taken: the chunk is too far ahead of the unpacker.
     Held {
         /// Of which request.
         request: RequestId,
@@ -126,6 +126,8 @@ pub enum Why {
     Slow,
     /// The mirror has lied meanwhile.
     Lied,
+    /// What it sends waits for a chunk before it, which it is asked for now. Nobody is to blame.
+    Early,
 }
 
 /// How a download has ended.

@@ -208,6 +208,16 @@ impl Run {
         (!self.held).then(|| now.saturating_duration_since(self.heard))
     }
 
+    /// Whether what it sends is not taken.
+    pub(super) const fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Bytes of the answer so far.
+    pub(super) const fn received(&self) -> u64 {
+        self.total.bytes
+    }
+
     /// How long the chunk that is arriving has taken so far.
     pub(super) fn on_chunk(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.chunk_since)

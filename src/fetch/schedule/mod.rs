@@ -88,6 +88,8 @@ pub struct Schedule {
     /// When a chunk was last found to be as signed, or the download began; and while a mirror without
     /// ranges sends what stands before.
     progress: Instant,
+    /// The most that a mirror without ranges has sent in one answer since then.
+    deepest: u64,
     end: Option<End>,
 }
 
@@ -107,6 +109,7 @@ impl Schedule {
             requests: 0,
             random: Random(seed),
             progress: now,
+            deepest: 0,
             end: None,
         }
     }
@@ -134,17 +137,25 @@ impl Schedule {
         mirrors.filter_map(|(index, mirror)| mirror.run().map(|_| index))
     }
 
-    /// When the next mirror has rested enough, where none is being asked.
+    /// When the next mirror has rested enough, where one is needed and none is being asked.
     #[must_use]
     pub fn rests_until(&self) -> Option<Instant> {
         let resting = |mirror: &Mirror| match mirror.state {
             State::Resting { until } => Some(until),
             _ => None,
         };
+        let is_missing = self.chunks.contains(&Chunk::Missing);
         match self.busy().next() {
-            Some(_) => None,
-            None => self.mirrors.iter().filter_map(resting).min(),
+            None if is_missing => self.mirrors.iter().filter_map(resting).min(),
+            _ => None,
         }
+    }
+
+    /// Whether there is a mirror that could still be asked.
+    #[must_use]
+    pub fn has_mirrors(&self) -> bool {
+        let mut mirrors = self.mirrors.iter();
+        mirrors.any(|mirror| !matches!(mirror.state, State::Out))
     }
 
     /// When to say [`Event::Tick`] if nothing else happens before.
@@ -228,6 +239,7 @@ impl Schedule {
                 self.chunks[chunk] = Chunk::Checked;
                 self.mirrors[mirror].failures = 0;
                 self.progress = now;
+                self.deepest = 0;
                 while self.chunks.get(self.checked) == Some(&Chunk::Checked) {
                     self.checked += 1;
                 }
@@ -262,8 +274,15 @@ impl Schedule {
                     self.mirrors[mirror].slow = true;
                     self.leave(mirror, Why::Slow, State::Idle, now, commands);
                 }
-                // It is getting to the chunks that are missing.
-                Some(bytes) if bytes >= patience.slow_bytes && !ranges => self.progress = now,
+                // It is getting to the chunks that are missing, and farther than it was; to begin anew is no progress.
+                Some(bytes)
+                    if bytes >= patience.slow_bytes
+                        && !ranges
+                        && run.received() >= self.deepest + patience.slow_bytes =>
+                {
+                    self.deepest = run.received();
+                    self.progress = now;
+                }
                 _ => {}
             }
         }
@@ -297,8 +316,32 @@ impl Schedule {
             .step(&mut self.mirrors, &self.patience, left, now);
     }
 
-    /// Asks as many mirrors at once as are worth it, the preferred ones first.
+    /// Asks as many mirrors at once as are worth it, the preferred ones first; and where the chunk that all wait
+    /// for is nobody's, one that waits itself.
     fn assign(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        self.ask_idle(now, commands);
+        if let Some(mirror) = self.waits_in_vain() {
+            self.leave(mirror, Why::Early, State::Idle, now, commands);
+            self.ask_idle(now, commands);
+        }
+    }
+
+    /// A mirror whose next chunk is too far ahead of the unpacker, while one before it is missing: it was not as
+    /// signed when it came, and the mirrors that are asked at once are all asked for later ones.
+    fn waits_in_vain(&self) -> Option<usize> {
+        let missing = self.chunks[self.checked..].iter();
+        let first = self.checked
+            + missing
+                .take_while(|chunk| **chunk != Chunk::Missing)
+                .count();
+        let waits = |mirror: &Mirror| {
+            let run = mirror.run().filter(|run| run.is_held());
+            run.and_then(Run::next).is_some_and(|next| next > first)
+        };
+        self.mirrors.iter().position(waits)
+    }
+
+    fn ask_idle(&mut self, now: Instant, commands: &mut Vec<Command>) {
         for mirror in &mut self.mirrors {
             if matches!(mirror.state, State::Resting { until } if until <= now) {
                 mirror.state = State::Idle;

@@ -17,6 +17,7 @@ fn over(link: u64, chunks: usize, mirrors: &[MirrorModel]) -> Outcome {
         chunks,
         window: 10,
         unpacking: Duration::from_millis(1),
+        checking: Duration::from_millis(1),
         link,
         mirrors: mirrors.to_vec(),
         seed: 7,
@@ -159,6 +160,53 @@ fn a_liar_is_never_asked_again_and_another_goes_on() {
 }
 
 #[test]
+fn a_wrong_chunk_that_is_found_out_late_holds_nothing_up() {
+    // By then, all that may be in hand is here, and comes after it.
+    let liar = MirrorModel {
+        lies: [10].into(),
+        ..MirrorModel::good(5, 50_000)
+    };
+    let good = MirrorModel::good(5, 50_000);
+    for mirrors in [
+        vec![liar.clone(), good.clone()],
+        vec![liar.clone(), good.clone(), with(&[Trouble::Wrong])],
+        vec![liar.clone(), liar, good],
+    ] {
+        let universe = Universe {
+            chunks: 100,
+            window: 3,
+            unpacking: Duration::from_millis(1),
+            checking: Duration::from_secs(1),
+            link: 1 << 20,
+            mirrors,
+            seed: 7,
+        };
+        let outcome = play(&universe, Patience::DEFAULT);
+        assert!(
+            whole(&outcome).took < Duration::from_secs(60),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_mirror_that_sends_the_same_beginning_again_and_again_is_given_up() {
+    // 30 MiB of 100 in half a minute each, the whole file over again each time.
+    let begins = MirrorModel {
+        ranges: false,
+        troubles: vec![Trouble::Cut(480); 10_000],
+        ..MirrorModel::good(5, 1_000)
+    };
+    let mut outcome = download(100, std::slice::from_ref(&begins));
+    for _ in 0..2 {
+        assert_eq!(outcome.end, End::GivenUp, "{outcome:?}");
+        let longest = Patience::DEFAULT.give_up + Duration::from_secs(120);
+        assert!(outcome.took < longest, "{outcome:?}");
+        outcome = download(100, &[begins.clone(), begins.clone()]);
+    }
+}
+
+#[test]
 fn a_minute_without_any_mirror_is_survived() {
     let away = MirrorModel {
         away: 3..63,
@@ -227,6 +275,7 @@ fn two_machines_do_not_come_back_at_the_same_time() {
             chunks: 10,
             window: 10,
             unpacking: Duration::ZERO,
+            checking: Duration::from_millis(1),
             link: 1 << 20,
             mirrors: mirrors.to_vec(),
             seed,

@@ -71,6 +71,8 @@ pub(super) struct Universe {
     pub(super) window: usize,
     /// How long the unpacker takes over a chunk.
     pub(super) unpacking: Duration,
+    /// How long a thread takes to come to a chunk and check it.
+    pub(super) checking: Duration,
     /// The machine's own link, in bytes a millisecond.
     pub(super) link: u64,
     pub(super) mirrors: Vec<MirrorModel>,
@@ -128,8 +130,6 @@ struct Transfer {
     sent: u64,
     trouble: Trouble,
     held: bool,
-    /// It holds a place of the window for the chunk that arrives.
-    place: bool,
 }
 
 /// What has come of a download.
@@ -156,8 +156,6 @@ struct Play<'a> {
     here: BTreeSet<usize>,
     taken: usize,
     unpacking: bool,
-    /// Places of the window that nobody holds.
-    free: usize,
     link_free: Instant,
     outcome: Outcome,
     liars: BTreeSet<usize>,
@@ -184,7 +182,6 @@ pub(super) fn play(universe: &Universe, patience: Patience) -> Outcome {
         here: BTreeSet::new(),
         taken: 0,
         unpacking: false,
-        free: universe.window + 1,
         link_free: start,
         outcome: Outcome {
             end: End::GivenUp,
@@ -247,7 +244,6 @@ impl Play<'_> {
                 } => {
                     let transfer = self.transfers.remove(&request).expect("it is open");
                     assert_eq!(transfer.mirror, mirror);
-                    self.free += usize::from(transfer.place);
                     self.outcome.troubles += 1;
                 }
             }
@@ -312,7 +308,6 @@ impl Play<'_> {
             sent: 0,
             trouble,
             held: false,
-            place: false,
         };
         self.transfers.insert(request, transfer);
         let answer = match fault {
@@ -328,21 +323,17 @@ impl Play<'_> {
             Happening::Fails { request, fault } => self.fails(request, fault),
             Happening::Checked { mirror, chunk } => {
                 if self.universe.mirrors[mirror].lies.contains(&chunk) {
-                    self.free += 1;
                     self.liars.insert(mirror);
                     self.outcome.troubles += 1;
                     self.tell(Event::Lied { mirror, chunk });
                 } else {
-                    if chunk < self.taken || !self.here.insert(chunk) {
-                        self.free += 1;
+                    if chunk >= self.taken {
+                        self.here.insert(chunk);
                     }
                     self.tell(Event::Checked { mirror, chunk });
                 }
             }
-            Happening::Unpacked => {
-                self.free += 1;
-                self.unpacking = false;
-            }
+            Happening::Unpacked => self.unpacking = false,
         }
         self.unpack();
         self.resume();
@@ -358,17 +349,22 @@ impl Play<'_> {
         }
     }
 
-    /// Gives free places to those who wait for one.
+    /// Whether a chunk may come in: what is in hand is the window, and the chunk that is being unpacked.
+    fn may_come(&self, chunk: usize) -> bool {
+        chunk < self.taken - usize::from(self.unpacking) + self.universe.window + 1
+    }
+
+    /// Lets those go on whose chunk may come in by now.
     fn resume(&mut self) {
         let held = self.transfers.iter().filter(|(_, transfer)| transfer.held);
         let held: Vec<RequestId> = held.map(|(request, _)| *request).collect();
         for request in held {
             // What is told to one can be the end of another.
-            if let Some(transfer) = self.transfers.get_mut(&request)
-                && self.free > 0
+            let chunk = self.transfers.get(&request).map(|transfer| transfer.chunk);
+            if chunk.is_some_and(|chunk| self.may_come(chunk))
+                && let Some(transfer) = self.transfers.get_mut(&request)
             {
-                self.free -= 1;
-                (transfer.held, transfer.place) = (false, true);
+                transfer.held = false;
                 self.tell(Event::Resumed { request });
                 self.later(self.now, Happening::Piece { request });
             }
@@ -377,7 +373,6 @@ impl Play<'_> {
 
     fn fails(&mut self, request: RequestId, fault: Fault) {
         if let Some(transfer) = self.transfers.remove(&request) {
-            self.free += usize::from(transfer.place);
             if let Fault::Away {
                 retry_after: Some(time),
             } = fault
@@ -400,18 +395,15 @@ impl Play<'_> {
             Trouble::Silence(after) if transfer.sent >= after => return,
             _ => {}
         }
-        let at_its_start = transfer.skip == 0 && transfer.pieces == 0 && !transfer.place;
+        let at_its_start = transfer.skip == 0 && transfer.pieces == 0;
+        let waits = at_its_start && !self.may_come(transfer.chunk);
         let Some(transfer) = self.transfers.get_mut(&request) else {
             unreachable!("it was there")
         };
-        if at_its_start {
-            if self.free == 0 {
-                transfer.held = true;
-                self.tell(Event::Held { request });
-                return;
-            }
-            self.free -= 1;
-            transfer.place = true;
+        if waits {
+            transfer.held = true;
+            self.tell(Event::Held { request });
+            return;
         }
         let mirror = transfer.mirror;
         transfer.sent += 1;
@@ -429,8 +421,6 @@ impl Play<'_> {
         let arrived = (transfer.pieces * PIECE == CHUNK).then_some(transfer.chunk);
         let mut ended = false;
         if arrived.is_some() {
-            // The place is the chunk's from here on.
-            transfer.place = false;
             transfer.pieces = 0;
             transfer.chunk += 1;
             ended = transfer.chunk == transfer.chunks.end;
@@ -442,7 +432,7 @@ impl Play<'_> {
         if let Some(chunk) = arrived {
             self.tell(Event::Arrived { request, chunk });
             self.later(
-                self.now + Duration::from_millis(1),
+                self.now + self.universe.checking,
                 Happening::Checked { mirror, chunk },
             );
         }
@@ -506,17 +496,21 @@ fn universe() -> impl Strategy<Value = Universe> {
             proptest::collection::vec(mirror(chunks), 1..6),
             3..12_usize,
             0..100_u64,
+            prop_oneof![2 => Just(1), 1 => 0..2000_u64],
             8..18_u32,
             any::<u64>(),
         )
-            .prop_map(move |(mirrors, window, unpacking, link, seed)| Universe {
-                chunks,
-                window,
-                unpacking: Duration::from_millis(unpacking),
-                link: 1 << link,
-                mirrors,
-                seed,
-            })
+            .prop_map(
+                move |(mirrors, window, unpacking, checking, link, seed)| Universe {
+                    chunks,
+                    window,
+                    unpacking: Duration::from_millis(unpacking),
+                    checking: Duration::from_millis(checking),
+                    link: 1 << link,
+                    mirrors,
+                    seed,
+                },
+            )
     })
 }
 
