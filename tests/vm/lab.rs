@@ -79,6 +79,11 @@ impl Lab {
         self.path("fresh.initramfs")
     }
 
+    /// The first one again, with the drivers of more network cards.
+    pub(crate) fn nics_initramfs(&self, set: &str) -> PathBuf {
+        self.path(&format!("{set}.initramfs"))
+    }
+
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
     pub(crate) fn run<const N: usize>(&self, directory: &Path, words: [&str; N]) -> String {
         self.run_all(directory, &[], &words)
@@ -185,15 +190,17 @@ impl Lab {
             self.loader.to_str().unwrap(),
             packages.modules.to_str().unwrap(),
         );
-        for (policy, initramfs) in [
-            ("trust.json", "loader.initramfs"),
-            ("fresh.json", "fresh.initramfs"),
+        for (policy, set, initramfs) in [
+            ("trust.json", "virtio", "loader.initramfs"),
+            ("fresh.json", "virtio", "fresh.initramfs"),
+            ("trust.json", "common-nics", "common-nics.initramfs"),
+            ("trust.json", "all-nics", "all-nics.initramfs"),
         ] {
             #[rustfmt::skip]
             self.run(at, [
                 "initramfs", "build", "--loader", loader, "--policy", policy,
                 "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-                "--modules", modules, "--out", initramfs,
+                "--modules", modules, "--module", set, "--out", initramfs,
             ]);
         }
         fs::rename(scratch.keep(), &self.directory).unwrap();

@@ -10,7 +10,7 @@ use sealboot::format::version::PolicyVersion;
 use sealboot::trust::{Channel, Envelope};
 use tempfile::TempDir;
 
-use crate::lab::{IMAGE, Lab, VERSION};
+use crate::lab::{IMAGE, Lab};
 
 /// A copy of the lab's store, with one published image.
 #[derive(Debug)]
