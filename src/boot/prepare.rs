@@ -153,9 +153,11 @@ pub fn prepare(
             card.modalias()
         );
     }
-    let modules = match found.modules(" ") {
-        none if none.is_empty() => "no kernel modules".to_owned(),
-        names => format!("kernel modules for {} devices: {names}", found.devices),
+    let modules = found.modules(" ");
+    let modules = match found.devices {
+        _ if modules.is_empty() => "no kernel modules".to_owned(),
+        1 => format!("kernel modules for one device: {modules}"),
+        devices => format!("kernel modules for {devices} devices: {modules}"),
     };
     Ok(Done::new(Prepared(()), format!("{clock}; {modules}"))
         .with("now", clock::now())

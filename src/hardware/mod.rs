@@ -37,7 +37,7 @@ use self::modules::{Modules, insert};
 use self::uevent::Uevents;
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::format::cmdline::Parameters;
-use crate::format::kmod::Name;
+use crate::format::kmod::{INDEX_BYTES, Name};
 
 pub use self::devices::Card;
 pub use self::modules::NotLoaded;
@@ -206,7 +206,7 @@ impl Hardware {
         if !loaded.is_empty() {
             tracing::info!(
                 "kernel modules for a device that has appeared, {modalias}: {}",
-                list(loaded)
+                joined(loaded, " ")
             );
         }
     }
@@ -221,8 +221,7 @@ impl Walk {
     /// The names of the modules, with this between them.
     #[must_use]
     pub fn modules(&self, separator: &str) -> String {
-        let names: Vec<&str> = self.modules.iter().map(Name::as_str).collect();
-        names.join(separator)
+        joined(&self.modules, separator)
     }
 }
 
@@ -273,9 +272,9 @@ fn tell(failures: &[(Name, NotLoaded)]) {
     }
 }
 
-fn list(names: &[Name]) -> String {
+fn joined(names: &[Name], separator: &str) -> String {
     let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-    names.join(" ")
+    names.join(separator)
 }
 
 /// The directory of the running kernel's modules; none where no modules are baked in at all.
@@ -316,8 +315,6 @@ fn read_always(path: &Path) -> Result<Vec<Name>, HardwareError> {
 
 /// Reads a baked-in text; one that is not there is empty.
 fn read_if_there(path: &Path) -> Result<String, HardwareError> {
-    use crate::format::kmod::INDEX_BYTES;
-
     let unreadable = |source| HardwareError::Read {
         path: path.to_owned(),
         source,
@@ -353,10 +350,12 @@ mod tests {
     #[test]
     fn a_baked_in_text_is_read_to_its_limit_and_no_further() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let limit = crate::format::kmod::INDEX_BYTES;
-        file.as_file().set_len(limit).unwrap();
-        assert_eq!(read_if_there(file.path()).unwrap().len() as u64, limit);
-        file.as_file().set_len(limit + 1).unwrap();
+        file.as_file().set_len(INDEX_BYTES).unwrap();
+        assert_eq!(
+            read_if_there(file.path()).unwrap().len() as u64,
+            INDEX_BYTES
+        );
+        file.as_file().set_len(INDEX_BYTES + 1).unwrap();
         assert!(matches!(
             read_if_there(file.path()),
             Err(HardwareError::Read { .. })

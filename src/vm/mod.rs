@@ -59,8 +59,8 @@ impl Nic {
     }
 }
 
-/// The empty slot of a machine without a network card.
-const SLOT: &str = "slot";
+/// The empty slot of a machine without a network card; QEMU keeps `slot` and `port` for itself.
+const SLOT: &str = "nic-slot";
 
 /// A machine with a serial console and a network card behind QEMU's user-mode network, whose DHCP server
 /// offers 10.0.2.15/24. A reset ends it.
@@ -237,7 +237,7 @@ mod tests {
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
         machine.nic = None;
         let full = arguments(&machine);
-        assert!(full.contains(&"pcie-root-port,id=slot".to_owned()));
+        assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
         assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
         assert!(full.contains(&"id=disk0,if=none,format=raw,file=/a".to_owned()));
         assert!(full.contains(&"base=2030-01-02T03:04:05".to_owned()));
