@@ -148,3 +148,27 @@ async fn a_module_that_fails_is_told_and_is_not_fatal_and_one_that_is_blackliste
         );
     }
 }
+
+#[tokio::test]
+async fn what_nothing_asks_for_is_loaded_and_is_fatal_where_it_fails() {
+    // No device asks for checksums, and who asks for them asks modprobe.
+    let store = Store::published();
+    let server = Server::start(&store).await;
+    let modules_of = ["virtio", "libcrc32c"];
+    let initramfs = Lab::get().initramfs_with(store.desk(), &modules_of);
+    let options = |append: &str| Options {
+        append: append.to_owned(),
+        initramfs: Some(initramfs.clone()),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(server.port, options("")).await;
+    let console = machine.runs_the_os().await;
+    assert_every_stage_passed(&console);
+    assert!(modules(&console).contains(&"libcrc32c"), "{console}");
+
+    let blacklisted = options("module_blacklist=libcrc32c");
+    let machine = Machine::boot_with(server.port, blacklisted).await;
+    let console = machine.refuses("prepare", "PREPARE-MODULE").await;
+    let said = "the kernel module libcrc32c, which every machine loads, is not loaded";
+    assert!(console.contains(said), "{console}");
+}

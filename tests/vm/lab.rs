@@ -34,6 +34,7 @@ pub(crate) struct Lab {
     pub(crate) sealboot: PathBuf,
     pub(crate) loader: PathBuf,
     pub(crate) kernel: PathBuf,
+    modules: PathBuf,
 }
 
 impl Lab {
@@ -55,6 +56,7 @@ impl Lab {
                 sealboot,
                 loader,
                 kernel: packages.kernel.clone(),
+                modules: packages.modules.clone(),
             };
             if !lab.directory.is_dir() {
                 remove_old_labs();
@@ -82,6 +84,24 @@ impl Lab {
     /// The first one again, with the drivers of more network cards.
     pub(crate) fn nics_initramfs(&self, set: &str) -> PathBuf {
         self.path(&format!("{set}.initramfs"))
+    }
+
+    /// The first one again with these modules, in `directory`.
+    pub(crate) fn initramfs_with(&self, directory: &Path, modules: &[&str]) -> PathBuf {
+        let out = directory.join("with-modules.initramfs");
+        let (loader, available) = (
+            self.loader.to_str().unwrap(),
+            self.modules.to_str().unwrap(),
+        );
+        #[rustfmt::skip]
+        let mut words = vec![
+            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
+            "--modules", available, "--out", out.to_str().unwrap(),
+        ];
+        words.extend(modules.iter().flat_map(|name| ["--module", name]));
+        self.run_all(&self.directory, &[], &words);
+        out
     }
 
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.

@@ -363,6 +363,7 @@ impl ModulesDir {
     fn index_with(&self, selection: &Selection) -> Index {
         let mut index = self.index.clone();
         index.read_softdep(&selection.softdeps);
+        index.resolve_soft();
         index
     }
 }

@@ -220,6 +220,28 @@ impl Index {
         Ok(())
     }
 
+    /// Puts modules in the place of the other names by which soft dependencies ask for them, as modprobe does:
+    /// `crypto-crc32c`, for example.
+    pub fn resolve_soft(&mut self) {
+        let mut soft = std::mem::take(&mut self.soft);
+        let is_module =
+            |name: &Name| self.modules.contains_key(name) || self.builtin.contains(name);
+        let resolve = |names: &mut Vec<Name>| {
+            *names = std::mem::take(names)
+                .into_iter()
+                .flat_map(|name| match is_module(&name) {
+                    true => vec![name],
+                    false => self.serving(name.as_str()).cloned().collect(),
+                })
+                .collect();
+        };
+        for wishes in soft.values_mut() {
+            resolve(&mut wishes.before);
+            resolve(&mut wishes.after);
+        }
+        self.soft = soft;
+    }
+
     /// The modules that serve a device with this `modalias`, or go by this other name.
     pub fn serving<'a>(&'a self, alias: &str) -> impl Iterator<Item = &'a Name> {
         let alias = alias.replace('-', "_");
@@ -307,6 +329,21 @@ mod tests {
         assert_eq!(a.before, ["b_x", "c", "e"].map(Name::new));
         assert_eq!(a.after, ["d"].map(Name::new));
         assert!(index.soft[&Name::new("f")].before.is_empty());
+    }
+
+    #[test]
+    fn a_soft_dependency_may_have_another_name_of_a_module() {
+        let mut index = Index::default();
+        index
+            .read_dep("lib.ko:\ncrc-a.ko:\ncrc-b.ko:\n")
+            .expect("valid");
+        index.read_builtin("built-in.ko\n").expect("valid");
+        index.read_alias("alias crypto-crc crc_a\nalias crypto-crc crc_b\nalias built-in crc_a\n");
+        index.read_softdep("softdep lib pre: crypto-crc built-in absent post: crc-a\n");
+        index.resolve_soft();
+        let lib = &index.soft[&Name::new("lib")];
+        assert_eq!(lib.before, ["crc_a", "crc_b", "built_in"].map(Name::new));
+        assert_eq!(lib.after, ["crc_a"].map(Name::new));
     }
 
     #[test]
