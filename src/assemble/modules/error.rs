@@ -29,10 +29,12 @@ pub enum ModulesError {
     #[error(transparent)]
     Firmware(FileError),
     /// `depmod` has not run over the directory.
-    #[error("{} has no modules.dep", dir.display())]
+    #[error("{} has no {file}", dir.display())]
     NoIndex {
         /// The directory.
         dir: PathBuf,
+        /// What is not there.
+        file: &'static str,
         /// Its name, the kernel's version.
         version: String,
     },
@@ -109,7 +111,7 @@ impl ModulesError {
             Self::Firmware(_) => {
                 "give a directory such as /lib/firmware, or no --firmware where no card needs any".to_owned()
             }
-            Self::NoIndex { dir, version } => {
+            Self::NoIndex { dir, version, .. } => {
                 let base = dir
                     .ends_with(Path::new("lib/modules").join(version))
                     .then(|| dir.ancestors().nth(3))

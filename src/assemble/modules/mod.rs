@@ -210,10 +210,16 @@ impl ModulesDir {
             .filter(|name| is_version(name))
             .ok_or_else(|| ModulesError::NoVersion(root.clone()))?
             .to_owned();
-        let mut index = Index::default();
-        let dep = root.join("modules.dep");
-        if !dep.exists() {
-            return Err(ModulesError::NoIndex { dir: root, version });
+        let (dep, alias) = (root.join("modules.dep"), root.join("modules.alias"));
+        // Without aliases no device would ask for anything, and every machine would load all that is named.
+        for (file, path) in [("modules.dep", &dep), ("modules.alias", &alias)] {
+            if !path.exists() {
+                return Err(ModulesError::NoIndex {
+                    dir: root,
+                    file,
+                    version,
+                });
+            }
         }
         let read = |path: &Path| {
             let text = read_bounded(path, INDEX_BYTES).map_err(ModulesError::File)?;
@@ -223,7 +229,9 @@ impl ModulesDir {
             let path = path.to_owned();
             move |line| ModulesError::Index { path, line }
         };
+        let mut index = Index::default();
         index.read_dep(&read(&dep)?).map_err(located(&dep))?;
+        index.read_alias(&read(&alias)?);
         let builtin = root.join("modules.builtin");
         index
             .read_builtin(&read(&builtin)?)
@@ -231,10 +239,6 @@ impl ModulesDir {
         let soft = root.join("modules.softdep");
         if soft.exists() {
             index.read_softdep(&read(&soft)?);
-        }
-        let alias = root.join("modules.alias");
-        if alias.exists() {
-            index.read_alias(&read(&alias)?);
         }
         Ok(Self {
             root,

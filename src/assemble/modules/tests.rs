@@ -23,6 +23,7 @@ impl Fake {
         fs::write(fake.dir().join("modules.dep"), dep).unwrap();
         fs::write(fake.dir().join("modules.builtin"), builtin).unwrap();
         fs::write(fake.dir().join("modules.softdep"), softdep).unwrap();
+        fs::write(fake.dir().join("modules.alias"), "").unwrap();
         fake
     }
 
@@ -206,17 +207,24 @@ fn an_unknown_module_is_named_with_its_neighbours() {
 
 #[test]
 fn a_directory_without_an_index_names_the_command_that_makes_one() {
-    let fake = Fake::new(DEP, "", "");
-    fs::remove_file(fake.dir().join("modules.dep")).unwrap();
-    let error = ModulesDir::open(&fake.dir()).unwrap_err();
-    let base = fake.temporary.path().canonicalize().unwrap();
-    assert_eq!(
-        error.hint(),
-        format!(
-            "run `depmod -b {} {VERSION}` (Debian package kmod)",
-            base.display()
-        )
-    );
+    for file in ["modules.dep", "modules.alias"] {
+        let fake = Fake::new(DEP, "", "");
+        fs::remove_file(fake.dir().join(file)).unwrap();
+        let error = ModulesDir::open(&fake.dir()).unwrap_err();
+        let base = fake.temporary.path().canonicalize().unwrap();
+        let dir = base.join("lib/modules").join(VERSION);
+        assert_eq!(
+            error.to_string(),
+            format!("{} has no {file}", dir.display())
+        );
+        assert_eq!(
+            error.hint(),
+            format!(
+                "run `depmod -b {} {VERSION}` (Debian package kmod)",
+                base.display()
+            )
+        );
+    }
 }
 
 #[test]
