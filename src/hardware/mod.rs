@@ -94,6 +94,9 @@ pub enum HardwareError {
         /// The kernel that runs.
         running: String,
     },
+    /// The kernel does not say which one it is.
+    #[error("the kernel does not tell its version")]
+    Release(#[source] io::Error),
     /// The kernel does not tell of devices.
     #[error("the kernel does not tell of devices that appear")]
     Uevents(#[source] io::Error),
@@ -118,6 +121,7 @@ impl Diagnose for HardwareError {
             Self::Read { .. }
             | Self::Index { .. }
             | Self::OtherKernel { .. }
+            | Self::Release(_)
             | Self::Uevents(_) => self.code().remedy().to_owned(),
         }
     }
@@ -132,11 +136,14 @@ impl Hardware {
     pub fn start(parameters: &Parameters) -> Result<Arc<Self>, HardwareError> {
         // Before the first walk: what appears after it was passed by has told of itself.
         let uevents = Uevents::open().map_err(HardwareError::Uevents)?;
+        let running = uname().map_err(|errno| HardwareError::Release(errno.into()))?;
+        let running = running.release().to_string_lossy();
+        let modules = match directory(Path::new(MODULES_DIR), &running)? {
+            Some(directory) => Modules::read(&directory, parameters)?,
+            None => Modules::default(),
+        };
         let hardware = Arc::new(Self {
-            modules: Mutex::new(match directory()? {
-                Some(directory) => Modules::read(&directory, parameters)?,
-                None => Modules::default(),
-            }),
+            modules: Mutex::new(modules),
             always: read_always(Path::new(ALWAYS_FILE))?,
         });
         let listening = Arc::clone(&hardware);
@@ -277,31 +284,28 @@ fn joined(names: &[Name], separator: &str) -> String {
     names.join(separator)
 }
 
-/// The directory of the running kernel's modules; none where no modules are baked in at all.
-fn directory() -> Result<Option<PathBuf>, HardwareError> {
-    let unreadable = |source| HardwareError::Read {
-        path: MODULES_DIR.into(),
-        source,
-    };
-    let running = uname().map_err(|errno| unreadable(errno.into()))?;
-    let running = running.release().to_string_lossy().into_owned();
-    let directory = Path::new(MODULES_DIR).join(&running);
+/// The directory of this kernel's modules; none where no modules are baked in at all.
+fn directory(all: &Path, running: &str) -> Result<Option<PathBuf>, HardwareError> {
+    let directory = all.join(running);
     if directory.is_dir() {
         return Ok(Some(directory));
     }
-    match fs::read_dir(MODULES_DIR).map(|mut entries| entries.next()) {
-        Ok(Some(other)) => Err(HardwareError::OtherKernel {
-            baked: other
-                .map_err(unreadable)?
-                .file_name()
-                .to_string_lossy()
-                .into_owned(),
-            running,
-        }),
-        Ok(None) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error)),
-    }
+    let unreadable = |source| HardwareError::Read {
+        path: all.to_owned(),
+        source,
+    };
+    let mut entries = match fs::read_dir(all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(unreadable)?,
+    };
+    let Some(other) = entries.next() else {
+        return Ok(None);
+    };
+    let other = other.map_err(unreadable)?.file_name();
+    Err(HardwareError::OtherKernel {
+        baked: other.to_string_lossy().into_owned(),
+        running: running.to_owned(),
+    })
 }
 
 fn read_always(path: &Path) -> Result<Vec<Name>, HardwareError> {
@@ -345,6 +349,22 @@ mod tests {
             read_always(&path).unwrap(),
             [Name::new("af_packet"), Name::new("other")]
         );
+    }
+
+    #[test]
+    fn modules_of_another_kernel_are_told_from_none_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let all = root.path().join("modules");
+        assert_eq!(directory(&all, "6.1.0").unwrap(), None);
+        fs::create_dir(&all).unwrap();
+        assert_eq!(directory(&all, "6.1.0").unwrap(), None);
+        fs::create_dir(all.join("5.10.0")).unwrap();
+        assert_eq!(
+            directory(&all, "6.1.0").unwrap_err().to_string(),
+            "the modules are for kernel 5.10.0, and this is kernel 6.1.0"
+        );
+        fs::create_dir(all.join("6.1.0")).unwrap();
+        assert_eq!(directory(&all, "6.1.0").unwrap(), Some(all.join("6.1.0")));
     }
 
     #[test]
