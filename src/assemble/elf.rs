@@ -105,6 +105,25 @@ impl<'a> Elf<'a> {
         Ok(names)
     }
 
+    /// What stands in the section of this name; none where there is no such section.
+    pub(super) fn section(&self, name: &[u8]) -> Result<Option<&'a [u8]>, ElfError> {
+        let sections: Vec<&[u8]> = self.table(40, 58, 60)?.collect();
+        let names = usize::from(u16_at(self.bytes, 62)?);
+        let Some(names) = sections.get(names) else {
+            return Ok(None);
+        };
+        let names = self.content(names)?;
+        for section in &sections {
+            let found = names
+                .get(u32_at(section, 0)? as usize..)
+                .ok_or(ElfError::Damaged)?;
+            if found.split(|byte| *byte == 0).next() == Some(name) {
+                return self.content(section).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// The headers of a table whose offset, entry size and count stand at these offsets.
     fn table(
         &self,
@@ -155,8 +174,15 @@ fn u64_at(bytes: &[u8], at: usize) -> Result<u64, ElfError> {
 pub(super) mod tests {
     use super::*;
 
-    /// A module's object file that imports `symbols`: header, strings, symbols, two section headers.
+    /// A module's object file that imports `symbols`.
     pub(in crate::assemble) fn object(machine: u16, symbols: &[&str]) -> Vec<u8> {
+        module(machine, symbols, "")
+    }
+
+    /// The same with what MODULE_INFO() has written: header, strings, symbols, `.modinfo`, the names of
+    /// the sections, four section headers.
+    pub(in crate::assemble) fn module(machine: u16, symbols: &[&str], modinfo: &str) -> Vec<u8> {
+        const NAMES: &[u8] = b"\0.modinfo\0";
         let mut strings = vec![0];
         let mut table = vec![0; 24];
         for symbol in symbols {
@@ -170,12 +196,24 @@ pub(super) mod tests {
         bytes.extend_from_slice(&strings);
         let symbols_at = bytes.len() as u64;
         bytes.extend_from_slice(&table);
+        let modinfo_at = bytes.len() as u64;
+        bytes.extend_from_slice(modinfo.as_bytes());
+        let names_at = bytes.len() as u64;
+        bytes.extend_from_slice(NAMES);
         let sections_at = bytes.len() as u64;
-        bytes.extend_from_slice(&section(3, strings_at, strings.len() as u64, 0));
-        bytes.extend_from_slice(&section(2, symbols_at, table.len() as u64, 0));
+        for (name, section) in [
+            (0, section(3, strings_at, strings.len() as u64, 0)),
+            (0, section(2, symbols_at, table.len() as u64, 0)),
+            (1, section(1, modinfo_at, modinfo.len() as u64, 0)),
+            (0, section(3, names_at, NAMES.len() as u64, 0)),
+        ] {
+            bytes.push(name);
+            bytes.extend_from_slice(&section[1..]);
+        }
         bytes[40..48].copy_from_slice(&sections_at.to_le_bytes());
         bytes[58..60].copy_from_slice(&64_u16.to_le_bytes());
-        bytes[60..62].copy_from_slice(&2_u16.to_le_bytes());
+        bytes[60..62].copy_from_slice(&4_u16.to_le_bytes());
+        bytes[62..64].copy_from_slice(&3_u16.to_le_bytes());
         bytes
     }
 
@@ -209,7 +247,21 @@ pub(super) mod tests {
 
     fn everything(bytes: &[u8]) -> Result<(bool, Vec<&[u8]>), ElfError> {
         let elf = Elf::parse(bytes)?;
+        elf.section(b".modinfo")?;
         Ok((elf.has_interpreter()?, elf.undefined_symbols()?))
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_name() {
+        let module = module(62, &["printk"], "license=GPL\0firmware=a.bin\0");
+        let elf = Elf::parse(&module).unwrap();
+        let found = elf.section(b".modinfo").unwrap().unwrap();
+        assert_eq!(found, b"license=GPL\0firmware=a.bin\0");
+        assert_eq!(elf.section(b".mod"), Ok(None));
+        assert_eq!(
+            Elf::parse(&program(62, 1)).unwrap().section(b".modinfo"),
+            Ok(None)
+        );
     }
 
     #[test]
@@ -262,7 +314,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_cut_and_every_changed_byte_is_survived() {
-        for whole in [object(62, &["printk"]), program(62, 3)] {
+        for whole in [module(62, &["printk"], "license=GPL\0"), program(62, 3)] {
             for at in 0..whole.len() {
                 assert!(everything(&whole[..at]).is_err(), "{at} bytes");
                 for flip in [0x01, 0x80, 0xff] {

@@ -8,9 +8,10 @@
 //! | `/etc/sealboot/trust.json` | the trust policy |
 //! | `/etc/sealboot/host.json` | the host config, where one is given |
 //! | `/etc/sealboot/tls-roots.pem` | the certificate authorities of the mirrors |
-//! | `/etc/sealboot/modules` | the paths of kernel modules, one a line, in the order of loading |
+//! | `/etc/sealboot/modules` | the names of kernel modules that are loaded on every machine, one a line |
 //! | `/etc/sealboot/build-time` | Unix seconds, where `SOURCE_DATE_EPOCH` is set: the clock is never earlier |
-//! | `/lib/modules/VERSION/…` | those modules |
+//! | `/lib/modules/VERSION/…` | the modules, and what is left of depmod's index for them: `modules.dep`, `modules.alias`, `modules.softdep`; in `modules.firmware`, which of them asks for which firmware |
+//! | `/lib/firmware/…` | what the modules may ask the kernel for, as far as it was there |
 //! | `/dev/console`, `/dev/null` | what exists before devtmpfs is mounted |
 //!
 //! A mistake here is found by a machine with nobody in front of it. So all that the loader would refuse
@@ -28,7 +29,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 use super::elf::{Elf, ElfError};
 use super::initrd::Compression;
-use super::modules::{LoadOrder, ModulesDir, ModulesError, Wanted};
+use super::modules::firmware::{Firmware, FirmwareDir};
+use super::modules::{LoadOrder, ModulesDir, ModulesError, Selection};
 use super::output::{Existing, PendingFile, directory_of};
 use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::format::cpio::{Tree, WriteError};
@@ -57,8 +59,10 @@ pub struct Request {
     pub tls_roots: PathBuf,
     /// The modules directory of the kernel that will boot the initramfs.
     pub modules: PathBuf,
-    /// The modules to load.
-    pub wanted: Vec<Wanted>,
+    /// The modules to bake in.
+    pub selection: Selection,
+    /// Where firmware is; without it, beside the modules, if it is there.
+    pub firmware: Option<PathBuf>,
     /// How the initramfs is compressed.
     pub compression: Compression,
     /// The build time that the loader is told, and the time of every file.
@@ -78,6 +82,10 @@ pub struct Built {
     pub kernel_version: String,
     /// The modules.
     pub modules: LoadOrder,
+    /// The files that they may ask for.
+    pub firmware: Firmware,
+    /// Where those were looked for.
+    pub firmware_dir: PathBuf,
 }
 
 /// The initramfs cannot be built.
@@ -246,7 +254,8 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         None => 0,
     };
     let directory = ModulesDir::open(&request.modules)?;
-    let modules = directory.resolve(&request.wanted)?;
+    let modules = directory.resolve(&request.selection)?;
+    let firmware_dir = FirmwareDir::open(request.firmware.as_deref(), directory.path())?;
 
     let archive_error = |source| BuildError::Archive {
         path: request.out.clone(),
@@ -268,23 +277,31 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         let seconds = format!("{}\n", time.as_second());
         add("etc/sealboot/build-time", 0o644, seconds.into_bytes())?;
     }
-    let mut list = String::new();
+    let mut firmware = Firmware::default();
+    let below = format!("lib/modules/{}", directory.version());
     for module in &modules.modules {
-        let (object, found) = module.read()?;
-        if found != arch {
+        let object = module.read()?;
+        if object.arch != arch {
             return Err(BuildError::Arch {
                 loader: arch,
                 module: module.name().to_owned(),
-                found,
+                found: object.arch,
             });
         }
-        let path = format!("lib/modules/{}/{}", directory.version(), module.path());
-        list.push('/');
-        list.push_str(&path);
-        list.push('\n');
-        add(&path, 0o644, object)?;
+        firmware.add(module.name(), object.firmware, &firmware_dir)?;
+        add(&format!("{below}/{}", module.path()), 0o644, object.bytes)?;
     }
-    add("etc/sealboot/modules", 0o644, list.into_bytes())?;
+    for (name, text) in directory.index_of(&request.selection, &modules) {
+        add(&format!("{below}/{name}"), 0o644, text.into_bytes())?;
+    }
+    let index = firmware.index().into_bytes();
+    add(&format!("{below}/modules.firmware"), 0o644, index)?;
+    for (name, bytes) in &firmware.files {
+        add(&format!("lib/firmware/{name}"), 0o644, bytes.clone())?;
+    }
+    let always = modules.always.iter().map(|name| format!("{name}\n"));
+    let always = always.collect::<String>().into_bytes();
+    add("etc/sealboot/modules", 0o644, always)?;
     add_skeleton(&mut tree).map_err(archive_error)?;
 
     let (size, sha256) = write(tree, mtime, request)?;
@@ -293,6 +310,8 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         sha256,
         kernel_version: directory.version().to_owned(),
         modules,
+        firmware,
+        firmware_dir: firmware_dir.path().to_owned(),
     })
 }
 

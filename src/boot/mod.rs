@@ -32,7 +32,7 @@ use std::convert::Infallible;
 use std::io::Stdout;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ use self::stage::{Console, Done, Stage, StageFailure};
 use crate::failure::FailureCode;
 use crate::fetch::{Client, Reputation};
 use crate::format::cmdline::Parameters;
+use crate::hardware::Hardware;
 use crate::jitter;
 use crate::net::{self, clock};
 use crate::trust::Chain;
@@ -89,6 +90,8 @@ struct Learnt {
     trusted: Option<Chain>,
     /// The mirrors that have lied.
     reputation: Reputation,
+    /// What is loaded, and who serves the devices that appear.
+    hardware: Option<Arc<Hardware>>,
 }
 
 /// One way through all the stages.
@@ -98,7 +101,8 @@ fn attempt(
     learnt: &mut Learnt,
 ) -> Result<Infallible, StageFailure> {
     let prepared = console.stage(Stage::Prepare, || {
-        taken_over.and_then(|()| prepare::prepare())
+        taken_over?;
+        prepare::prepare(&mut learnt.hardware, &cmdline().unwrap_or_default())
     })?;
     let mut configured = console.stage(Stage::Configure, || configure(prepared))?;
     learnt.reputation.sift(&mut configured.host.mirrors);
@@ -138,6 +142,9 @@ fn attempt(
     drop(client);
     runtime.block_on(net::disconnect());
     drop(runtime);
+    if let Some(hardware) = &learnt.hardware {
+        hardware.give_back();
+    }
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
     let loaded = console.stage(Stage::Load, || load::load(measured))?;
     console.say("handover: entering the image's kernel");

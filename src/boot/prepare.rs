@@ -3,27 +3,25 @@
 //! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
 //! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
 //! console, children are reaped by the kernel, a kernel
-//! panic ends in a reboot, the clock stands no earlier than the build, and the baked
-//! modules are loaded. Everything here may be run again after a failure.
+//! panic ends in a reboot, the clock stands no earlier than the build, and the modules are loaded that
+//! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]).
+//! Everything here may be run again after a failure.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode};
+use crate::format::cmdline::Parameters;
+use crate::hardware::{Hardware, HardwareError};
 use crate::net::clock::{self, Clock};
 use crate::sys::signal;
-
-/// The baked-in list of kernel modules: one absolute path a line, in the order of loading, each
-/// optionally followed by a space and the module's options.
-pub const MODULES_FILE: &str = "/etc/sealboot/modules";
 
 /// The machine could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +44,9 @@ pub enum PrepareError {
     /// The clock could not be raised to the build time.
     #[error("the clock cannot be set forward to the loader's build time")]
     Clock(#[source] io::Error),
-    /// The list of modules cannot be read.
-    #[error("the list of kernel modules {MODULES_FILE} cannot be read")]
-    ModuleList(#[source] io::Error),
-    /// A module could not be loaded.
-    #[error("the kernel module {} cannot be loaded", path.display())]
-    Module {
-        /// The module's file.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
+    /// The machine's devices cannot be served.
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
 }
 
 impl Diagnose for PrepareError {
@@ -65,7 +54,14 @@ impl Diagnose for PrepareError {
         match self {
             Self::Mount { .. } | Self::Console(_) | Self::Children(_) => FailureCode::PrepareMount,
             Self::Clock(_) => FailureCode::PrepareClock,
-            Self::ModuleList(_) | Self::Module { .. } => FailureCode::PrepareModule,
+            Self::Hardware(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Hardware(error) => error.hint(),
+            other => other.code().remedy().to_owned(),
         }
     }
 }
@@ -125,12 +121,16 @@ pub fn take_over() -> Result<(), PrepareError> {
     signal::ignore_children().map_err(PrepareError::Children)
 }
 
-/// Sets the clock and loads the modules.
+/// Sets the clock and loads the modules that the devices ask for. `hardware` outlives the attempt: it serves
+/// what appears later, from the first attempt on.
 ///
 /// # Errors
 ///
 /// The first thing that failed.
-pub fn prepare() -> Result<Done<Prepared>, PrepareError> {
+pub fn prepare(
+    hardware: &mut Option<Arc<Hardware>>,
+    cmdline: &Parameters,
+) -> Result<Done<Prepared>, PrepareError> {
     let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
     let clock = match clock::raise_to(floor).map_err(PrepareError::Clock)? {
         Clock::Kept if clock::is_far_ahead(clock::now(), floor) => format!(
@@ -142,18 +142,26 @@ pub fn prepare() -> Result<Done<Prepared>, PrepareError> {
             format!("the clock said {was}, before this loader was built, and was set to {floor}")
         }
     };
-    let modules = load_modules()?;
-    let says = format!(
-        "{clock}; kernel modules: {}",
-        if modules.is_empty() {
-            "none".to_owned()
-        } else {
-            modules.join(" ")
-        }
-    );
-    Ok(Done::new(Prepared(()), says)
+    let hardware = match hardware {
+        Some(hardware) => hardware,
+        None => hardware.insert(Hardware::start(cmdline)?),
+    };
+    let found = hardware.walk()?;
+    for card in &found.without_driver {
+        tracing::warn!(
+            "no baked driver for the network card {card}: bake its module (--module; `modprobe -R {}` names it)",
+            card.modalias()
+        );
+    }
+    let modules = found.modules(" ");
+    let modules = match found.devices {
+        _ if modules.is_empty() => "no kernel modules".to_owned(),
+        1 => format!("kernel modules for one device: {modules}"),
+        devices => format!("kernel modules for {devices} devices: {modules}"),
+    };
+    Ok(Done::new(Prepared(()), format!("{clock}; {modules}"))
         .with("now", clock::now())
-        .with("modules", modules.join(",")))
+        .with("modules", found.modules(",")))
 }
 
 /// Mounts, unless an earlier attempt, or the kernel itself, has done so.
@@ -192,53 +200,4 @@ fn open_console() -> io::Result<()> {
     dup2_stdout(&console)?;
     dup2_stderr(&console)?;
     Ok(())
-}
-
-/// Loads the baked modules in their order; gives the names of those that are now loaded.
-fn load_modules() -> Result<Vec<String>, PrepareError> {
-    let list = match fs::read_to_string(MODULES_FILE) {
-        Ok(list) => list,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(PrepareError::ModuleList(error)),
-    };
-    let lines = list.lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| {
-            let (path, options) = line.split_once(' ').unwrap_or((line, ""));
-            let path = Path::new(path);
-            load_module(path, options).map_err(|source| PrepareError::Module {
-                path: path.to_owned(),
-                source,
-            })?;
-            Ok(path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned())
-        })
-        .collect()
-}
-
-/// Loads a module and deletes its file, which takes memory and is of no use any more.
-fn load_module(path: &Path, options: &str) -> io::Result<()> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_loaded(path) => return Ok(()),
-        result => result?,
-    };
-    let options = CString::new(options)?;
-    match finit_module(file, &options, ModuleInitFlags::empty()) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    // A file that stays costs its memory and nothing else.
-    let _ = fs::remove_file(path);
-    Ok(())
-}
-
-/// Has an earlier attempt loaded the module that stood in this file?
-fn is_loaded(path: &Path) -> bool {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    // As the kernel spells names (KBUILD_MODNAME).
-    let name = name.replace('-', "_");
-    Path::new("/sys/module").join(name).exists()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Failure, time};
 use crate::assemble::initramfs::{self, BuildError, Built, Request};
 use crate::assemble::initrd::{self, Archive, Compression};
-use crate::assemble::modules;
+use crate::assemble::modules::{self, Disk, Module, Selection};
 use crate::format::cpio::{Entry, Kind};
 
 /// Build the initramfs that machines boot first, and look into one
@@ -24,18 +24,19 @@ pub(super) enum Command {
 ///
 /// The initramfs and a kernel are all that a machine needs to boot. Baked in are the loader, the trust
 /// policy, the host config, the certificate authorities of the mirrors, and kernel modules with
-/// everything that they need, in the order in which they are loaded.
+/// everything that they need, firmware included. Of the modules, a machine loads those that its devices
+/// ask for, so one initramfs can serve machines of many kinds.
 ///
 /// What the loader would refuse is refused here: a policy that does not load, a mirror that the policy
 /// does not allow, a loader that is not static, a module of another kernel's architecture. Modules of
-/// disks and file systems are never baked in.
+/// disks and file systems are not baked in, unless --allow-disk-module names each.
 ///
 /// The same inputs give the same bytes. With SOURCE_DATE_EPOCH set, that time is baked in, and the
 /// loader never lets its clock be earlier.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   sealboot initramfs build --loader sealboot-init --policy trust.json --host-config host.json \\
-    --tls-roots ca.pem --modules /lib/modules/$(uname -r) --module virtio --module e1000e --out loader.img")]
+    --tls-roots ca.pem --modules /lib/modules/$(uname -r) --module common-nics --module qede --out loader.img")]
 pub(super) struct BuildArgs {
     /// The loader: sealboot-init, linked statically
     #[arg(long, value_name = "BIN")]
@@ -57,9 +58,20 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR")]
     modules: PathBuf,
 
-    /// A kernel module, or a set of them; can be given several times. Sets: virtio (QEMU and clouds)
+    /// A kernel module, or a set of them; can be given several times. Sets: virtio (QEMU and clouds with
+    /// virtio), common-nics (what servers and clouds have most), all-nics (every Ethernet card)
     #[arg(long = "module", value_name = "NAME|SET", default_value = modules::DEFAULT_SET)]
     wanted: Vec<String>,
+
+    /// A kernel module that is baked in although it is a driver of disks or a file system; can be given
+    /// several times, and what it needs of its kind must be named too
+    #[arg(long = "allow-disk-module", value_name = "NAME")]
+    disks: Vec<String>,
+
+    /// Where the firmware is that the modules ask for, plain or compressed; what is not there is left out
+    /// [default: the directory firmware beside the one of --modules, such as /lib/firmware]
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
 
     /// How the initramfs is compressed
     #[arg(long, value_enum, default_value_t = CompressArg::Zstd)]
@@ -101,17 +113,17 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn build(args: BuildArgs) -> Result<(), Failure> {
+    let mut selection = Selection::default();
+    args.wanted.iter().for_each(|name| selection.add(name));
+    args.disks.iter().for_each(|name| selection.add_disk(name));
     let request = Request {
         loader: args.loader,
         policy: args.policy,
         host_config: args.host_config,
         tls_roots: args.tls_roots,
         modules: args.modules,
-        wanted: args
-            .wanted
-            .iter()
-            .flat_map(|name| modules::wanted(name))
-            .collect(),
+        selection,
+        firmware: args.firmware,
         compression: match args.compress {
             CompressArg::Zstd => Compression::Zstd,
             CompressArg::None => Compression::None,
@@ -134,20 +146,57 @@ fn tell(built: &Built) {
     for (name, reason) in &order.left_out {
         anstream::eprintln!("module {name}: left out, {reason}");
     }
-    for name in &order.absent {
-        anstream::eprintln!("module {name}: left out, this kernel does not have it");
+    if !order.absent.is_empty() {
+        anstream::eprintln!("not in this kernel: {}", order.absent.join(" "));
     }
-    for name in &order.builtin {
-        anstream::eprintln!("module {name}: built into the kernel");
+    if !order.builtin.is_empty() {
+        anstream::eprintln!("built into this kernel: {}", order.builtin.join(" "));
     }
-    let names: Vec<&str> = order.modules.iter().map(modules::Module::name).collect();
+    for module in &order.modules {
+        if module.disk == Disk::Allowed {
+            anstream::eprintln!(
+                "warning: module {} makes the disks of a machine reachable, or readable, for the loader",
+                module.name()
+            );
+        }
+    }
+    let names: Vec<&str> = order.modules.iter().map(Module::name).collect();
     anstream::eprintln!(
         "{} modules of kernel {}: {}",
         names.len(),
         built.kernel_version,
         names.join(" ")
     );
+    tell_firmware(built);
     anstream::eprintln!("{} bytes, sha256 {}", built.size, built.sha256);
+}
+
+fn tell_firmware(built: &Built) {
+    let files = &built.firmware.files;
+    if !files.is_empty() {
+        let bytes: usize = files.values().map(Vec::len).sum();
+        let plural = if files.len() == 1 { "" } else { "s" };
+        anstream::eprintln!("{} file{plural} of firmware, {bytes} bytes", files.len());
+    }
+    let missing: Vec<String> = built
+        .firmware
+        .missing()
+        .map(|(module, names)| match names.as_slice() {
+            [one] => format!("{module} ({one})"),
+            [first, others @ ..] => format!("{module} ({first} and {} more)", others.len()),
+            [] => module.to_owned(),
+        })
+        .collect();
+    if !missing.is_empty() {
+        anstream::eprintln!(
+            "not in {}, so some cards of these modules may not work: {}",
+            built.firmware_dir.display(),
+            missing.join(", ")
+        );
+        anstream::eprintln!(
+            "hint: Debian has firmware in firmware-misc-nonfree, firmware-realtek, firmware-bnx2, firmware-bnx2x and the like (`apt-file search NAME`); elsewhere it is linux-firmware"
+        );
+    }
 }
 
 fn inspect(args: &InspectArgs) -> Result<(), Failure> {

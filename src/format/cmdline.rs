@@ -104,6 +104,16 @@ impl Parameters {
         self.all(name).last()
     }
 
+    /// The parameters whose names start with `prefix`, by what follows it, in order; a bare name has no value.
+    pub fn below<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        self.0
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_deref())))
+    }
+
     /// The names that start with `prefix`, in order.
     pub fn names_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.0

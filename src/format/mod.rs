@@ -9,6 +9,7 @@
 //! | [`frame`] | what the header of a zstd archive must say |
 //! | [`host_config`] | how this machine reaches its image |
 //! | [`cmdline`] | the kernel command line, read and written |
+//! | [`kmod`] | what depmod(8) writes about kernel modules |
 //! | [`freshness`] | the signed statement about which version is the newest |
 //! | [`version`] | counters that only grow |
 //! | `json` | JSON in which an object is written as an object |
@@ -29,6 +30,7 @@ pub mod freshness;
 pub mod host_config;
 pub(crate) mod json;
 pub mod key;
+pub mod kmod;
 pub mod limits;
 #[cfg(feature = "operator")]
 pub mod locked;

@@ -37,8 +37,33 @@ pub const DEFAULT_APPEND: &str = "console=ttyS0 panic=-1";
 /// Where a guest with the default network reaches the loopback of this host (QEMU's user-mode network).
 pub const HOST_ADDRESS: &str = "10.0.2.2";
 
-/// A machine with a serial console and one virtio network card behind QEMU's user-mode network,
-/// whose DHCP server offers 10.0.2.15/24. A reset ends it.
+/// The model of a network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nic {
+    /// QEMU's own.
+    Virtio,
+    /// VMware's.
+    Vmxnet3,
+    /// Intel's 82574L.
+    E1000e,
+}
+
+impl Nic {
+    /// QEMU's name for it.
+    const fn model(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::Vmxnet3 => "vmxnet3",
+            Self::E1000e => "e1000e",
+        }
+    }
+}
+
+/// The empty slot of a machine without a network card; QEMU keeps `slot` and `port` for itself.
+const SLOT: &str = "nic-slot";
+
+/// A machine with a serial console and a network card behind QEMU's user-mode network, whose DHCP server
+/// offers 10.0.2.15/24. A reset ends it.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The kernel, which QEMU loads itself.
@@ -51,6 +76,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
+    /// The network card; without one there is an empty PCIe slot, for [`Running::plug`].
+    pub nic: Option<Nic>,
     /// Raw disk images, attached as virtio block devices.
     pub disks: Vec<PathBuf>,
     /// What the real-time clock says at the start; this host's time if none.
@@ -60,7 +87,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with 1 GiB of memory, two processors and no disk.
+    /// A machine with 1 GiB of memory, two processors, a virtio network card and no disk.
     #[must_use]
     pub fn new(kernel: impl Into<PathBuf>, initramfs: impl Into<PathBuf>) -> Self {
         Self {
@@ -69,6 +96,7 @@ impl Machine {
             append: DEFAULT_APPEND.to_owned(),
             memory_mib: 1024,
             cpus: 2,
+            nic: Some(Nic::Virtio),
             disks: Vec::new(),
             clock: None,
             acceleration: Acceleration::detect(),
@@ -90,8 +118,12 @@ impl Machine {
             .args(["-chardev", "stdio,id=console,signal=on"])
             .args(["-serial", "chardev:console"])
             .args(["-netdev", "user,id=net0,ipv6=off"])
-            // No option ROM: nothing boots from this card, and the ROM is in another package.
-            .args(["-device", "virtio-net-pci,netdev=net0,romfile="])
+            .arg("-device")
+            .arg(match self.nic {
+                // No option ROM: nothing boots from this card, and the ROM is in another package.
+                Some(nic) => format!("{},netdev=net0,romfile=", nic.model()),
+                None => format!("pcie-root-port,id={SLOT}"),
+            })
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")
@@ -141,6 +173,14 @@ pub enum Error {
     /// QEMU is there and could not be started.
     #[error("cannot start {QEMU}")]
     Spawn(#[source] io::Error),
+    /// QEMU did not do what it was asked to.
+    #[error("QEMU refuses {command}: {words}")]
+    Refused {
+        /// The QMP command.
+        command: &'static str,
+        /// What QEMU says about it.
+        words: String,
+    },
     /// The console or the control connection broke.
     #[error("the connection to QEMU broke")]
     Connection(#[source] io::Error),
@@ -154,7 +194,7 @@ impl Error {
             Self::Missing => Some(
                 "install it; the Debian package is qemu-system-x86 (apt-get install qemu-system-x86)",
             ),
-            Self::Spawn(_) | Self::Connection(_) => None,
+            Self::Spawn(_) | Self::Refused { .. } | Self::Connection(_) => None,
         }
     }
 }
@@ -186,10 +226,19 @@ mod tests {
         assert!(bare.contains(&"-nodefaults".to_owned()));
         assert!(!bare.iter().any(|argument| argument.contains("virtio-blk")));
         assert!(!bare.contains(&"-rtc".to_owned()));
+        assert!(bare.contains(&"virtio-net-pci,netdev=net0,romfile=".to_owned()));
+        assert!(
+            !bare
+                .iter()
+                .any(|argument| argument.contains("pcie-root-port"))
+        );
 
         machine.disks.push("/a".into());
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
+        machine.nic = None;
         let full = arguments(&machine);
+        assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
+        assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
         assert!(full.contains(&"id=disk0,if=none,format=raw,file=/a".to_owned()));
         assert!(full.contains(&"base=2030-01-02T03:04:05".to_owned()));
         assert!(full.contains(&"socket,id=qmp,fd=7".to_owned()));

@@ -6,13 +6,14 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::task::JoinHandle;
 
 use super::process::Process;
-use super::{Error, Machine};
+use super::{Error, Machine, Nic, SLOT};
 use crate::sys::child;
 
 /// Bytes of a QMP line, and of QEMU's own messages, that are kept. QMP's greeting has 200.
@@ -39,6 +40,8 @@ pub struct Running {
     process: Process,
     console: ChildStdout,
     events: BufReader<UnixStream>,
+    /// Why the machine ends, once QEMU has said so.
+    reason: Option<String>,
     messages: JoinHandle<String>,
 }
 
@@ -71,6 +74,7 @@ impl Machine {
             process,
             console,
             events: BufReader::new(stream),
+            reason: None,
             messages,
         };
         // QEMU ends instead of greeting where an option, a file or the memory is wrong; its end tells.
@@ -101,22 +105,52 @@ impl Running {
     ///
     /// [`Error::Connection`].
     pub async fn ending(mut self) -> Result<Ending, Error> {
-        let mut reason = None;
-        while let Ok(Some(line)) = self.next_line().await {
-            if let Ok(event) = serde_json::from_str::<Event>(&line)
-                && event.event == "SHUTDOWN"
-            {
-                reason = event.data.and_then(|data| data.reason);
-            }
-        }
+        while let Ok(Some(_)) = self.next_message().await {}
         let status = self.process.wait().await.map_err(Error::Connection)?;
-        Ok(match reason.as_deref() {
+        Ok(match self.reason.as_deref() {
             Some("guest-shutdown") => Ending::PoweredOff,
             Some("guest-reset") => Ending::Reset,
             Some("guest-panic") => Ending::Panicked,
             Some("host-signal" | "host-qmp-quit" | "host-ui") => Ending::Stopped,
             _ => Ending::Failed(status, self.messages.await.unwrap_or_default()),
         })
+    }
+
+    /// Puts a network card into the slot of a machine that was started without one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where there is no such slot, or QEMU has no such card.
+    pub async fn plug(&mut self, nic: Nic) -> Result<(), Error> {
+        let card = json!({"driver": nic.model(), "netdev": "net0", "romfile": "", "bus": SLOT});
+        self.execute("device_add", &card).await
+    }
+
+    /// Has QEMU carry out a QMP command, and waits for its answer.
+    async fn execute(
+        &mut self,
+        command: &'static str,
+        arguments: &serde_json::Value,
+    ) -> Result<(), Error> {
+        let mut line =
+            json!({"execute": command, "arguments": arguments, "id": command}).to_string();
+        line.push('\n');
+        self.events
+            .write_all(line.as_bytes())
+            .await
+            .map_err(Error::Connection)?;
+        while let Some(message) = self.next_message().await.map_err(Error::Connection)? {
+            if message.id.as_deref() == Some(command) {
+                return match message.error {
+                    None => Ok(()),
+                    Some(error) => Err(Error::Refused {
+                        command,
+                        words: error.desc,
+                    }),
+                };
+            }
+        }
+        Err(Error::Connection(io::ErrorKind::UnexpectedEof.into()))
     }
 
     /// QMP's handshake, after which events are sent.
@@ -130,6 +164,18 @@ impl Running {
             .await
     }
 
+    /// The next message, of which the machine's end is kept; none where QEMU has ended.
+    async fn next_message(&mut self) -> io::Result<Option<Message>> {
+        let Some(line) = self.next_line().await? else {
+            return Ok(None);
+        };
+        let mut message: Message = serde_json::from_str(&line)?;
+        if message.event.as_deref() == Some("SHUTDOWN") {
+            self.reason = message.data.take().and_then(|data| data.reason);
+        }
+        Ok(Some(message))
+    }
+
     async fn next_line(&mut self) -> io::Result<Option<String>> {
         let mut line = String::new();
         let read = (&mut self.events)
@@ -140,11 +186,18 @@ impl Running {
     }
 }
 
-/// An event, of which only the end of the machine matters here.
+/// An event, of which only the end of the machine matters here, or the answer to a command.
 #[derive(Deserialize)]
-struct Event {
-    event: String,
+struct Message {
+    event: Option<String>,
     data: Option<EventData>,
+    id: Option<String>,
+    error: Option<CommandError>,
+}
+
+#[derive(Deserialize)]
+struct CommandError {
+    desc: String,
 }
 
 #[derive(Deserialize)]

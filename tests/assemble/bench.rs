@@ -57,6 +57,7 @@ impl Bench {
         for (path, content) in [
             ("modules.dep", &b"kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/virtio/virtio.ko:\nkernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko\nkernel/drivers/net/arm.ko:\n"[..]),
             ("modules.builtin", b"kernel/net/packet/af_packet.ko\n"),
+            ("modules.alias", b"alias virtio:d00000001v* virtio_net\nalias virtio:d00000002v* virtio_blk\nalias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n"),
             ("kernel/drivers/virtio/virtio.ko", &elf(1, 0)),
             ("kernel/drivers/virtio/virtio_pci.ko", &elf(1, 0)),
             ("kernel/drivers/net/virtio_net.ko", &elf(1, 0)),
@@ -274,6 +275,34 @@ pub(crate) fn elf(kind: u8, segment: u8) -> Vec<u8> {
         bytes[56] = 1;
         bytes[64] = segment;
     }
+    bytes
+}
+
+/// A module with this section `.modinfo`, and two more: the first, which is always empty, and their names.
+pub(crate) fn elf_with_modinfo(modinfo: &[u8]) -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.modinfo\0";
+    let mut bytes = elf(1, 0);
+    let modinfo_at = bytes.len();
+    bytes.extend_from_slice(modinfo);
+    let names_at = bytes.len();
+    bytes.extend_from_slice(NAMES);
+    let sections_at = bytes.len() as u64;
+    for (name, kind, at, length) in [
+        (0_u8, 0_u8, 0, 0),
+        (1, 1, modinfo_at, modinfo.len()),
+        (0, 3, names_at, NAMES.len()),
+    ] {
+        let mut section = [0; 64];
+        section[0] = name;
+        section[4] = kind;
+        section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+        section[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+        bytes.extend_from_slice(&section);
+    }
+    bytes[40..48].copy_from_slice(&sections_at.to_le_bytes());
+    bytes[58] = 64;
+    bytes[60] = 3;
+    bytes[62] = 2;
     bytes
 }
 

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 use sealboot::format::cpio::Reader;
 use sealboot::format::digest::Sha256Digest;
 
-use crate::bench::{Bench, HOST, MODULES, POLICY, assert_done, assert_failed, cpio, elf, mode};
+use crate::bench::{
+    Bench, HOST, MODULES, POLICY, assert_done, assert_failed, cpio, elf, elf_with_modinfo, mode,
+};
 
 #[test]
 fn an_initramfs_holds_what_the_loader_expects_and_nothing_else() {
@@ -18,9 +21,8 @@ fn an_initramfs_holds_what_the_loader_expects_and_nothing_else() {
     assert_eq!(
         stderr,
         format!(
-            "module virtio_mmio: left out, this kernel does not have it\n\
-             module virtio-rng: left out, this kernel does not have it\n\
-             module af_packet: built into the kernel\n\
+            "not in this kernel: virtio_mmio virtio-rng bonding 8021q\n\
+             built into this kernel: af_packet\n\
              3 modules of kernel 6.1.0-test: virtio virtio_pci virtio_net\n\
              {} bytes, sha256 {}\n",
             image.len(),
@@ -36,10 +38,13 @@ fn an_initramfs_holds_what_the_loader_expects_and_nothing_else() {
         .unwrap();
     let (list, _) = assert_done(&inspected);
     let ca = fs::read(bench.path("ca.pem")).unwrap();
-    let modules = "\
-        /lib/modules/6.1.0-test/kernel/drivers/virtio/virtio.ko\n\
-        /lib/modules/6.1.0-test/kernel/drivers/virtio/virtio_pci.ko\n\
-        /lib/modules/6.1.0-test/kernel/drivers/net/virtio_net.ko\n";
+    let dep = "\
+        kernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko\n\
+        kernel/drivers/virtio/virtio.ko:\n\
+        kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio.ko\n";
+    let alias = "\
+        alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n\
+        alias virtio:d00000001v* virtio_net\n";
     assert_eq!(
         list,
         format!(
@@ -65,19 +70,75 @@ drwxr-xr-x          0 lib/modules/6.1.0-test/kernel/drivers/net
 drwxr-xr-x          0 lib/modules/6.1.0-test/kernel/drivers/virtio
 -rw-r--r--        120 lib/modules/6.1.0-test/kernel/drivers/virtio/virtio.ko
 -rw-r--r--        120 lib/modules/6.1.0-test/kernel/drivers/virtio/virtio_pci.ko
+-rw-r--r-- {:>10} lib/modules/6.1.0-test/modules.alias
+-rw-r--r-- {:>10} lib/modules/6.1.0-test/modules.dep
+-rw-r--r--          0 lib/modules/6.1.0-test/modules.firmware
+-rw-r--r--          0 lib/modules/6.1.0-test/modules.softdep
 dr-xr-xr-x          0 proc
 drwxr-xr-x          0 run
 dr-xr-xr-x          0 sys
 drwxrwxrwt          0 tmp
 ",
             HOST.len(),
-            modules.len(),
+            0,
             ca.len(),
             POLICY.len(),
+            alias.len(),
+            dep.len(),
         )
     );
 
-    let archive = zstd::decode_all(image.as_slice()).unwrap();
+    let files = files(&bench.path("loader.img"));
+    assert_eq!(files["init"], fs::read(bench.path("loader")).unwrap());
+    assert_eq!(files["etc/sealboot/trust.json"], POLICY.as_bytes());
+    assert_eq!(files["etc/sealboot/host.json"], HOST.as_bytes());
+    assert_eq!(files["etc/sealboot/tls-roots.pem"], ca);
+    assert_eq!(files["etc/sealboot/build-time"], b"1700000000\n");
+    assert_eq!(files["etc/sealboot/modules"], b"");
+    assert_eq!(files["lib/modules/6.1.0-test/modules.dep"], dep.as_bytes());
+    assert_eq!(
+        files["lib/modules/6.1.0-test/modules.alias"],
+        alias.as_bytes()
+    );
+}
+
+#[test]
+fn a_driver_of_disks_is_baked_in_by_its_own_name_with_a_warning() {
+    let bench = Bench::new();
+    let output = bench.build(&[("--allow-disk-module", Some("virtio-blk"))]);
+    let (_, stderr) = assert_done(&output);
+    let warning = "warning: module virtio_blk makes the disks of a machine reachable, or readable, for the loader\n";
+    assert!(stderr.contains(warning), "{stderr}");
+    assert!(
+        stderr
+            .contains("4 modules of kernel 6.1.0-test: virtio virtio_pci virtio_net virtio_blk\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_compressed_module_is_baked_in_plain() {
+    let bench = Bench::new();
+    let module = elf(1, 0);
+    let options = lzma_rust2::XzOptions::with_preset(6);
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    xz.write_all(&module).unwrap();
+    bench.put(&format!("{MODULES}/kernel/x.ko.xz"), &xz.finish().unwrap());
+    bench.put(&format!("{MODULES}/modules.dep"), b"kernel/x.ko.xz:\n");
+    assert_done(&bench.build(&[("--module", Some("x"))]));
+    let files = files(&bench.path("loader.img"));
+    assert_eq!(files["lib/modules/6.1.0-test/kernel/x.ko"], module);
+    assert_eq!(
+        files["lib/modules/6.1.0-test/modules.dep"],
+        b"kernel/x.ko:\n"
+    );
+    // It has no alias, so nothing would ever ask for it.
+    assert_eq!(files["etc/sealboot/modules"], b"x\n");
+}
+
+/// The files of an initramfs.
+fn files(initramfs: &Path) -> BTreeMap<String, Vec<u8>> {
+    let archive = zstd::decode_all(fs::File::open(initramfs).unwrap()).unwrap();
     let mut reader = Reader::new(archive.as_slice());
     let mut files = BTreeMap::new();
     while let Some(entry) = reader.next_entry().unwrap() {
@@ -87,12 +148,49 @@ drwxrwxrwt          0 tmp
             reader.content(1 << 20).unwrap().unwrap(),
         );
     }
-    assert_eq!(files["init"], fs::read(bench.path("loader")).unwrap());
-    assert_eq!(files["etc/sealboot/trust.json"], POLICY.as_bytes());
-    assert_eq!(files["etc/sealboot/host.json"], HOST.as_bytes());
-    assert_eq!(files["etc/sealboot/tls-roots.pem"], ca);
-    assert_eq!(files["etc/sealboot/build-time"], b"1700000000\n");
-    assert_eq!(files["etc/sealboot/modules"], modules.as_bytes());
+    files
+}
+
+#[test]
+fn firmware_is_baked_in_where_it_is_found_and_named_where_it_is_not() {
+    let bench = Bench::new();
+    let module = format!("{MODULES}/kernel/drivers/net/virtio_net.ko");
+    let modinfo = b"firmware=nic/a.bin\0firmware=nic/b.bin\0firmware=nic/c.bin\0";
+    bench.put(&module, &elf_with_modinfo(modinfo));
+    bench.put("modules/lib/firmware/nic/a.bin", b"from beside the modules");
+    bench.put("given/nic/b.bin", b"from elsewhere");
+    let base = bench.temporary.path().canonicalize().unwrap();
+    let hint = "hint: Debian has firmware in firmware-misc-nonfree, firmware-realtek, firmware-bnx2, firmware-bnx2x and the like (`apt-file search NAME`); elsewhere it is linux-firmware\n";
+    for (given, found, directory, missing) in [
+        (
+            None,
+            "nic/a.bin",
+            base.join("modules/lib/firmware").display().to_string(),
+            "virtio_net (nic/b.bin and 1 more)",
+        ),
+        (
+            Some("given"),
+            "nic/b.bin",
+            "given".to_owned(),
+            "virtio_net (nic/a.bin and 1 more)",
+        ),
+    ] {
+        let (_, stderr) = assert_done(&bench.build(&[("--firmware", given)]));
+        let said = format!(
+            "not in {directory}, so some cards of these modules may not work: {missing}\n{hint}"
+        );
+        assert!(stderr.contains(&said), "{stderr}");
+        assert!(stderr.contains("1 file of firmware, "), "{stderr}");
+        let files = files(&bench.path("loader.img"));
+        let index = &files["lib/modules/6.1.0-test/modules.firmware"];
+        assert_eq!(*index, format!("virtio_net: {found}\n").as_bytes());
+        let firmware: Vec<&str> = files
+            .keys()
+            .filter_map(|name| name.strip_prefix("lib/firmware/"))
+            .filter(|name| name.contains('.'))
+            .collect();
+        assert_eq!(firmware, [found]);
+    }
 }
 
 #[test]
@@ -179,7 +277,7 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
 
     let loader_hint = "hint: give the sealboot-init that was built for the machines\n";
     let key_hint = "hint: everybody can read an initramfs: give a PEM file of certificates alone, and replace the key if the file has been anywhere public\n";
-    let disk_hint = "hint: the loader runs from memory and touches no disk; an image that needs disks loads their drivers itself\n";
+    let disk_hint = "hint: the loader runs from memory and touches no disk; an image that needs disks loads their drivers itself. Where the loader must have it all the same: --allow-disk-module virtio_blk\n";
     let base = bench.temporary.path().canonicalize().unwrap();
     let base = base.display();
     for (changes, expected) in [
@@ -234,6 +332,10 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         (
             ("--module", "virtio_blk"),
             format!("error: module \"virtio_blk\" is refused: it is a driver of disks\n{disk_hint}"),
+        ),
+        (
+            ("--firmware", "absent"),
+            "error: cannot read absent\n  caused by: No such file or directory (os error 2)\nhint: give a directory such as /lib/firmware, or no --firmware where no card needs any\n".to_owned(),
         ),
         (
             ("--module", "arm"),

@@ -34,6 +34,7 @@ pub(crate) struct Lab {
     pub(crate) sealboot: PathBuf,
     pub(crate) loader: PathBuf,
     pub(crate) kernel: PathBuf,
+    modules: PathBuf,
 }
 
 impl Lab {
@@ -55,6 +56,7 @@ impl Lab {
                 sealboot,
                 loader,
                 kernel: packages.kernel.clone(),
+                modules: packages.modules.clone(),
             };
             if !lab.directory.is_dir() {
                 remove_old_labs();
@@ -77,6 +79,29 @@ impl Lab {
     /// Another one, which asks for two of alice, bob and carol, and for freshness by clockwork.
     pub(crate) fn fresh_initramfs(&self) -> PathBuf {
         self.path("fresh.initramfs")
+    }
+
+    /// The first one again, with the drivers of more network cards.
+    pub(crate) fn nics_initramfs(&self, set: &str) -> PathBuf {
+        self.path(&format!("{set}.initramfs"))
+    }
+
+    /// The first one again with these modules, in `directory`.
+    pub(crate) fn initramfs_with(&self, directory: &Path, modules: &[&str]) -> PathBuf {
+        let out = directory.join("with-modules.initramfs");
+        let (loader, available) = (
+            self.loader.to_str().unwrap(),
+            self.modules.to_str().unwrap(),
+        );
+        #[rustfmt::skip]
+        let mut words = vec![
+            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
+            "--modules", available, "--out", out.to_str().unwrap(),
+        ];
+        words.extend(modules.iter().flat_map(|name| ["--module", name]));
+        self.run_all(&self.directory, &[], &words);
+        out
     }
 
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
@@ -185,15 +210,17 @@ impl Lab {
             self.loader.to_str().unwrap(),
             packages.modules.to_str().unwrap(),
         );
-        for (policy, initramfs) in [
-            ("trust.json", "loader.initramfs"),
-            ("fresh.json", "fresh.initramfs"),
+        for (policy, set, initramfs) in [
+            ("trust.json", "virtio", "loader.initramfs"),
+            ("fresh.json", "virtio", "fresh.initramfs"),
+            ("trust.json", "common-nics", "common-nics.initramfs"),
+            ("trust.json", "all-nics", "all-nics.initramfs"),
         ] {
             #[rustfmt::skip]
             self.run(at, [
                 "initramfs", "build", "--loader", loader, "--policy", policy,
                 "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-                "--modules", modules, "--out", initramfs,
+                "--modules", modules, "--module", set, "--out", initramfs,
             ]);
         }
         fs::rename(scratch.keep(), &self.directory).unwrap();

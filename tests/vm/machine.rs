@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::Duration;
 
-use sealboot::vm::{self, Ending, HOST_ADDRESS, Running, StageLine, os};
+use sealboot::vm::{self, Ending, HOST_ADDRESS, Nic, Running, StageLine, os};
 use tokio::time::{Instant, timeout_at};
 
 use crate::lab::{Lab, TARGET_TMP};
@@ -30,16 +30,31 @@ const STAGES: [&str; 8] = [
 ];
 
 /// What a test asks of its machine beyond the lab's ways.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Options {
     /// More kernel parameters.
     pub(crate) append: String,
     /// Another initramfs than the lab's.
     pub(crate) initramfs: Option<PathBuf>,
+    /// The network card that it starts with.
+    pub(crate) nic: Option<Nic>,
     pub(crate) disks: Vec<PathBuf>,
     pub(crate) clock: Option<jiff::Timestamp>,
     /// In MiB; without it, what most machines have.
     pub(crate) memory: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            append: String::new(),
+            initramfs: None,
+            nic: Some(Nic::Virtio),
+            disks: Vec::new(),
+            clock: None,
+            memory: None,
+        }
+    }
 }
 
 /// A machine that runs until it is dropped.
@@ -68,6 +83,7 @@ impl Machine {
             vm::DEFAULT_APPEND,
             options.append
         );
+        machine.nic = options.nic;
         machine.disks = options.disks;
         machine.clock = options.clock;
         if let Some(memory) = options.memory {
@@ -87,6 +103,21 @@ impl Machine {
     /// Since when the machine runs.
     pub(crate) const fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Follows the console until `wait` is over, then plugs a network card in.
+    pub(crate) async fn plug_after(&mut self, wait: Duration, nic: Nic) {
+        let then = self.started + wait;
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read) = timeout_at(then, self.running.read(&mut buffer)).await {
+            match read {
+                Ok(read @ 1..) => self.console.extend_from_slice(&buffer[..read]),
+                end => self.fail(&format!("the machine ended before a card came: {end:?}")),
+            }
+        }
+        if let Err(error) = self.running.plug(nic).await {
+            self.fail(&format!("{nic:?} cannot be plugged in: {error}"));
+        }
     }
 
     /// Everything that the console has shown.

@@ -11,6 +11,7 @@ mod boots;
 mod comes_back;
 mod demo;
 mod gate;
+mod hardware;
 mod lab;
 mod machine;
 mod memory;

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use sealboot::format::digest::Sha256Digest;
-use sealboot::vm::StageLine;
 
+use crate::hardware::modules;
 use crate::machine::{Machine, Options};
 use crate::server::Server;
 use crate::store::Store;
@@ -74,17 +74,4 @@ fn make_disk(path: &Path) -> Sha256Digest {
     bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     fs::File::create(path).unwrap().write_all(&bytes).unwrap();
     Sha256Digest::of(&bytes)
-}
-
-/// The modules that the loader says it has loaded.
-fn modules(console: &str) -> Vec<&str> {
-    let line = console
-        .lines()
-        .find(|line| StageLine::find(line).is_some_and(|line| line.stage() == "prepare"))
-        .unwrap();
-    line.split_whitespace()
-        .find_map(|field| field.strip_prefix("modules="))
-        .unwrap_or_else(|| panic!("no modules in {line:?}"))
-        .split(',')
-        .collect()
 }

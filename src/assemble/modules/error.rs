@@ -25,11 +25,16 @@ pub enum ModulesError {
     /// A file could not be read.
     #[error(transparent)]
     File(FileError),
+    /// Firmware could not be read.
+    #[error(transparent)]
+    Firmware(FileError),
     /// `depmod` has not run over the directory.
-    #[error("{} has no modules.dep", dir.display())]
+    #[error("{} has no {file}", dir.display())]
     NoIndex {
         /// The directory.
         dir: PathBuf,
+        /// What is not there.
+        file: &'static str,
         /// Its name, the kernel's version.
         version: String,
     },
@@ -75,9 +80,6 @@ pub enum ModulesError {
         /// The path that it needs.
         needs: String,
     },
-    /// A compression that this program cannot undo.
-    #[error("{} is compressed with xz, which cannot be undone here", .0.display())]
-    Xz(PathBuf),
     /// A file is no kernel module.
     #[error("{} is no kernel module", path.display())]
     NotModule {
@@ -106,7 +108,10 @@ impl ModulesError {
                 "give the modules directory of the kernel that boots the initramfs, /lib/modules/VERSION"
                     .to_owned()
             }
-            Self::NoIndex { dir, version } => {
+            Self::Firmware(_) => {
+                "give a directory such as /lib/firmware, or no --firmware where no card needs any".to_owned()
+            }
+            Self::NoIndex { dir, version, .. } => {
                 let base = dir
                     .ends_with(Path::new("lib/modules").join(version))
                     .then(|| dir.ancestors().nth(3))
@@ -133,13 +138,8 @@ impl ModulesError {
                 "is --modules the directory of the right kernel?".to_owned()
             }
             Self::Unknown { near, .. } => format!("did you mean {}?", near.join(" or ")),
-            Self::Refused { .. } => {
-                "the loader runs from memory and touches no disk; an image that needs disks loads their drivers itself"
-                    .to_owned()
-            }
-            Self::Xz(path) => format!(
-                "decompress the modules with `unxz {}` (and the others that are needed), then run depmod again",
-                path.display()
+            Self::Refused { name, .. } => format!(
+                "the loader runs from memory and touches no disk; an image that needs disks loads their drivers itself. Where the loader must have it all the same: --allow-disk-module {name}"
             ),
             Self::NotModule { .. } => {
                 "install the kernel's package again; the file is damaged".to_owned()
