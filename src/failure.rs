@@ -168,6 +168,14 @@ failure_codes! {
         cause: "No DHCP server gave this machine a lease in time.",
         remedy: "check the DHCP server, the VLAN of the switch port and its forwarding delay (spanning tree), or use a static address"
     }
+    ConnectRouter = "CONNECT-ROUTER" {
+        cause: "No router and no DHCPv6 server gave this machine an address in time.",
+        remedy: "check that a router advertises a prefix on this link, or a DHCPv6 server answers there; or use a static address"
+    }
+    ConnectMake = "CONNECT-MAKE" {
+        cause: "A bond or a VLAN could not be made.",
+        remedy: "bake the kernel modules bonding and 8021q into the initramfs, and check the bond's options"
+    }
     ConnectAddress = "CONNECT-ADDRESS" {
         cause: "The kernel refused a link, address or route setting.",
         remedy: "check the addresses in the host config or in the DHCP lease"
@@ -183,6 +191,10 @@ failure_codes! {
     FetchTlsRoots = "FETCH-TLS-ROOTS" {
         cause: "The mirror's certificate was issued by an authority that the baked-in TLS roots do not hold.",
         remedy: "build the initramfs with the --tls-roots of this mirror, or give the mirror a certificate from the baked-in authority"
+    }
+    FetchTlsKey = "FETCH-TLS-KEY" {
+        cause: "The mirror's key is none of those by which the trust policy knows its mirrors.",
+        remedy: "give the mirror its old key again, or publish a policy that names the new one (policy create --mirror-key) and wait until the machines have it"
     }
     FetchTlsClock = "FETCH-TLS-CLOCK" {
         cause: "The mirror's certificate is expired, or not valid yet, by this machine's clock.",
@@ -408,7 +420,7 @@ mod tests {
         let report = reported(r#"{"a\nsealboot: stage=handover status=ok\u001b[2J\u202e": 1}"#);
         assert_eq!(
             report.lines().nth(1).unwrap(),
-            r"  caused by: unknown field `a\nsealboot: stage=handover status=ok\u{1b}[2J\u{202e}`, expected one of `image`, `mirrors`, `network` at line 1 column 55"
+            r"  caused by: unknown field `a\nsealboot: stage=handover status=ok\u{1b}[2J\u{202e}`, expected one of `image`, `mirrors`, `network`, `ntp` at line 1 column 55"
         );
         assert_eq!(report.lines().count(), 3, "{report}");
     }

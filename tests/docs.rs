@@ -16,9 +16,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use sealboot::failure::FailureCode;
+use sealboot::format::cmdline::Parameters;
 use sealboot::format::freshness::Freshness;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::manifest::{Encoding, Manifest};
+use sealboot::format::network::Network;
 use sealboot::format::pem::PrivateKey;
 use sealboot::format::version::PolicyVersion;
 use sealboot::trust::detached::DetachedSignatures;
@@ -348,6 +350,29 @@ fn the_example_host_configs_load() {
     for example in examples {
         HostConfig::parse(example.as_bytes())
             .unwrap_or_else(|error| panic!("{example}: {error:?}"));
+    }
+}
+
+#[test]
+fn both_notations_of_every_example_are_one_network() {
+    let text = fs::read_to_string(doc("host-config.md")).unwrap();
+    let from = text.find("<!-- begin networks -->").unwrap();
+    let to = text.find("<!-- end networks -->").unwrap();
+    let blocks: Vec<(&str, &str)> = text[from..to]
+        .split("\n```")
+        .filter_map(|block| block.split_once('\n'))
+        .filter(|(kind, _)| matches!(*kind, "json" | "text"))
+        .collect();
+    let (pairs, []) = blocks.as_chunks::<2>() else {
+        panic!("each example stands in both notations");
+    };
+    assert!(pairs.len() >= 10, "{}", pairs.len());
+    for [(json_kind, json), (text_kind, line)] in pairs {
+        assert_eq!((*json_kind, *text_kind), ("json", "text"), "{json}");
+        let by_json: Network = serde_json::from_str(json).expect(json);
+        let line = format!("sealboot.image=relay sealboot.mirror=https://m.example/ {line}");
+        let by_line = HostConfig::with_cmdline(None, &Parameters::parse(&line)).expect(&line);
+        assert_eq!(by_line.network, by_json, "{json}\n{line}");
     }
 }
 

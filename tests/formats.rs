@@ -309,7 +309,7 @@ fn a_touched_policy_is_refused_or_another() {
 #[test]
 fn a_touched_host_config_is_refused_or_another() {
     let json = br#"{"image": "relay", "mirrors": ["https://boot.example/a/"], "network": {"mode": "static",
-        "interface": "eth0", "address": "192.0.2.10/24", "gateway": "192.0.2.1", "nameservers": ["2001:db8::53"]}}"#;
+        "interface": "eth0", "addresses": ["192.0.2.10/24"], "gateways": ["192.0.2.1"], "nameservers": ["2001:db8::53"]}}"#;
     let config = HostConfig::parse(json).expect("valid");
     mutate(
         &config.encode(),

@@ -17,8 +17,9 @@ use lab::{alice, bob, carol, channel, mallory, manifest, put, seal_manifest};
 use sealboot::boot::manifest::{Accepted, ManifestStageError, manifest as manifest_stage};
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::fetch::Reputation;
-use sealboot::format::host_config::{HostConfig, MirrorUrl, Network};
+use sealboot::format::host_config::{HostConfig, MirrorUrl};
 use sealboot::format::manifest::Manifest;
+use sealboot::format::network::Network;
 use sealboot::format::pem::PrivateKey;
 use sealboot::trust::{Chain, TrustPolicy};
 use tempfile::TempDir;
@@ -70,10 +71,8 @@ impl World {
                 .iter()
                 .map(|mirror| mirror.url.clone())
                 .collect(),
-            network: Network::Dhcp {
-                interface: None,
-                nameservers: Vec::new(),
-            },
+            network: Network::by_dhcp(),
+            ntp: Vec::new(),
         };
         let mut reputation = Reputation::default();
         manifest_stage(&host, chain, &self.loopback.client, &mut reputation, now)

@@ -41,11 +41,14 @@ use nix::sys::reboot::{RebootMode, reboot};
 use self::configure::{ConfigureError, Configured};
 use self::failure_policy::{Failures, Next};
 use self::stage::{Console, Done, Stage, StageFailure};
-use crate::failure::FailureCode;
+use crate::failure::{Diagnose as _, FailureCode, Report};
 use crate::fetch::{Client, Reputation};
 use crate::format::cmdline::Parameters;
-use crate::hardware::Hardware;
+use crate::format::host_config::TimeServer;
+use crate::format::network::Network;
+use crate::hardware::{Hardware, NotLoaded};
 use crate::jitter;
+use crate::net::sntp::{self, Verdict};
 use crate::net::{self, clock};
 use crate::trust::Chain;
 use crate::trust::policy::FailurePolicy;
@@ -114,7 +117,10 @@ fn attempt(
         .enable_all()
         .build()
         .unwrap_or_else(|error| panic!("epoll is not to be had: {error}"));
-    let client = console.stage(Stage::Connect, || runtime.block_on(connect(&configured)))?;
+    load_for(&configured.host.network, learnt.hardware.as_deref());
+    let (client, connection) = console.stage(Stage::Connect, || {
+        runtime.block_on(connect(&configured, learnt.trusted.as_ref()))
+    })?;
     let chain = learnt
         .trusted
         .get_or_insert_with(|| Chain::from(configured.policy));
@@ -139,7 +145,7 @@ fn attempt(
     })?;
     // What is left needs memory and no network. The rings of a large card hold hundreds of megabytes,
     // which come back when its link goes down; another attempt brings it up again.
-    drop(client);
+    drop((client, connection));
     runtime.block_on(net::disconnect());
     drop(runtime);
     if let Some(hardware) = &learnt.hardware {
@@ -164,15 +170,79 @@ fn configure(_: prepare::Prepared) -> Result<Done<Configured>, ConfigureError> {
     }))
 }
 
-async fn connect(configured: &Configured) -> Result<Done<Client>, net::NetError> {
-    let connection = net::connect(&configured.host.network).await?;
-    let client = Client::new(configured.tls_roots.clone(), connection.resolver())
+/// `trusted` is the newest trust policy that was proved in an earlier attempt.
+async fn connect(
+    configured: &Configured,
+    trusted: Option<&Chain>,
+) -> Result<Done<Connected>, net::NetError> {
+    let goal = net::Goal {
+        network: &configured.host.network,
+        mirrors: &configured.host.mirrors,
+    };
+    let connection = net::connect(&goal).await?;
+    let policy = trusted.map_or(&configured.policy, Chain::newest);
+    let client = match policy.mirror_keys() {
+        [] => Client::new(configured.tls_roots.clone(), connection.resolver()),
+        keys => Client::with_mirror_keys(keys, connection.resolver()),
+    };
+    let client = client
         .unwrap_or_else(|error| panic!("the HTTPS client refuses a fixed configuration: {error}"));
-    let done = Done::new(client, connection.to_string());
+    let clock = set_clock(configured, &connection).await;
+    let addresses: Vec<String> = connection.addresses().map(|own| own.to_string()).collect();
+    let interface = connection.interface().clone();
+    let mut says = connection.to_string();
+    if let Some(clock) = clock {
+        says.push_str("; ");
+        says.push_str(&clock);
+    }
+    let done = Done::new((client, connection), says);
     Ok(done
-        .with("interface", connection.interface())
-        .with("address", connection.address()))
+        .with("interface", interface)
+        .with("address", addresses.join(",")))
 }
+
+/// Loads the kernel modules of links that are to be made, which no device asks for.
+fn load_for(network: &Network, hardware: Option<&Hardware>) {
+    let wanted = [
+        ("bonding", !network.bonds.is_empty()),
+        ("8021q", !network.vlans.is_empty()),
+    ];
+    for (name, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+        match hardware.map(|hardware| hardware.load(name)) {
+            // The kernel may have it built in; where it has not, making the link says so.
+            None | Some(Ok(()) | Err(NotLoaded::NotBaked)) => {}
+            Some(Err(error)) => tracing::warn!(
+                "{}: the kernel module {name} is not loaded: {:#}",
+                error.code(),
+                Report(&error)
+            ),
+        }
+    }
+}
+
+/// Asks the time servers of the host config, or else of the network, and sets the clock where they are believed.
+/// Gives what to say of it; nothing where there are none.
+async fn set_clock(configured: &Configured, connection: &net::Connection) -> Option<String> {
+    let of_the_network = || connection.ntp().into_iter().map(TimeServer::from).collect();
+    let servers: Vec<TimeServer> = match &configured.host.ntp[..] {
+        [] => of_the_network(),
+        servers => servers.to_vec(),
+    };
+    if servers.is_empty() {
+        return None;
+    }
+    let floor = clock::build_time(Path::new("/")).unwrap_or_else(|_| clock::binary_build_time());
+    let verdict = sntp::ask(&servers, &connection.resolver(), floor).await;
+    if let Verdict::Step(step, _) = &verdict
+        && let Err(error) = clock::step_by(*step)
+    {
+        return Some(format!("the clock cannot be set: {error}"));
+    }
+    Some(verdict.to_string())
+}
+
+/// What a connection is used by, and what keeps it.
+type Connected = (Client, net::Connection);
 
 fn cmdline() -> std::io::Result<Parameters> {
     std::fs::read_to_string("/proc/cmdline").map(|line| Parameters::parse(&line))

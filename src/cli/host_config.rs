@@ -1,5 +1,6 @@
 //! `sealboot host-config`: how a machine reaches its image, explained before it has to.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,9 +8,10 @@ use serde::Serialize;
 
 use super::{Failure, files, output, policy};
 use crate::failure::{Diagnose, FailureCode};
-use crate::format::host_config::{HostConfig, MirrorUrl, Network};
+use crate::format::host_config::{HostConfig, MirrorUrl, TimeServer};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion};
+use crate::format::network::{BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network};
 use crate::trust::TrustPolicy;
 
 /// Check host configs: how a machine reaches its image.
@@ -79,6 +81,8 @@ struct Summary<'a> {
     min_version: Option<ImageVersion>,
     mirrors: &'a [MirrorUrl],
     network: &'a Network,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ntp: &'a [TimeServer],
     warnings: Vec<String>,
 }
 
@@ -87,7 +91,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = HostConfig::parse(&bytes).map_err(|error| {
         Failure::refused(&error)
             .context(args.file.display())
-            .hint("correct the file; docs/formats.md shows a whole host config")
+            .hint("correct the file; docs/host-config.md describes every field")
     })?;
     let policy = args.policy.as_deref().map(policy::load).transpose()?;
     let min_version = policy
@@ -104,6 +108,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             min_version,
             mirrors: &config.mirrors,
             network: &config.network,
+            ntp: &config.ntp,
             warnings,
         });
     }
@@ -150,42 +155,92 @@ fn describe(config: &HostConfig, min_version: Option<ImageVersion>) -> String {
         let name = if at == 0 { "mirrors" } else { "" };
         rows.push(row(name, mirror.to_string()));
     }
-    let interface = config.network.interface();
-    let (addressing, fallback) = match &config.network {
-        Network::Dhcp { .. } => (
-            "by DHCP".to_owned(),
-            "the first interface that gets a lease",
-        ),
-        Network::Static {
-            address, gateway, ..
-        } => (
-            match gateway {
-                Some(gateway) => format!("{address}, router {gateway}"),
-                None => format!("{address}, no router"),
-            },
-            "the first interface that has a carrier",
-        ),
+    let network = &config.network;
+    for bond in &network.bonds {
+        let mode = match bond.mode {
+            BondMode::BalanceRr { .. } => "balance-rr",
+            BondMode::ActiveBackup { .. } => "active-backup",
+            BondMode::Lacp { .. } => "802.3ad",
+        };
+        let says = format!("{}, {mode} of {}", bond.name, list(&bond.ports));
+        rows.push(row("bond", says));
+    }
+    for vlan in &network.vlans {
+        let says = format!("{}, VLAN {} over {}", vlan.name, vlan.id, vlan.link);
+        rows.push(row("VLAN", says));
+    }
+    for interface in &network.interfaces {
+        let any = || "any that reaches a mirror".to_owned();
+        let link = interface.link.as_ref().map_or_else(any, LinkRef::to_string);
+        rows.push(row("interface", link));
+        for address in addressing(interface) {
+            rows.push(row("  address", address));
+        }
+        if let Some(mtu) = interface.mtu {
+            rows.push(row("  packets", format!("at most {mtu} bytes")));
+        }
+    }
+    for route in &network.routes {
+        rows.push(row("route", route.to_string()));
+    }
+    let of_the_network = network.interfaces.iter().any(is_told);
+    let servers = match (&network.nameservers[..], of_the_network) {
+        ([], true) => "from the network".to_owned(),
+        ([], false) => "none".to_owned(),
+        (servers, _) => list(servers),
     };
-    rows.push(row("address", addressing));
-    rows.push(row(
-        "interface",
-        interface.map_or(fallback.to_owned(), ToString::to_string),
-    ));
-    let nameservers: Vec<String> = config
-        .network
-        .nameservers()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    rows.push(row(
-        "name servers",
-        match (&config.network, nameservers.as_slice()) {
-            (Network::Dhcp { .. }, []) => "from the lease".to_owned(),
-            (Network::Static { .. }, []) => "none".to_owned(),
-            (_, nameservers) => nameservers.join(", "),
-        },
-    ));
+    rows.push(row("name servers", servers));
+    if !network.search.is_empty() {
+        rows.push(row("search", list(&network.search)));
+    }
+    if !config.ntp.is_empty() {
+        rows.push(row("time servers", list(&config.ntp)));
+    }
     output::columns(rows)
+}
+
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+/// Whether somebody on the link tells it its name servers.
+fn is_told(interface: &Interface) -> bool {
+    interface.ipv4 == Ipv4Method::Dhcp
+        || matches!(interface.ipv6, Ipv6Method::Auto | Ipv6Method::Dhcp)
+}
+
+/// How an interface gets its addresses, a line a family.
+fn addressing(interface: &Interface) -> Vec<String> {
+    let fixed = |addresses: String, gateway: Option<String>| match gateway {
+        Some(gateway) => format!("{addresses}, router {gateway}"),
+        None => format!("{addresses}, no router"),
+    };
+    let mut lines = Vec::new();
+    match &interface.ipv4 {
+        Ipv4Method::None => {}
+        Ipv4Method::Dhcp => lines.push("by DHCP".to_owned()),
+        Ipv4Method::Static { addresses, gateway } => {
+            lines.push(fixed(
+                list(addresses),
+                gateway.map(|gateway| gateway.to_string()),
+            ));
+        }
+    }
+    match &interface.ipv6 {
+        Ipv6Method::None => {}
+        Ipv6Method::Auto => {
+            lines.push("by router advertisements, and DHCPv6 where they say so".to_owned());
+        }
+        Ipv6Method::Dhcp => lines.push("by DHCPv6".to_owned()),
+        Ipv6Method::Static { addresses, gateway } => {
+            lines.push(fixed(
+                list(addresses),
+                gateway.map(|gateway| gateway.to_string()),
+            ));
+        }
+    }
+    lines
 }
 
 /// What is allowed, but may leave a machine without its image.
@@ -205,26 +260,50 @@ fn doubts(config: &HostConfig) -> Vec<String> {
                 "{mirror} is plain http: everybody on the way sees which image is fetched"
             ));
         }
-        let Network::Static {
-            address,
-            gateway,
-            nameservers,
-            ..
-        } = &config.network
-        else {
-            continue;
-        };
+        let network = &config.network;
         let url = mirror.url();
-        let by_address = url.host_str().and_then(|host| host.parse().ok());
-        if let (Some(name), []) = (url.domain(), nameservers.as_slice()) {
+        if let (Some(name), []) = (url.domain(), &network.nameservers[..])
+            && !network.interfaces.iter().any(is_told)
+        {
             found.push(format!(
                 "{mirror} cannot be reached: no name server is there to resolve {name}; see network.nameservers"
             ));
-        } else if by_address.is_some_and(|host| gateway.is_none() && !address.contains(host)) {
+        }
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').parse();
+        if let Ok(host) = host
+            && !network
+                .interfaces
+                .iter()
+                .any(|interface| may_reach(network, interface, host))
+        {
             found.push(format!(
-                "{mirror} cannot be reached: it is outside {address}, and there is no network.gateway"
+                "{mirror} cannot be reached: no address is on its network, and no network.gateways leads there"
             ));
         }
     }
     found
+}
+
+/// Whether there is a way from an interface to an address, as far as the config says.
+fn may_reach(network: &Network, interface: &Interface, host: IpAddr) -> bool {
+    let routed = network.routes.iter().any(|route| route.to.contains(&host));
+    let by_itself = match host {
+        IpAddr::V4(host) => match &interface.ipv4 {
+            Ipv4Method::None => false,
+            Ipv4Method::Dhcp => true,
+            Ipv4Method::Static { addresses, gateway } => {
+                gateway.is_some() || addresses.iter().any(|own| own.contains(&host))
+            }
+        },
+        IpAddr::V6(host) => match &interface.ipv6 {
+            Ipv6Method::None => false,
+            // Without a gateway of its own, it takes a router's.
+            Ipv6Method::Auto | Ipv6Method::Dhcp | Ipv6Method::Static { gateway: None, .. } => true,
+            Ipv6Method::Static {
+                gateway: Some(_), ..
+            } => !host.is_unspecified(),
+        },
+    };
+    routed || by_itself
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::time::timeout;
 
 use super::answer::{self, Body, Part, REDIRECTS};
+use super::mirror_keys::MirrorKeys;
 use super::problem::{FetchError, FetchProblem, STALL_TIMEOUT};
+use crate::format::digest::Sha256Digest;
 use crate::format::host_config::MirrorUrl;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
@@ -46,11 +48,27 @@ impl Client {
         roots: RootCertStore,
         resolver: impl Resolve + 'static,
     ) -> Result<Self, reqwest::Error> {
-        let tls = ClientConfig::builder_with_provider(tls_provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap_or_else(|error| unreachable!("aws-lc-rs speaks TLS 1.3: {error}"))
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = tls().with_root_certificates(roots).with_no_client_auth();
+        Self::over(tls, resolver)
+    }
+
+    /// A client that takes servers for mirrors by these keys alone, as a trust policy names them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::new`].
+    pub fn with_mirror_keys(
+        keys: &[Sha256Digest],
+        resolver: impl Resolve + 'static,
+    ) -> Result<Self, reqwest::Error> {
+        let by_key = MirrorKeys::new(keys, tls_provider());
+        let tls = tls()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(by_key));
+        Self::over(tls.with_no_client_auth(), resolver)
+    }
+
+    fn over(tls: ClientConfig, resolver: impl Resolve + 'static) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(resolver))
@@ -160,6 +178,13 @@ impl Client {
         let problem = format!("it is followed by more than {REDIRECTS} others");
         Err(FetchError::new(url, FetchProblem::Redirect(problem)))
     }
+}
+
+/// TLS 1.3 and nothing else.
+fn tls() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(tls_provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap_or_else(|error| unreachable!("aws-lc-rs speaks TLS 1.3: {error}"))
 }
 
 /// The statuses that say where else the file is; the others of 3xx say something else.

@@ -10,7 +10,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`client`] | HTTPS with the baked-in roots alone; small files, bounded |
+//! | [`client`] | HTTPS with the baked-in roots, or mirrors' keys, alone; small files, bounded |
+//! | `mirror_keys` | mirrors that are known by their keys |
 //! | [`schedule`] | which mirror is asked for which chunks, and when: pure |
 //! | [`archive`] | the shell round it: the clock, and what the console says |
 //! | `transfer` | one request, from its head to chunks that are checked |
@@ -27,6 +28,7 @@ pub mod archive;
 pub mod chunk;
 pub mod client;
 pub mod in_order;
+mod mirror_keys;
 pub mod problem;
 mod progress;
 mod report;
@@ -38,6 +40,7 @@ pub use archive::{ArchiveError, Download, Fetched};
 pub use chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk, VerifiedReader};
 pub use client::Client;
 pub use in_order::InOrder;
+pub use mirror_keys::key_of;
 pub use problem::FetchError;
 pub use reputation::Reputation;
 pub use schedule::Patience;

@@ -43,6 +43,9 @@ pub enum FetchProblem {
     /// The certificate's issuer is not among the roots.
     #[error("the server's certificate is from an authority that the baked-in roots do not hold")]
     TlsRoots,
+    /// The server's key is none of those that the trust policy names.
+    #[error("the server's key is none of the mirror keys in the trust policy")]
+    TlsKey,
     /// The certificate is out of its dates.
     #[error("the server's certificate is not valid at this machine's time")]
     TlsClock,
@@ -110,6 +113,7 @@ impl Diagnose for FetchError {
             FetchProblem::Address => FailureCode::FetchAddress,
             FetchProblem::Connect => FailureCode::FetchConnect,
             FetchProblem::TlsRoots => FailureCode::FetchTlsRoots,
+            FetchProblem::TlsKey => FailureCode::FetchTlsKey,
             FetchProblem::TlsClock => FailureCode::FetchTlsClock,
             FetchProblem::Tls | FetchProblem::NoTls => FailureCode::FetchTls,
             FetchProblem::Stalled { .. } => FailureCode::FetchStalled,
@@ -188,6 +192,7 @@ impl FetchError {
             FetchProblem::Status(StatusCode::REQUEST_TIMEOUT) => away,
             FetchProblem::Status(_)
             | FetchProblem::TlsRoots
+            | FetchProblem::TlsKey
             | FetchProblem::TlsClock
             | FetchProblem::Tls
             | FetchProblem::NoTls
@@ -258,6 +263,9 @@ fn tls_problem(error: &rustls::Error) -> FetchProblem {
             if find_cause::<webpki::Error>(other) == Some(&webpki::Error::CaUsedAsEndEntity) =>
         {
             FetchProblem::TlsRoots
+        }
+        rustls::Error::InvalidCertificate(Bad::ApplicationVerificationFailure) => {
+            FetchProblem::TlsKey
         }
         rustls::Error::InvalidMessage(_) => FetchProblem::NoTls,
         _ => FetchProblem::Tls,

@@ -52,6 +52,9 @@ pub struct Limits {
     /// holds as much of what it has unpacked, beside the chunks that are on their way. 4 MiB are what zstd's level 12
     /// takes, by which `image pack` compresses.
     pub zstd_window: u64,
+    /// Interfaces, bonds, VLANs, routes, addresses and name servers of a host config, each. A machine has one or
+    /// two; each interface costs a task while the machine connects.
+    pub network_items: usize,
     /// Members of an archive.
     pub archive_members: usize,
     /// The largest number in a signed statement: 2^53 - 1, beyond which JSON readers disagree
@@ -81,6 +84,7 @@ pub const LIMITS: Limits = Limits {
     chunk_size_min: 64 << 10,
     chunk_size_max: 16 << 20,
     zstd_window: 4 << 20,
+    network_items: 16,
     archive_members: 128,
     number_max: (1 << 53) - 1,
 };

@@ -8,6 +8,7 @@
 //! | [`archive`] | the names and order of an archive's members, and its exact size |
 //! | [`frame`] | what the header of a zstd archive must say |
 //! | [`host_config`] | how this machine reaches its image |
+//! | [`network`] | how a machine reaches a network, in JSON and in dracut's syntax |
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`kmod`] | what depmod(8) writes about kernel modules |
 //! | [`freshness`] | the signed statement about which version is the newest |
@@ -35,6 +36,7 @@ pub mod limits;
 #[cfg(feature = "operator")]
 pub mod locked;
 pub mod manifest;
+pub mod network;
 #[cfg(feature = "operator")]
 pub mod openssh;
 #[cfg(feature = "operator")]

@@ -2,7 +2,7 @@
 //!
 //! A real-time clock can be wrong by years: its battery is empty, or somebody wants an expired image
 //! or certificate to look fresh. One thing is sure: it is later than when this loader was built. A
-//! clock that stands before that is moved forward to it; none is ever moved back.
+//! clock that stands before that is moved forward to it. What others say is judged in [`super::sntp`].
 
 use std::fs;
 use std::io;
@@ -80,6 +80,19 @@ pub fn raise_to(floor: Timestamp) -> io::Result<Clock> {
     Ok(Clock::Raised {
         was: was.round(Unit::Second).unwrap_or(was),
     })
+}
+
+/// Moves the system clock by `step`.
+///
+/// # Errors
+///
+/// The errno of clock_settime(2).
+pub fn step_by(step: SignedDuration) -> io::Result<()> {
+    let to = Timestamp::now().saturating_add(step);
+    let to = to.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let to = TimeSpec::new(to.as_second(), to.subsec_nanosecond().into());
+    clock_settime(ClockId::CLOCK_REALTIME, to)?;
+    Ok(())
 }
 
 /// Whether `now` is so long after `floor` that the clock is more likely wrong than the loader old. Nothing

@@ -2,39 +2,54 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, State,
+    BondAdSelect, BondFailOverMac, BondLacpRate, BondMode as KernelMode, BondPrimaryReselect,
+    BondXmitHashPolicy, InfoBond, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage, State,
 };
-use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
-use tokio::sync::Notify;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
+use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::dhcp::{Mac, Route};
-use crate::format::host_config::{InterfaceName, Ipv4Prefix};
+use super::dhcp::Mac;
+use super::settings::Route;
+use crate::format::network::{
+    AdSelect, Bond, BondMode, FailOverMac, InterfaceName, LacpRate, LinkRef, Monitor, Mtu,
+    PrimaryReselect, Vlan, XmitHashPolicy,
+};
 
 /// How long after the last news the links are looked at again. The kernel tells of every change, but
 /// drops what does not fit a socket's buffer, and a lost "carrier is there" must not cost a boot.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// News come in bursts; what follows within this time is taken together with the first.
 const BURST: Duration = Duration::from_millis(20);
+/// Of routes that are set here: each link has its own, so that a default route of one does not replace that of
+/// another while both are tried. The kernel's own for what a router says is 1024.
+const METRIC: u32 = 100;
 
 /// A network link as the kernel described it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: InterfaceName,
+    /// Its address; as the port of a bond, the bond's.
     pub(super) mac: Mac,
+    /// The card's own address, where it has one.
+    pub(super) permanent_mac: Option<Mac>,
     pub(super) hardware: Hardware,
     pub(super) carrier: Carrier,
+    /// The bond that it is a port of.
+    pub(super) bond: Option<u32>,
 }
 
 /// What carries a link's packets.
@@ -56,6 +71,20 @@ pub(super) enum Carrier {
     Down,
 }
 
+impl Link {
+    /// Whether a host config means this link.
+    pub(super) fn is(&self, link: &LinkRef) -> bool {
+        match link {
+            LinkRef::Name(name) => *name == self.name,
+            // A VLAN has the address of its card, and is not the card.
+            LinkRef::Mac(mac) => {
+                self.hardware == Hardware::Ethernet
+                    && self.permanent_mac.unwrap_or(self.mac) == mac.octets()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let carrier = match self.carrier {
@@ -69,33 +98,40 @@ impl fmt::Display for Link {
     }
 }
 
-/// The kernel's links.
-#[derive(Debug)]
+/// What the kernel has found out about an address of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It can be used.
+    Usable,
+    /// Whether another machine has it too is still being asked (RFC 4862, section 5.4).
+    Tentative,
+    /// Another machine has it.
+    Duplicate,
+}
+
+/// The kernel's links. Clones hear of the same changes.
+#[derive(Debug, Clone)]
 pub(super) struct Links {
     handle: Handle,
-    news: Arc<Notify>,
+    news: watch::Receiver<()>,
     /// Read and write the socket until this is dropped.
-    _tasks: JoinSet<()>,
+    _tasks: Arc<JoinSet<()>>,
 }
 
 impl Links {
-    /// Connects to the kernel, and from then on hears of every change.
+    /// Connects to the kernel, and from then on hears of every change of links and of IPv6 addresses.
     pub(super) fn open() -> io::Result<Self> {
-        let (connection, handle, mut messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
-        let news = Arc::new(Notify::new());
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let (heard, news) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
-        let heard = Arc::clone(&news);
-        tasks.spawn(async move {
-            while messages.recv().await.is_ok() {
-                heard.notify_one();
-            }
-        });
+        tasks
+            .spawn(async move { while messages.recv().await.is_ok() && heard.send(()).is_ok() {} });
         Ok(Self {
             handle,
             news,
-            _tasks: tasks,
+            _tasks: Arc::new(tasks),
         })
     }
 
@@ -109,9 +145,9 @@ impl Links {
         Ok(links)
     }
 
-    /// Waits until something about a link may have changed; not longer than [`LOOK_AGAIN`].
-    pub(super) async fn changed(&self) {
-        if timeout(LOOK_AGAIN, self.news.notified()).await.is_ok() {
+    /// Waits until something may have changed; not longer than [`LOOK_AGAIN`].
+    pub(super) async fn changed(&mut self) {
+        if let Ok(Ok(())) = timeout(LOOK_AGAIN, self.news.changed()).await {
             sleep(BURST).await;
         }
     }
@@ -129,90 +165,294 @@ impl Links {
 
     /// Brings a link up, so that it can find a carrier.
     pub(super) async fn set_up(&self, index: u32) -> io::Result<()> {
-        let up = LinkUnspec::new_with_index(index).up().build();
-        self.handle
-            .link()
-            .change(up)
-            .execute()
+        self.change(LinkUnspec::new_with_index(index).up().build())
             .await
-            .map_err(kernel)
     }
 
     /// Takes a link down; its addresses stay, its routes go.
     pub(super) async fn set_down(&self, index: u32) -> io::Result<()> {
-        let down = LinkUnspec::new_with_index(index).down().build();
-        self.handle
-            .link()
-            .change(down)
-            .execute()
+        self.change(LinkUnspec::new_with_index(index).down().build())
             .await
-            .map_err(kernel)
+    }
+
+    /// Sets the largest packet of a link.
+    pub(super) async fn set_mtu(&self, index: u32, mtu: Mtu) -> io::Result<()> {
+        let mtu = mtu.bytes().into();
+        self.change(LinkUnspec::new_with_index(index).mtu(mtu).build())
+            .await
+    }
+
+    /// Makes a link the port of a bond. It must be down, and is brought up with the bond.
+    pub(super) async fn set_bond(&self, port: u32, bond: u32) -> io::Result<()> {
+        self.change(LinkUnspec::new_with_index(port).controller(bond).build())
+            .await
+    }
+
+    async fn change(&self, change: LinkMessage) -> io::Result<()> {
+        let request = self.handle.link().change(change);
+        request.execute().await.map_err(kernel)
+    }
+
+    /// Makes a bond, without ports. Which of them is the primary one is said once they are there.
+    pub(super) async fn add_bond(&self, bond: &Bond) -> io::Result<()> {
+        let mut message = LinkBond::new(bond.name.as_str()).mode(mode(&bond.mode));
+        for option in options(bond) {
+            message = message.append_info_data(option);
+        }
+        if let Some(mtu) = bond.mtu {
+            message = message.mtu(mtu.bytes().into());
+        }
+        self.add(message.build()).await
+    }
+
+    /// Names the primary port of an active-backup bond.
+    pub(super) async fn set_primary(&self, name: &InterfaceName, port: u32) -> io::Result<()> {
+        let message = LinkBond::new(name.as_str()).primary(port).build();
+        self.change(message).await
+    }
+
+    /// Makes a tagged link over the link with this index.
+    pub(super) async fn add_vlan(&self, vlan: &Vlan, over: u32) -> io::Result<()> {
+        let id = vlan.id.number();
+        self.add(LinkVlan::new(vlan.name.as_str(), over, id).build())
+            .await
+    }
+
+    async fn add(&self, message: LinkMessage) -> io::Result<()> {
+        let request = self.handle.link().add(message);
+        request.execute().await.map_err(kernel)
     }
 
     /// Takes every IPv4 address from a link, and with the last one the kernel takes its routes.
     pub(super) async fn flush(&self, index: u32) -> io::Result<()> {
-        let addresses: Vec<AddressMessage> = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(index)
-            .execute()
-            .try_filter(|address| std::future::ready(address.header.family == AddressFamily::Inet))
-            .try_collect()
-            .await
-            .map_err(kernel)?;
-        for address in addresses {
-            match self
-                .handle
-                .address()
-                .del(address)
-                .execute()
-                .await
-                .map_err(kernel)
-            {
+        for address in self.dump_addresses(index, AddressFamily::Inet).await? {
+            match self.handle.address().del(address).execute().await {
+                Ok(()) => {}
                 // A secondary address goes with its primary one.
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
-                result => result?,
+                Err(error) => match kernel(error) {
+                    error if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                    error => return Err(error),
+                },
             }
         }
         Ok(())
     }
 
-    /// Gives a link an address; the kernel adds the route to its network.
-    pub(super) async fn add_address(&self, index: u32, address: Ipv4Prefix) -> io::Result<()> {
+    /// Takes one address from a link.
+    pub(super) async fn remove_address(&self, index: u32, address: IpNet) -> io::Result<()> {
+        let family = match address {
+            IpNet::V4(_) => AddressFamily::Inet,
+            IpNet::V6(_) => AddressFamily::Inet6,
+        };
+        for message in self.dump_addresses(index, family).await? {
+            if ip_of(&message) == Some(address) {
+                let request = self.handle.address().del(message);
+                request.execute().await.map_err(kernel)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The IPv6 addresses of a link, link-local ones included.
+    pub(super) async fn ipv6_addresses(&self, index: u32) -> io::Result<Vec<(IpNet, Standing)>> {
+        let messages = self.dump_addresses(index, AddressFamily::Inet6).await?;
+        let address = |message: &AddressMessage| Some((ip_of(message)?, standing(message)));
+        Ok(messages.iter().filter_map(address).collect())
+    }
+
+    async fn dump_addresses(
+        &self,
+        index: u32,
+        family: AddressFamily,
+    ) -> io::Result<Vec<AddressMessage>> {
         self.handle
             .address()
-            .add(index, IpAddr::V4(address.address()), address.prefix_len())
+            .get()
+            .set_link_index_filter(index)
+            .execute()
+            .try_filter(|address| std::future::ready(address.header.family == family))
+            .try_collect()
+            .await
+            .map_err(kernel)
+    }
+
+    /// Gives a link an address; the kernel adds the route to its network.
+    pub(super) async fn add_address(&self, index: u32, address: IpNet) -> io::Result<()> {
+        self.handle
+            .address()
+            .add(index, address.addr(), address.prefix_len())
             .replace()
             .execute()
             .await
             .map_err(kernel)
     }
 
-    /// Sets a route out of a link that has `address`.
+    /// Sets a route out of a link that has `addresses`.
     pub(super) async fn add_route(
         &self,
         index: u32,
-        address: Ipv4Prefix,
+        addresses: &[IpNet],
         route: Route,
     ) -> io::Result<()> {
-        let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(route.destination, route.prefix_len)
-            .output_interface(index);
-        builder = match route.router {
-            Some(router) if address.contains(router) => builder.gateway(router),
-            // The kernel would look for a route to the router, and there is none by the address.
-            Some(router) => builder.gateway(router).onlink(),
-            None => builder.scope(RouteScope::Link),
-        };
+        let message = route_message(index, addresses, route)?;
         self.handle
             .route()
-            .add(builder.build())
+            .add(message)
             .replace()
             .execute()
             .await
             .map_err(kernel)
     }
+
+    /// The router of a link's default route of IPv6, as a router told the kernel.
+    pub(super) async fn ipv6_gateway(&self, index: u32) -> io::Result<Option<IpAddr>> {
+        use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+
+        let filter = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
+        let mut routes = std::pin::pin!(self.handle.route().get(filter).execute());
+        while let Some(route) = routes.try_next().await.map_err(kernel)? {
+            let attributes = &route.attributes;
+            let is_ours = attributes.contains(&RouteAttribute::Oif(index));
+            let via = attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Gateway(RouteAddress::Inet6(via)) => Some(IpAddr::V6(*via)),
+                _ => None,
+            });
+            if is_ours && route.header.destination_prefix_length == 0 && via.is_some() {
+                return Ok(via);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn route_message(index: u32, addresses: &[IpNet], route: Route) -> io::Result<RouteMessage> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    let mut builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(route.to.addr(), route.to.prefix_len())
+        .map_err(invalid)?
+        .output_interface(index)
+        .priority(METRIC + index);
+    builder = match route.via {
+        Some(router) => {
+            let on_link = addresses.iter().any(|own| own.contains(&router));
+            let builder = builder.gateway(router).map_err(invalid)?;
+            if on_link {
+                builder
+            } else {
+                // The kernel would look for a route to the router, and there is none by the address.
+                builder.onlink()
+            }
+        }
+        None => builder.scope(RouteScope::Link),
+    };
+    Ok(builder.build())
+}
+
+fn ip_of(message: &AddressMessage) -> Option<IpNet> {
+    let attributes = message.attributes.iter();
+    let mut addresses = attributes.filter_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    IpNet::new(addresses.next()?, message.header.prefix_len).ok()
+}
+
+fn standing(message: &AddressMessage) -> Standing {
+    let attributes = message.attributes.iter();
+    let mut flags = attributes.filter_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    match flags.next().unwrap_or(AddressFlags::empty()) {
+        flags if flags.contains(AddressFlags::Dadfailed) => Standing::Duplicate,
+        flags if flags.contains(AddressFlags::Tentative) => Standing::Tentative,
+        _ => Standing::Usable,
+    }
+}
+
+const fn mode(mode: &BondMode) -> KernelMode {
+    match mode {
+        BondMode::BalanceRr { .. } => KernelMode::BalanceRr,
+        BondMode::ActiveBackup { .. } => KernelMode::ActiveBackup,
+        BondMode::Lacp { .. } => KernelMode::Ieee8023Ad,
+    }
+}
+
+/// A bond's options in the kernel's terms, without its mode, which must come first, and its primary port.
+fn options(bond: &Bond) -> Vec<InfoBond> {
+    let mut options = Vec::new();
+    match &bond.monitor {
+        Monitor::Mii {
+            interval,
+            updelay,
+            downdelay,
+        } => {
+            options.push(InfoBond::MiiMon(*interval));
+            options.extend(updelay.map(InfoBond::UpDelay));
+            options.extend(downdelay.map(InfoBond::DownDelay));
+        }
+        Monitor::Arp { interval, targets } => {
+            options.push(InfoBond::ArpInterval(*interval));
+            options.push(InfoBond::ArpIpTarget(targets.clone()));
+        }
+    }
+    match &bond.mode {
+        BondMode::BalanceRr { packets_per_slave } => {
+            options
+                .extend(packets_per_slave.map(|packets| InfoBond::PacketsPerPort(packets.into())));
+        }
+        BondMode::ActiveBackup {
+            primary: _,
+            primary_reselect,
+            fail_over_mac,
+        } => {
+            options.extend(primary_reselect.map(|reselect| {
+                InfoBond::PrimaryReselect(match reselect {
+                    PrimaryReselect::Always => BondPrimaryReselect::Always,
+                    PrimaryReselect::Better => BondPrimaryReselect::Better,
+                    PrimaryReselect::Failure => BondPrimaryReselect::Failure,
+                })
+            }));
+            options.extend(fail_over_mac.map(|mac| {
+                InfoBond::FailOverMac(match mac {
+                    FailOverMac::None => BondFailOverMac::None,
+                    FailOverMac::Active => BondFailOverMac::Active,
+                    FailOverMac::Follow => BondFailOverMac::Follow,
+                })
+            }));
+        }
+        BondMode::Lacp {
+            lacp_rate,
+            ad_select,
+            min_links,
+            xmit_hash_policy,
+        } => {
+            options.extend(lacp_rate.map(|rate| {
+                InfoBond::AdLacpRate(match rate {
+                    LacpRate::Slow => BondLacpRate::Slow,
+                    LacpRate::Fast => BondLacpRate::Fast,
+                })
+            }));
+            options.extend(ad_select.map(|select| {
+                InfoBond::AdSelect(match select {
+                    AdSelect::Stable => BondAdSelect::Stable,
+                    AdSelect::Bandwidth => BondAdSelect::Bandwidth,
+                    AdSelect::Count => BondAdSelect::Count,
+                })
+            }));
+            options.extend(min_links.map(|links| InfoBond::MinLinks(links.into())));
+            options.extend(xmit_hash_policy.map(|policy| {
+                InfoBond::XmitHashPolicy(match policy {
+                    XmitHashPolicy::Layer2 => BondXmitHashPolicy::Layer2,
+                    XmitHashPolicy::Layer34 => BondXmitHashPolicy::Layer34,
+                    XmitHashPolicy::Layer23 => BondXmitHashPolicy::Layer23,
+                    XmitHashPolicy::Encap23 => BondXmitHashPolicy::Encap23,
+                    XmitHashPolicy::Encap34 => BondXmitHashPolicy::Encap34,
+                })
+            }));
+        }
+    }
+    options
 }
 
 /// The kernel's error number where there is one.
@@ -231,12 +471,17 @@ fn describe(message: &LinkMessage) -> Option<Link> {
     }
     let (mut name, mut mac, mut hardware) = (None, None, Hardware::Ethernet);
     let (mut queue, mut state) = (None, None);
+    let (mut permanent_mac, mut bond) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = text.parse().ok(),
             LinkAttribute::Qdisc(name) => queue = Some(name.as_str()),
             LinkAttribute::OperState(found) => state = Some(*found),
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
+            LinkAttribute::PermAddress(bytes) => {
+                permanent_mac = bytes.as_slice().try_into().ok();
+            }
+            LinkAttribute::Controller(index) => bond = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     if let LinkInfo::Kind(kind) = info
@@ -263,8 +508,10 @@ fn describe(message: &LinkMessage) -> Option<Link> {
         index: message.header.index,
         name: name?,
         mac: mac?,
+        permanent_mac,
         hardware,
         carrier,
+        bond,
     })
 }
 

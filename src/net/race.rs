@@ -47,7 +47,7 @@ const PER_FAMILY: usize = 8;
 pub(super) const LIMIT: Duration = Duration::from_secs(8);
 
 /// A family of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// IPv6.
     V6,

@@ -12,15 +12,17 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::on_link::OnLink;
 use super::race::{Answer, Contest, Family, LIMIT, Lost, TriedAddress};
 use crate::failure::{Diagnose, FailureCode};
+use crate::format::network::{DomainName, InterfaceName};
+
+type Inner = hickory_resolver::Resolver<OnLink>;
 
 /// How long one question waits for its answer. A server on the way to the root takes less than a
 /// second even where it has to ask others; a lost datagram should not cost more.
@@ -49,8 +51,8 @@ pub async fn to_port<F: Future>(port: u16, request: F) -> F::Output {
 #[derive(Clone)]
 pub struct Resolver {
     servers: Vec<IpAddr>,
-    domain: Option<String>,
-    inner: Result<TokioResolver, NetError>,
+    search: Vec<DomainName>,
+    inner: Result<Inner, NetError>,
     limit: Duration,
 }
 
@@ -151,17 +153,28 @@ fn unknown(family: Option<&Family>) -> String {
 }
 
 impl Resolver {
-    /// A resolver that asks `servers` alone. `domain` completes names without a dot.
+    /// A resolver that asks `servers` alone. The domains of `search` complete names without a dot, one after
+    /// the other.
     #[must_use]
-    pub fn new(servers: &[IpAddr], domain: Option<&str>) -> Self {
+    pub fn new(servers: &[IpAddr], search: &[DomainName]) -> Self {
+        Self::with_sockets(servers, search, OnLink::default())
+    }
+
+    /// The same, with the questions over one link alone.
+    #[must_use]
+    pub fn over(self, link: InterfaceName) -> Self {
+        Self::with_sockets(&self.servers, &self.search, OnLink::over(link))
+    }
+
+    fn with_sockets(servers: &[IpAddr], search: &[DomainName], sockets: OnLink) -> Self {
         let configs = servers
             .iter()
             .map(|server| NameServerConfig::udp_and_tcp(*server))
             .collect();
         Self {
             servers: servers.to_vec(),
-            domain: domain.map(str::to_owned),
-            inner: build(configs, PATIENCE),
+            search: search.to_vec(),
+            inner: build(configs, search, PATIENCE, sockets),
             limit: LIMIT,
         }
     }
@@ -234,22 +247,19 @@ impl Resolver {
         }
     }
 
-    /// The name from its first label to the root, which nothing is appended to.
+    /// The name from its first label to the root, which nothing is appended to; unless there is a domain for it.
     fn whole(&self, host: &str) -> String {
         let host = host.trim_end_matches('.');
-        match &self.domain {
-            Some(domain) if !host.contains('.') => format!("{host}.{domain}."),
-            _ => format!("{host}."),
+        if host.contains('.') || self.search.is_empty() {
+            format!("{host}.")
+        } else {
+            host.to_owned()
         }
     }
 }
 
 /// Asks for the addresses of one family, of which there may be none.
-async fn ask(
-    resolver: Result<TokioResolver, NetError>,
-    name: String,
-    family: RecordType,
-) -> Answer {
+async fn ask(resolver: Result<Inner, NetError>, name: String, family: RecordType) -> Answer {
     match resolver?.lookup(name, family).await {
         Ok(answer) => {
             let records = answer.answers().iter();
@@ -261,19 +271,29 @@ async fn ask(
     }
 }
 
-fn build(servers: Vec<NameServerConfig>, patience: Duration) -> Result<TokioResolver, NetError> {
+fn build(
+    servers: Vec<NameServerConfig>,
+    search: &[DomainName],
+    patience: Duration,
+    sockets: OnLink,
+) -> Result<Inner, NetError> {
     let mut options = ResolverOpts::default();
     options.timeout = patience;
     options.attempts = REPEATS;
     options.use_hosts_file = ResolveHosts::Never;
     // Some firewalls let only one of the two through.
     options.try_tcp_on_error = true;
-    TokioResolver::builder_with_config(
-        ResolverConfig::from_name_servers(servers),
-        TokioRuntimeProvider::default(),
-    )
-    .with_options(options)
-    .build()
+    let search = search.iter().filter_map(|domain| {
+        let name = DnsName::from_ascii(domain.as_str()).ok();
+        name.map(|mut name| {
+            name.set_fqdn(true);
+            name
+        })
+    });
+    let config = ResolverConfig::from_parts(None, search.collect(), servers);
+    Inner::builder_with_config(config, sockets)
+        .with_options(options)
+        .build()
 }
 
 impl Resolve for Resolver {
@@ -298,7 +318,7 @@ impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolver")
             .field("servers", &self.servers)
-            .field("domain", &self.domain)
+            .field("search", &self.search)
             .finish_non_exhaustive()
     }
 }
@@ -372,10 +392,19 @@ mod tests {
     fn resolver(server: SocketAddr, domain: Option<&str>) -> Resolver {
         let mut config = NameServerConfig::udp(server.ip());
         config.connections[0].port = server.port();
+        let search: Vec<DomainName> = domain
+            .into_iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
         Resolver {
             servers: vec![server.ip()],
-            domain: domain.map(str::to_owned),
-            inner: build(vec![config], Duration::from_millis(100)),
+            inner: build(
+                vec![config],
+                &search,
+                Duration::from_millis(100),
+                OnLink::default(),
+            ),
+            search,
             limit: Duration::from_secs(5),
         }
     }
@@ -493,7 +522,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_servers_nobody_is_asked_and_the_name_is_named() {
-        let resolver = Resolver::new(&[], Some("example"));
+        let resolver = Resolver::new(&[], &["example".parse().unwrap()]);
         let error = resolver.lookup("boot.example").await.expect_err("nobody");
         assert!(matches!(error, ResolveError::NoServers { .. }), "{error:?}");
         assert_eq!(error.code(), FailureCode::FetchAddress);

@@ -10,9 +10,10 @@ use sealboot::boot::manifest::manifest;
 use sealboot::boot::unpack::verify_archive;
 use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::{Patience, Reputation};
-use sealboot::format::host_config::{HostConfig, Network};
+use sealboot::format::host_config::HostConfig;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::Arch;
+use sealboot::format::network::Network;
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Chain, TrustPolicy};
 
@@ -114,10 +115,8 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     let host = HostConfig {
         image: expectation.image.clone(),
         mirrors: vec![mirror],
-        network: Network::Dhcp {
-            interface: None,
-            nameservers: Vec::new(),
-        },
+        network: Network::by_dhcp(),
+        ntp: Vec::new(),
     };
     let client = &loopback.client;
     let mut reputation = Reputation::default();

@@ -18,7 +18,8 @@ use rustls::pki_types::pem::PemObject as _;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
 use sealboot::fetch::{Client, Patience, Reputation};
-use sealboot::format::host_config::{HostConfig, Network};
+use sealboot::format::host_config::HostConfig;
+use sealboot::format::network::Network;
 use sealboot::net::Resolver;
 use sealboot::trust::{Chain, TrustPolicy};
 
@@ -35,16 +36,14 @@ fn main() {
     let host = HostConfig {
         image: image.parse().unwrap(),
         mirrors: mirrors.iter().map(|url| url.parse().unwrap()).collect(),
-        network: Network::Dhcp {
-            interface: None,
-            nameservers: Vec::new(),
-        },
+        network: Network::by_dhcp(),
+        ntp: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let client = Client::new(store, Resolver::new(&[], None)).unwrap();
+    let client = Client::new(store, Resolver::new(&[], &[])).unwrap();
     let received = runtime.block_on(async {
         let mut reputation = Reputation::default();
         let accepted = manifest(

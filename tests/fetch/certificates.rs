@@ -1,12 +1,13 @@
 //! Who is taken for a mirror at all.
 
-use sealboot::failure::FailureCode;
+use sealboot::failure::{Diagnose as _, FailureCode};
+use sealboot::fetch::{Client, key_of};
 use sealboot::format::manifest::Encoding;
 use tokio::net::TcpListener;
 
-use crate::Boot;
 use crate::lab::archives::image;
 use crate::server::{Authority, Certificate, Fault, Server};
+use crate::{Boot, NoNames};
 
 #[tokio::test]
 async fn a_mirror_that_is_not_there_is_said_to_be() {
@@ -39,4 +40,39 @@ async fn a_certificate_that_does_not_hold_has_its_own_code() {
     let server = Server::start(&Authority::new(), Certificate::Good, Fault::None, stored).await;
     let boot = Boot::from(&Authority::new(), &[server.url()], &manifest).await;
     assert_eq!(boot.code(), FailureCode::FetchTlsRoots);
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_known_by_its_key_is_taken_whatever_its_certificate_says() {
+    let name = "relay".parse().unwrap();
+    for certificate in [
+        Certificate::Good,
+        Certificate::Expired,
+        Certificate::NotYet,
+        Certificate::OtherHost,
+        Certificate::SelfSigned,
+    ] {
+        let authority = Authority::new();
+        let server = Server::start(&authority, certificate, Fault::None, b"{}".to_vec()).await;
+        let key = key_of(&server.certificate).unwrap();
+        let client = Client::with_mirror_keys(&[key], NoNames).unwrap();
+        let channel = client.channel(&server.url(), &name).await;
+        assert_eq!(channel.unwrap(), b"{}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_with_another_key_is_none_whatever_its_certificate_says() {
+    let name = "relay".parse().unwrap();
+    let authority = Authority::new();
+    let known = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
+    let key = key_of(&known.certificate).unwrap();
+    let client = Client::with_mirror_keys(&[key], NoNames).unwrap();
+    let other = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
+    let error = client.channel(&other.url(), &name).await.unwrap_err();
+    assert_eq!(error.code(), FailureCode::FetchTlsKey);
+    assert_eq!(other.asked(), 0, "nothing was asked for");
+    let old = Server::start(&authority, Certificate::Tls12, Fault::None, Vec::new()).await;
+    let error = client.channel(&old.url(), &name).await.unwrap_err();
+    assert_eq!(error.code(), FailureCode::FetchTls);
 }

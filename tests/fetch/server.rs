@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::net::provider::tls_provider;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -102,7 +102,8 @@ impl Authority {
         }
     }
 
-    fn acceptor(&self, kind: Certificate) -> TlsAcceptor {
+    /// What accepts connections, and the certificate that it shows.
+    fn acceptor(&self, kind: Certificate) -> (TlsAcceptor, CertificateDer<'static>) {
         let key = rcgen::KeyPair::generate().unwrap();
         let host = if kind == Certificate::OtherHost {
             "127.0.0.2"
@@ -136,7 +137,10 @@ impl Authority {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        (
+            TlsAcceptor::from(Arc::new(config)),
+            certificate.der().clone(),
+        )
     }
 }
 
@@ -153,6 +157,7 @@ pub(crate) struct Request {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) certificate: CertificateDer<'static>,
     requests: Arc<Mutex<Vec<Request>>>,
     sent: Arc<AtomicU64>,
 }
@@ -166,12 +171,13 @@ impl Server {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (acceptor, shown) = authority.acceptor(certificate);
         let server = Self {
             address,
+            certificate: shown,
             requests: Arc::default(),
             sent: Arc::default(),
         };
-        let acceptor = authority.acceptor(certificate);
         let (requests, sent) = (server.requests.clone(), server.sent.clone());
         let body = Arc::new(body);
         tokio::spawn(async move {

@@ -1,9 +1,10 @@
 //! Values of every format, made up within its rules.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::option;
@@ -11,8 +12,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sealboot::format::archive::tar_size;
 use sealboot::format::digest::Sha256Digest;
-use sealboot::format::host_config::{HostConfig, Ipv4Prefix, Network};
+use sealboot::format::host_config::HostConfig;
 use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
+use sealboot::format::network::{
+    Bond, BondMode, FailOverMac, Interface, Ipv4Method, Ipv6Method, LacpRate, LinkRef, Monitor,
+    Network, PrimaryReselect, Vlan, XmitHashPolicy,
+};
 use sealboot::format::pem::PrivateKey;
 use sealboot::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, Signer};
 use sealboot::trust::{PublicKey, TrustPolicy};
@@ -164,35 +169,115 @@ prop_compose! {
     }
 }
 
-pub(crate) fn any_network() -> impl Strategy<Value = Network> {
-    let interface = || {
-        option::of("[a-z][a-z0-9.]{1,14}")
-            .prop_map(|name| name.map(|name| name.parse().expect("a name")))
-    };
-    let nameservers = || vec(any::<IpAddr>(), 0..4);
-    let dhcp = (interface(), nameservers()).prop_map(|(interface, nameservers)| Network::Dhcp {
-        interface,
-        nameservers,
+fn any_link() -> impl Strategy<Value = LinkRef> {
+    prop_oneof![
+        "[a-z][a-z0-9]{1,8}".prop_map(|name| name.parse().expect("a name")),
+        any::<[u8; 5]>().prop_map(|rest| {
+            // No multicast address, and none of nobody.
+            let [a, b, c, d, e] = rest;
+            LinkRef::Mac([2, a, b, c, d, e].into())
+        }),
+    ]
+}
+
+fn any_ipv4_method() -> impl Strategy<Value = Ipv4Method> {
+    let fixed = (any::<u16>(), 1..=32_u8, any::<bool>()).prop_map(|(host, len, routed)| {
+        let [high, low] = host.to_be_bytes();
+        let address = Ipv4Addr::new(10, 20, high, low);
+        Ipv4Method::Static {
+            addresses: vec![Ipv4Net::new(address, len).expect("a length")],
+            // The machine itself is on its own network, whatever the prefix.
+            gateway: routed.then_some(address),
+        }
     });
-    let fixed = (
-        interface(),
-        nameservers(),
-        any::<u16>(),
-        1..=32_u8,
-        any::<bool>(),
+    prop_oneof![Just(Ipv4Method::None), Just(Ipv4Method::Dhcp), fixed]
+}
+
+fn any_ipv6_method() -> impl Strategy<Value = Ipv6Method> {
+    let fixed = (any::<u16>(), 1..=128_u8, any::<bool>()).prop_map(|(host, len, routed)| {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
+        Ipv6Method::Static {
+            addresses: vec![Ipv6Net::new(address, len).expect("a length")],
+            gateway: routed.then_some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+        }
+    });
+    prop_oneof![
+        Just(Ipv6Method::None),
+        Just(Ipv6Method::Auto),
+        Just(Ipv6Method::Dhcp),
+        fixed
+    ]
+}
+
+fn any_bond() -> impl Strategy<Value = Bond> {
+    let mode = prop_oneof![
+        option::of(any::<u16>())
+            .prop_map(|packets_per_slave| BondMode::BalanceRr { packets_per_slave }),
+        Just(BondMode::ActiveBackup {
+            primary: None,
+            primary_reselect: Some(PrimaryReselect::Better),
+            fail_over_mac: Some(FailOverMac::Active),
+        }),
+        option::of(any::<u16>()).prop_map(|min_links| BondMode::Lacp {
+            lacp_rate: Some(LacpRate::Fast),
+            ad_select: None,
+            min_links,
+            xmit_hash_policy: Some(XmitHashPolicy::Layer34),
+        }),
+    ];
+    let port = |at: usize| format!("port{at}").parse().expect("a name");
+    (mode, 1..=4_usize, 1..60_000_u32).prop_map(move |(mode, ports, interval)| Bond {
+        name: "bond0".parse().expect("a name"),
+        ports: (0..ports).map(port).collect(),
+        mode,
+        monitor: Monitor::Mii {
+            interval,
+            updelay: None,
+            downdelay: Some(interval),
+        },
+        mtu: None,
+    })
+}
+
+pub(crate) fn any_network() -> impl Strategy<Value = Network> {
+    let methods = (any_ipv4_method(), any_ipv6_method()).prop_filter("a way", |methods| {
+        *methods != (Ipv4Method::None, Ipv6Method::None)
+    });
+    let mtu = option::of(1280..=65_535_u64);
+    let interface = (any_link(), methods, mtu).prop_map(|(link, (ipv4, ipv6), mtu)| Interface {
+        link: Some(link),
+        ipv4,
+        ipv6,
+        mtu: mtu.map(|mtu| mtu.try_into().expect("in range")),
+    });
+    let vlan = (1..=4094_u64).prop_map(|id| Vlan {
+        name: format!("vlan{id}").parse().expect("a name"),
+        link: "bond0".parse().expect("a name"),
+        id: id.try_into().expect("in range"),
+    });
+    (
+        vec(interface, 1..4),
+        vec(any_bond(), 0..=1),
+        vec(vlan, 0..=1),
+        vec(any::<IpAddr>(), 0..4),
+        vec("[a-z]{1,9}\\.example", 0..3),
     )
-        .prop_map(|(interface, nameservers, host, len, routed)| {
-            let [high, low] = host.to_be_bytes();
-            let address = Ipv4Addr::new(10, 20, high, low);
-            Network::Static {
-                interface,
-                address: Ipv4Prefix::new(address, len).expect("a host's address"),
-                // The machine itself is on its own network, whatever the prefix.
-                gateway: routed.then_some(address),
-                nameservers,
-            }
-        });
-    prop_oneof![dhcp, fixed]
+        .prop_filter("one each", |(interfaces, ..)| {
+            let mut links: Vec<_> = interfaces.iter().map(|i| i.link.clone()).collect();
+            links.sort();
+            links.windows(2).all(|two| two[0] != two[1])
+        })
+        .prop_map(|(interfaces, bonds, vlans, nameservers, search)| Network {
+            interfaces,
+            bonds,
+            vlans,
+            nameservers,
+            search: search
+                .iter()
+                .map(|name| name.parse().expect("a domain"))
+                .collect(),
+            ..Network::by_dhcp()
+        })
 }
 
 prop_compose! {
@@ -200,11 +285,13 @@ prop_compose! {
         image in "[a-z0-9][a-z0-9_-]{0,63}",
         mirrors in vec("https?://[a-z]{1,10}\\.example(:[1-9][0-9]{0,3})?(/[a-z0-9]{1,8}){0,3}/?", 1..=16),
         network in any_network(),
+        ntp in vec("[a-z]{1,9}\\.example(:[1-9][0-9]{0,3})?|192\\.0\\.2\\.[1-9]", 0..3),
     ) -> HostConfig {
         HostConfig {
             image: image.parse().expect("a name"),
             mirrors: mirrors.iter().map(|url| url.parse().expect("a mirror")).collect(),
             network,
+            ntp: ntp.iter().map(|server| server.parse().expect("a server")).collect(),
         }
     }
 }

@@ -95,7 +95,7 @@ impl Lab {
                 "--no-resolv",
                 "--no-hosts",
                 "--interface=srv0",
-                "--bind-interfaces",
+                "--bind-dynamic",
                 "--dhcp-authoritative",
                 "--no-ping",
                 "--host-record=mirror.lab.example,192.0.2.7",
@@ -227,6 +227,14 @@ pub(crate) fn routes() -> Vec<String> {
     let mut routes: Vec<String> = ip(&["-4", "route", "show"])
         .lines()
         .filter(|route| !route.contains("proto kernel"))
+        .map(|route| match route.split_once(" metric ") {
+            // Each link has a metric of its own, by its number.
+            Some((route, more)) => format!(
+                "{route}{}",
+                more.trim_start_matches(|c: char| c.is_ascii_digit())
+            ),
+            None => route.to_owned(),
+        })
         .map(|route| route.trim_end().to_owned())
         .collect();
     routes.sort();

@@ -7,14 +7,19 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+mod ipv6;
 mod lab;
 mod race;
+mod several_links;
 
 use std::time::Duration;
 
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
-use sealboot::format::host_config::Network;
-use sealboot::net::{Connection, NetError, ResolveError, Timeouts, connect_within, disconnect};
+use sealboot::format::host_config::MirrorUrl;
+use sealboot::format::network::Network;
+use sealboot::net::{
+    Connection, Goal, NetError, ResolveError, Timeouts, connect_within, disconnect,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use lab::{addresses, in_lab, ip, is_up, peer, routes, until};
@@ -23,34 +28,55 @@ use lab::{addresses, in_lab, ip, is_up, peer, routes, until};
 const TIMEOUTS: Timeouts = Timeouts {
     link: Duration::from_secs(20),
     carrier: Duration::from_secs(20),
-    dhcp: Duration::from_secs(30),
+    address: Duration::from_secs(30),
 };
 const SHORT: Timeouts = Timeouts {
     link: Duration::from_secs(1),
     carrier: Duration::from_secs(1),
-    dhcp: Duration::from_secs(2),
+    address: Duration::from_secs(2),
 };
 fn network(json: &str) -> Network {
     serde_json::from_str(json).unwrap()
 }
 
-async fn connected(json: &str) -> Connection {
-    connect_within(&network(json), &TIMEOUTS)
+pub(crate) async fn connected(json: &str) -> Connection {
+    connected_to(json, &[]).await
+}
+
+/// The same, with mirrors that are to be reached.
+pub(crate) async fn connected_to(json: &str, mirrors: &[&str]) -> Connection {
+    let mirrors: Vec<MirrorUrl> = mirrors.iter().map(|url| url.parse().unwrap()).collect();
+    let goal = Goal {
+        network: &network(json),
+        mirrors: &mirrors,
+    };
+    connect_within(&goal, &TIMEOUTS)
         .await
         .unwrap_or_else(|error| panic!("{}", Report(&error)))
 }
 
-async fn refused(json: &str, code: FailureCode) -> NetError {
-    let error = connect_within(&network(json), &SHORT)
+pub(crate) async fn refused(json: &str, code: FailureCode) -> NetError {
+    let goal = Goal {
+        network: &network(json),
+        mirrors: &[],
+    };
+    let error = connect_within(&goal, &SHORT)
         .await
         .expect_err("it cannot connect");
     assert_eq!(error.code(), code, "{}", Report(&error));
     error
 }
 
-const DHCP: &str = r#"{"mode": "dhcp"}"#;
+/// The one item.
+pub(crate) fn only<T>(mut items: impl Iterator<Item = T>) -> T {
+    let item = items.next().unwrap();
+    assert!(items.next().is_none(), "one alone");
+    item
+}
+
+pub(crate) const DHCP: &str = r#"{"mode": "dhcp"}"#;
 const DHCP_WAN0: &str = r#"{"mode": "dhcp", "interface": "wan0"}"#;
-const RANGE: &str = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h";
+pub(crate) const RANGE: &str = "--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h";
 
 #[test]
 fn dhcp_gives_an_address_a_route_and_names_and_can_be_done_again() {
@@ -67,7 +93,7 @@ fn dhcp_gives_an_address_a_route_and_names_and_can_be_done_again() {
             let mut leased = None;
             for attempt in ["first", "second"] {
                 let connection = connected(DHCP_WAN0).await;
-                let address = connection.address().to_string();
+                let address = only(connection.addresses()).to_string();
                 assert_eq!(
                     addresses("wan0"),
                     std::slice::from_ref(&address),
@@ -217,7 +243,7 @@ fn a_static_address_replaces_what_was_there_and_name_servers_are_asked() {
                 ip(&["address", "add", address, "dev", "wan0"]);
             }
             ip(&["route", "add", "default", "via", "192.0.2.254"]);
-            let whole = r#"{"mode": "static", "address": "10.77.0.20/24", "gateway": "10.77.0.1", "nameservers": ["10.77.0.1"]}"#;
+            let whole = r#"{"mode": "static", "addresses": ["10.77.0.20/24"], "gateways": ["10.77.0.1"], "nameservers": ["10.77.0.1"]}"#;
             let connection = connected(whole).await;
             assert_eq!(
                 connection.to_string(),
@@ -231,7 +257,7 @@ fn a_static_address_replaces_what_was_there_and_name_servers_are_asked() {
                 1
             );
 
-            let bare = r#"{"mode": "static", "interface": "wan0", "address": "10.77.0.21/24"}"#;
+            let bare = r#"{"mode": "static", "interface": "wan0", "addresses": ["10.77.0.21/24"]}"#;
             let connection = connected(bare).await;
             assert_eq!(addresses("wan0"), ["10.77.0.21/24"]);
             assert!(routes().is_empty(), "{:?}", routes());
@@ -259,7 +285,10 @@ fn classless_routes_are_set_in_place_of_the_router() {
         },
         async || {
             let connection = connected(DHCP_WAN0).await;
-            assert_eq!(connection.gateway(), Some([10, 77, 0, 2].into()));
+            assert_eq!(
+                connection.settings()[0].gateway(),
+                Some([10, 77, 0, 2].into())
+            );
             assert_eq!(
                 routes(),
                 [
@@ -284,7 +313,7 @@ fn an_address_without_a_network_reaches_its_router_over_the_link() {
         },
         async || {
             let connection = connected(DHCP_WAN0).await;
-            assert_eq!(connection.address().prefix_len(), 32);
+            assert_eq!(only(connection.addresses()).prefix_len(), 32);
             assert_eq!(
                 routes(),
                 [
@@ -311,7 +340,9 @@ fn dhcp_silence_is_refused_with_what_was_tried() {
             for network in [DHCP, DHCP_WAN0] {
                 let error = refused(network, FailureCode::ConnectDhcp).await;
                 assert!(
-                    error.to_string().contains("wan0: asked 1 times, no answer"),
+                    error
+                        .to_string()
+                        .contains("wan0: no lease by DHCP: asked 1 times, no answer"),
                     "{error}"
                 );
                 assert!(error.hint().contains("wan0 (carrier)"), "{}", error.hint());
@@ -365,7 +396,7 @@ fn a_link_without_carrier_is_refused_by_name() {
             ip(&["-n", &lab.server, "link", "set", "srv0", "down"]);
         },
         async || {
-            let fixed = r#"{"mode": "static", "address": "10.77.0.20/24"}"#;
+            let fixed = r#"{"mode": "static", "addresses": ["10.77.0.20/24"]}"#;
             for network in [DHCP, DHCP_WAN0, fixed] {
                 let error = refused(network, FailureCode::ConnectNoCarrier).await;
                 assert!(error.to_string().contains("wan0"), "{error}");
@@ -404,7 +435,8 @@ fn a_carrier_and_a_link_that_come_late_are_waited_for() {
                 ]);
                 ip(&["-n", &peer, "link", "set", "srv9", "up"]);
             };
-            let fixed = r#"{"mode": "static", "interface": "late0", "address": "10.78.0.2/24"}"#;
+            let fixed =
+                r#"{"mode": "static", "interface": "late0", "addresses": ["10.78.0.2/24"]}"#;
             let (connection, ()) = tokio::join!(connected(fixed), link);
             assert_eq!(connection.interface().as_str(), "late0");
             assert_eq!(addresses("late0"), ["10.78.0.2/24"]);
@@ -445,10 +477,11 @@ fn what_the_kernel_refuses_is_an_address_failure() {
         "what_the_kernel_refuses_is_an_address_failure",
         |_| {},
         async || {
-            // No host config has it, since reading one checks the gateway: a router off the link.
-            let fixed = r#"{"mode": "static", "address": "10.77.0.20/24", "gateway": "0.0.0.0"}"#;
+            let fixed =
+                // What is for everyone on the link is no router.
+                r#"{"mode": "static", "addresses": ["10.77.0.20/24"], "gateways": ["10.77.0.255"]}"#;
             let error = refused(fixed, FailureCode::ConnectAddress).await;
-            assert!(error.to_string().contains("0.0.0.0"), "{error}");
+            assert!(error.to_string().contains("via 10.77.0.255"), "{error}");
         },
     );
 }

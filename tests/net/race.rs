@@ -195,8 +195,7 @@ fn silent_name_servers_are_named_before_the_client_loses_its_patience() {
         "race::silent_name_servers_are_named_before_the_client_loses_its_patience",
         |_| {},
         async || {
-            let silent =
-                r#"{"mode": "static", "address": "10.77.0.20/24", "nameservers": ["10.77.0.9"]}"#;
+            let silent = r#"{"mode": "static", "addresses": ["10.77.0.20/24"], "nameservers": ["10.77.0.9"]}"#;
             let resolver = connected(silent).await.resolver();
             into_the_void("10.77.0.9");
             let client = Client::new(RootCertStore::empty(), resolver).unwrap();
@@ -207,42 +206,6 @@ fn silent_name_servers_are_named_before_the_client_loses_its_patience() {
             let report = Report(&error).to_string();
             let expected = "the name servers 10.77.0.9 gave no answer for the name boot.example";
             assert!(report.contains(expected), "{report}");
-        },
-    );
-}
-
-#[test]
-fn an_address_that_the_kernel_makes_from_an_advertisement_is_used() {
-    in_lab(
-        "race::an_address_that_the_kernel_makes_from_an_advertisement_is_used",
-        |lab| {
-            ip(&[
-                "-n",
-                &lab.server,
-                "address",
-                "add",
-                "fd00:77::1/64",
-                "dev",
-                "srv0",
-                "nodad",
-            ]);
-            lab.serve(&[
-                RANGE,
-                "--enable-ra",
-                "--dhcp-range=fd00:77::,ra-only",
-                "--host-record=router.lab.example,127.0.0.9,fd00:77::1",
-            ]);
-        },
-        async || {
-            let resolver = connected(DHCP_WAN0).await.resolver();
-            until("wan0 has an address of the advertised prefix", || {
-                let addresses = ip(&["-6", "address", "show", "dev", "wan0", "scope", "global"]);
-                addresses.contains("inet6 fd00:77:") && !addresses.contains("tentative")
-            })
-            .await;
-            // The name server itself takes connections at port 53; nobody does at 127.0.0.9.
-            let winner = resolver.race("router.lab.example", 53).await.unwrap();
-            assert_eq!(winner.to_string(), "fd00:77::1");
         },
     );
 }

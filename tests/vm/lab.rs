@@ -24,6 +24,9 @@ pub(crate) const VERSION: u32 = 10;
 /// The oldest version that the policy accepts.
 pub(crate) const MIN_VERSION: u32 = 5;
 
+/// How long images are good for, where a test does not say otherwise.
+const EXPIRES: [&str; 2] = ["--expires", "60d"];
+
 /// Where cargo lets tests keep files.
 pub(crate) const TARGET_TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -34,7 +37,8 @@ pub(crate) struct Lab {
     pub(crate) sealboot: PathBuf,
     pub(crate) loader: PathBuf,
     pub(crate) kernel: PathBuf,
-    modules: PathBuf,
+    /// The directory of the kernel's modules.
+    pub(crate) modules: PathBuf,
 }
 
 impl Lab {
@@ -232,7 +236,7 @@ impl Lab {
         self.pack_at(now, lab, directory, name, version)
     }
 
-    /// Packs the lab's OS as these arguments of `image pack` say.
+    /// Packs the lab's OS as these arguments of `image pack` say; without an expiry where they name none.
     pub(crate) fn pack_as(&self, how: &[&str], directory: &Path) -> PathBuf {
         let now = Timestamp::now();
         self.pack_with(how, now, &self.directory, directory, IMAGE, VERSION)
@@ -247,7 +251,7 @@ impl Lab {
         name: &str,
         version: u32,
     ) -> PathBuf {
-        self.pack_with(&[], created, lab, directory, name, version)
+        self.pack_with(&EXPIRES, created, lab, directory, name, version)
     }
 
     fn pack_with(
@@ -267,7 +271,7 @@ impl Lab {
         let words = [
             "image", "pack", "--name", name, "--version", &version,
             "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
-            "--cmdline", "console=ttyS0 panic=-1 no_timer_check", "--expires", "60d", "--store", "store",
+            "--cmdline", "console=ttyS0 panic=-1 no_timer_check", "--store", "store",
         ];
         let words = [&words[..], more].concat();
         let envelope = self.run_all(directory, &[("SOURCE_DATE_EPOCH", &epoch)], &words);

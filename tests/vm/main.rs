@@ -22,3 +22,4 @@ mod rotation;
 mod server;
 mod stale;
 mod store;
+mod time;

@@ -19,7 +19,8 @@ use tokio::process::ChildStdout;
 
 use super::files::{self, Existing};
 use super::{Failure, signals};
-use crate::format::host_config::{HostConfig, Network};
+use crate::format::host_config::HostConfig;
+use crate::format::network::Network;
 use crate::vm::debian::{self, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
 use steps::{Ground, Steps, say};
@@ -319,10 +320,8 @@ async fn build_initramfs(
     let config = HostConfig {
         image: "demo".parse().map_err(|error| unusable(&error))?,
         mirrors: vec![mirror.parse().map_err(|error| unusable(&error))?],
-        network: Network::Dhcp {
-            interface: None,
-            nameservers: Vec::new(),
-        },
+        network: Network::by_dhcp(),
+        ntp: Vec::new(),
     };
     let json = config.encode();
     files::write(&place.join("host.json"), &json, 0o644, Existing::Keep)?;

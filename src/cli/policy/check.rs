@@ -38,6 +38,8 @@ struct Summary<'a> {
     expiry: ExpiryRule,
     freshness: Option<SummaryFreshness<'a>>,
     allow_http: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mirror_keys: &'a [Sha256Digest],
     clock_tolerance_seconds: u64,
     on_failure: FailurePolicy,
     warnings: Vec<String>,
@@ -91,6 +93,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
             max_hours: rule.max_hours,
         }),
         allow_http: policy.allows_http(),
+        mirror_keys: policy.mirror_keys(),
         clock_tolerance_seconds: policy.clock_tolerance().as_secs(),
         on_failure: policy.on_failure(),
         warnings,

@@ -74,11 +74,19 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
             )
         }
     };
-    let mirrors = if policy.allows_http() {
-        "https or plain http"
+    let mut mirrors = if policy.allows_http() {
+        "https or plain http".to_owned()
     } else {
-        "https only"
+        "https only".to_owned()
     };
+    match policy.mirror_keys() {
+        [] => {}
+        [key] => mirrors.push_str(&format!(", by the key {key} alone")),
+        keys => mirrors.push_str(&format!(
+            ", by {} keys alone, whatever their certificates say",
+            keys.len()
+        )),
+    }
     let on_failure = policy.on_failure();
     let reboot = match on_failure.reboot_after {
         0 => "never reboot".to_owned(),
@@ -95,7 +103,7 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
                 policy.clock_tolerance().as_secs()
             ),
         ),
-        row("mirrors", mirrors.to_owned()),
+        row("mirrors", mirrors),
         row(
             "failures",
             format!(

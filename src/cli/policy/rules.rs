@@ -3,8 +3,11 @@
 use std::str::FromStr;
 
 use clap::Args;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use crate::cli::{Failure, time};
+use crate::fetch::key_of;
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::{ImageName, ImageVersion};
@@ -69,6 +72,18 @@ pub(super) struct Rules {
     /// Let mirrors be https only again, where the old policy allowed plain http
     #[arg(long, requires = "from", conflicts_with = "allow_http")]
     https_only: bool,
+
+    /// Take mirrors by this key alone, whatever authorities and clocks say; can be given several times
+    ///
+    /// A PEM file with the mirror's certificate, or SHA-256 of its SubjectPublicKeyInfo in hexadecimal digits. No
+    /// certificate is then checked: no authority, no name, no date. A mirror's next key needs a policy that names it
+    /// before it is used.
+    #[arg(long = "mirror-key", value_name = "PEM|SHA256", value_parser = mirror_key)]
+    mirror_keys: Vec<Sha256Digest>,
+
+    /// Check certificates again, where the old policy took mirrors by their keys
+    #[arg(long, requires = "from", conflicts_with = "mirror_keys")]
+    no_mirror_keys: bool,
 
     /// How long the loader waits after its first failure, such as 2s; the wait then doubles [default: 2s]
     #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
@@ -156,10 +171,18 @@ impl Rules {
         for digest in &self.denied_digests {
             add(&mut denied, *digest);
         }
+        let mut mirror_keys = policy.mirror_keys().to_vec();
+        if self.no_mirror_keys {
+            mirror_keys.clear();
+        }
+        for key in &self.mirror_keys {
+            add(&mut mirror_keys, *key);
+        }
         let policy = policy
             .with_expiry(expiry)?
             .with_on_failure(on_failure)?
-            .with_denied_digests(denied)?;
+            .with_denied_digests(denied)?
+            .with_mirror_keys(mirror_keys)?;
         Ok(if self.allow_http {
             policy.with_plain_http()
         } else if self.https_only {
@@ -289,9 +312,49 @@ fn contradiction(error: &PolicyError) -> Failure {
     }
 }
 
+/// Reads a mirror's key: digits, or a PEM file with its certificate, of which the first counts.
+fn mirror_key(text: &str) -> Result<Sha256Digest, String> {
+    if let Ok(digest) = text.parse() {
+        return Ok(digest);
+    }
+    let certificate = CertificateDer::from_pem_file(text).map_err(|error| {
+        format!("it is neither 64 hexadecimal digits nor a PEM file with a certificate: {error}")
+    })?;
+    key_of(&certificate).ok_or_else(|| "the certificate in it cannot be read".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::SubjectPublicKeyInfoDer;
+
     use super::*;
+
+    #[test]
+    fn a_mirrors_key_is_digits_or_in_a_certificate() {
+        let digest = "ab".repeat(32);
+        assert_eq!(mirror_key(&digest).expect("digits").to_string(), digest);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let spki = SubjectPublicKeyInfoDer::from_pem_slice(key.public_key_pem().as_bytes());
+        let spki = Sha256Digest::of(&spki.expect("a public key"));
+        let directory = tempfile::tempdir().expect("a directory");
+        let put = |name: &str, pem: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, pem).expect("written");
+            path.to_str().expect("text").to_owned()
+        };
+        let params = rcgen::CertificateParams::new(["boot.example".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("signed");
+        let file = put("server.pem", certificate.pem());
+        assert_eq!(mirror_key(&file), Ok(spki));
+        for bad in [
+            put("key.pem", key.serialize_pem()),
+            put("empty.pem", String::new()),
+            "absent.pem".to_owned(),
+            digest.to_uppercase(),
+        ] {
+            assert!(mirror_key(&bad).is_err(), "{bad}");
+        }
+    }
 
     const KEYS: [&str; 4] = [
         "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",

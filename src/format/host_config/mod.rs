@@ -4,22 +4,21 @@
 //! kernel command line in dracut's syntax (dracut.cmdline(7)). Nothing here is trusted for more than
 //! reaching bytes: whatever it names, the image that comes back must satisfy the trust policy.
 
-mod address;
-mod dracut;
-
-use std::net::{IpAddr, Ipv4Addr};
+mod mirror;
+mod time_server;
 
 use serde::{Deserialize, Serialize};
 
-use self::dracut::Overrides;
 use super::Invalid;
 use super::cmdline::Parameters;
 use super::json;
 use super::limits::LIMITS;
 use super::manifest::ImageName;
+use super::network::{Network, Overrides};
 use crate::failure::{Diagnose, FailureCode};
 
-pub use self::address::{InterfaceName, Ipv4Prefix, MirrorUrl};
+pub use self::mirror::MirrorUrl;
+pub use self::time_server::TimeServer;
 
 /// How this machine reaches its image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,38 +28,11 @@ pub struct HostConfig {
     pub image: ImageName,
     /// Where the same store can be read, in order of preference.
     pub mirrors: Vec<MirrorUrl>,
-    /// How the machine gets its address.
-    #[serde(deserialize_with = "json::object")]
+    /// How the machine reaches a network.
     pub network: Network,
-}
-
-/// How the machine gets its address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Network {
-    /// By DHCPv4.
-    Dhcp {
-        /// The interface's name; without it, the first one that gets a lease.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        interface: Option<InterfaceName>,
-        /// Name servers to use instead of those in the lease.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        nameservers: Vec<IpAddr>,
-    },
-    /// A fixed IPv4 address.
-    Static {
-        /// The interface's name; without it, the first one that has a carrier.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        interface: Option<InterfaceName>,
-        /// The address with its prefix length, `192.0.2.10/24`.
-        address: Ipv4Prefix,
-        /// The default router, where mirrors or name servers are off the link.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        gateway: Option<Ipv4Addr>,
-        /// Name servers; none are needed where mirrors are named by address.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        nameservers: Vec<IpAddr>,
-    },
+    /// Who is asked for the time, in place of those that the network names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<TimeServer>,
 }
 
 /// The host config, or a setting that overrides it, is invalid.
@@ -128,53 +100,62 @@ impl HostConfig {
     /// |---|---|
     /// | `sealboot.image=NAME` | `image` |
     /// | `sealboot.mirror=URL`, repeatable | `mirrors`, all of them |
-    /// | `ip=dhcp`, `ip=IFACE:dhcp`, `ip=ADDRESS::GATEWAY:NETMASK:HOSTNAME:IFACE:none` | `network` |
-    /// | `nameserver=ADDRESS`, repeatable | `network.nameservers`, all of them |
+    /// | `sealboot.ntp=SERVER`, repeatable | `ntp`, all of them |
+    /// | `ip=`, `bond=`, `vlan=`, `rd.route=`, `nameserver=`, each repeatable | that part of [`Network`], all of it |
+    /// | `ifname=`, `bootdev=`, `BOOTIF=` | which card is meant |
     ///
     /// # Errors
     ///
     /// [`HostConfigError::Cmdline`] for a setting that cannot be used, known settings of dracut that
-    /// this version does not carry out (`bond=`, `vlan=`, …) included: ignored, they would leave the
+    /// this version does not carry out (`bridge=`, `team=`) included: ignored, they would leave the
     /// machine on a network that nobody chose. [`HostConfigError::Incomplete`] where `file` is `None`
     /// and the settings do not make a whole.
     pub fn with_cmdline(
         file: Option<Self>,
         parameters: &Parameters,
     ) -> Result<Self, HostConfigError> {
-        let overrides = Overrides::read(parameters).map_err(HostConfigError::Cmdline)?;
-        let (image, mirrors, network) = match file {
-            Some(file) => (Some(file.image), file.mirrors, Some(file.network)),
-            None => (None, Vec::new(), None),
+        const KNOWN: [&str; 5] = [
+            "sealboot.config",
+            "sealboot.image",
+            "sealboot.log",
+            "sealboot.mirror",
+            "sealboot.ntp",
+        ];
+        if let Some(name) = parameters
+            .names_with("sealboot.")
+            .find(|name| !KNOWN.contains(name))
+        {
+            let takes = "sealboot.config, .image, .log, .mirror or .ntp";
+            let invalid = Invalid::new("kernel command line", name, takes);
+            return Err(HostConfigError::Cmdline(invalid));
+        }
+        let invalid = HostConfigError::Cmdline;
+        let given: Result<Vec<MirrorUrl>, _> =
+            parameters.all("sealboot.mirror").map(str::parse).collect();
+        let given = given.map_err(invalid)?;
+        let image = parameters.last("sealboot.image").map(str::parse);
+        let image = image.transpose().map_err(invalid)?;
+        let ntp: Result<Vec<TimeServer>, _> =
+            parameters.all("sealboot.ntp").map(str::parse).collect();
+        let ntp = ntp.map_err(invalid)?;
+        let (of_file, mirrors, network, servers) = match file {
+            Some(file) => (Some(file.image), file.mirrors, Some(file.network), file.ntp),
+            None => (None, Vec::new(), None, Vec::new()),
         };
-        let mirrors = if overrides.mirrors.is_empty() {
-            mirrors
-        } else {
-            overrides.mirrors
-        };
+        let mirrors = if given.is_empty() { mirrors } else { given };
+        let missing = |missing| HostConfigError::Incomplete { missing };
         if mirrors.is_empty() {
-            return Err(HostConfigError::Incomplete {
-                missing: "sealboot.mirror",
-            });
+            return Err(missing("sealboot.mirror"));
         }
-        let mut network = overrides
-            .network
-            .or(network)
-            .ok_or(HostConfigError::Incomplete { missing: "ip" })?;
-        if !overrides.nameservers.is_empty() {
-            *network.nameservers_mut() = overrides.nameservers;
-        }
-        let image = overrides
-            .image
-            .or(image)
-            .ok_or(HostConfigError::Incomplete {
-                missing: "sealboot.image",
-            })?;
+        let network = Overrides::read(parameters).and_then(|overrides| overrides.over(network));
+        let network = network.map_err(invalid)?.ok_or_else(|| missing("ip"))?;
         let config = Self {
-            image,
+            image: (image.or(of_file)).ok_or_else(|| missing("sealboot.image"))?,
             mirrors,
             network,
+            ntp: if ntp.is_empty() { servers } else { ntp },
         };
-        config.check().map_err(HostConfigError::Cmdline)?;
+        config.check().map_err(invalid)?;
         Ok(config)
     }
 
@@ -186,56 +167,28 @@ impl HostConfig {
                 "a list of 1 to 16 URLs",
             ));
         }
-        if let Network::Static {
-            address,
-            gateway: Some(gateway),
-            ..
-        } = &self.network
-            && !address.contains(*gateway)
-        {
-            return Err(Invalid::new(
-                "network.gateway",
-                gateway,
-                "inside the prefix of network.address",
-            ));
+        if self.ntp.len() > LIMITS.network_items {
+            return Err(Invalid::new("ntp", self.ntp.len(), "a list of at most 16"));
         }
         Ok(())
     }
 }
 
-impl Network {
-    /// The interface that the config names, if it names one.
-    #[must_use]
-    pub fn interface(&self) -> Option<&InterfaceName> {
-        match self {
-            Self::Dhcp { interface, .. } | Self::Static { interface, .. } => interface.as_ref(),
-        }
-    }
-
-    /// The name servers that the config names.
-    #[must_use]
-    pub fn nameservers(&self) -> &[IpAddr] {
-        match self {
-            Self::Dhcp { nameservers, .. } | Self::Static { nameservers, .. } => nameservers,
-        }
-    }
-
-    fn nameservers_mut(&mut self) -> &mut Vec<IpAddr> {
-        match self {
-            Self::Dhcp { nameservers, .. } | Self::Static { nameservers, .. } => nameservers,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const WHOLE: &str = r#"{
         "image": "relay",
         "mirrors": ["https://boot.example/", "https://boot2.example/store"],
-        "network": {"mode": "static", "address": "192.0.2.10/24", "gateway": "192.0.2.1", "nameservers": ["192.0.2.53"]}
+        "network": {"mode": "static", "addresses": ["192.0.2.10/24"], "gateways": ["192.0.2.1"], "nameservers": ["192.0.2.53"]}
     }"#;
+
+    fn network(json: &str) -> Network {
+        serde_json::from_str(json).expect(json)
+    }
 
     fn merged(file: Option<&str>, line: &str) -> Result<HostConfig, HostConfigError> {
         let file = file.map(|json| HostConfig::parse(json.as_bytes()).expect("the file is valid"));
@@ -265,7 +218,7 @@ mod tests {
             ("\"mode\": \"static\"", "\"mode\": \"auto\""),
             (
                 "\"mode\": \"static\"",
-                "\"mode\": \"static\", \"mtu\": 9000",
+                "\"mode\": \"static\", \"mtu\": 90000",
             ),
             ("192.0.2.10/24", "192.0.2.10"),
             ("192.0.2.10/24", "192.0.2.10/33"),
@@ -297,28 +250,16 @@ mod tests {
             config.mirrors,
             ["https://m.example/".parse().expect("valid")]
         );
-        assert_eq!(
-            config.network,
-            Network::Dhcp {
-                interface: Some("eth1".parse().expect("valid")),
-                nameservers: vec![IpAddr::from([192, 0, 2, 54])],
-            }
-        );
+        let expected = r#"{"mode": "dhcp", "interface": "eth1", "nameservers": ["192.0.2.54"]}"#;
+        assert_eq!(config.network, network(expected));
     }
 
     #[test]
     fn the_command_line_alone_makes_a_host_config() {
         let config = merged(None, "sealboot.image=relay sealboot.mirror=https://m.example/ ip=192.0.2.9::192.0.2.1:255.255.255.0::eth0:none")
             .expect("valid");
-        assert_eq!(
-            config.network,
-            Network::Static {
-                interface: Some("eth0".parse().expect("valid")),
-                address: "192.0.2.9/24".parse().expect("valid"),
-                gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
-                nameservers: Vec::new(),
-            }
-        );
+        let expected = r#"{"mode": "static", "interface": "eth0", "addresses": ["192.0.2.9/24"], "gateways": ["192.0.2.1"]}"#;
+        assert_eq!(config.network, network(expected));
         for (line, expected) in [
             ("sealboot.image=relay ip=dhcp", "sealboot.mirror"),
             (
@@ -341,10 +282,9 @@ mod tests {
     #[test]
     fn a_setting_that_is_not_carried_out_is_refused_not_ignored() {
         for line in [
-            "bond=bond0:eth0,eth1",
-            "vlan=eth0.5:eth0",
-            "rd.route=10.0.0.0/8:192.0.2.1",
-            "ip=auto6",
+            "bridge=br0:eth0",
+            "team=team0:eth0",
+            "ip=ibft",
             "ip=192.0.2.9",
             "ip=192.0.2.9:198.51.100.1::24::eth0:none",
             "ip=192.0.2.9:::255.0.255.0::eth0:none",
@@ -360,26 +300,6 @@ mod tests {
                 "{line}: {error:?}"
             );
         }
-    }
-
-    #[test]
-    fn what_the_config_says_can_be_asked_for() {
-        let [dhcp, fixed] = [
-            r#""mode": "dhcp""#,
-            r#""mode": "static", "address": "192.0.2.10/24""#,
-        ]
-        .map(|mode| {
-            let network =
-                format!(r#"{{{mode}, "interface": "eth0", "nameservers": ["192.0.2.53"]}}"#);
-            serde_json::from_str::<Network>(&network).expect("valid")
-        });
-        for network in [&dhcp, &fixed] {
-            assert_eq!(network.interface().expect("named").as_str(), "eth0");
-            assert_eq!(network.nameservers(), [IpAddr::from([192, 0, 2, 53])]);
-        }
-        let bare: Network = serde_json::from_str(r#"{"mode": "dhcp"}"#).expect("valid");
-        assert_eq!(bare.interface(), None);
-        assert!(bare.nameservers().is_empty());
     }
 
     #[test]
@@ -425,7 +345,6 @@ mod tests {
             merged(None, "").expect_err("nothing").code(),
             FailureCode::ConfigureHost
         );
-        // Each by itself is right; together they leave the gateway off the link.
         let off_link = "ip=192.0.2.9::198.51.100.1:24::eth0:none";
         assert_eq!(code(WHOLE, off_link), FailureCode::ConfigureCmdline);
     }
@@ -440,7 +359,7 @@ mod tests {
         )
         .expect("valid");
         assert_eq!(
-            config.network.nameservers(),
+            config.network.nameservers,
             ["2001:db8::53", "192.0.2.54"].map(|address| address.parse::<IpAddr>().expect("valid"))
         );
         assert_eq!((config.image, config.mirrors), (file.image, file.mirrors));

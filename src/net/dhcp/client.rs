@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use dhcproto::v4::OptionCode;
 
+use super::identity::Identity;
 use super::lease::Lease;
-use super::message::{Answer, AnswerKind, Mac, Sender};
+use super::message::{Answer, AnswerKind, Sender};
 
 /// How long an answer is waited for, by how often was asked: doubling from 4 s (RFC 2131, section
 /// 4.1). The RFC would go on to 64 s. This stops at 16: a switch port that runs spanning tree drops
@@ -80,10 +81,10 @@ impl<R: FnMut() -> u32> Client<R> {
     ///
     /// RFC 2131 has it wait up to ten seconds before. Machines differ in how long they take to come
     /// here by more than that, and the waits that follow are jittered.
-    pub fn new(mac: Mac, now: Instant, mut random: R) -> Self {
+    pub fn new(identity: Identity, now: Instant, mut random: R) -> Self {
         Self {
             sender: Sender {
-                mac,
+                identity,
                 xid: random(),
                 secs: 0,
             },
@@ -117,7 +118,7 @@ impl<R: FnMut() -> u32> Client<R> {
             Event::Timer if now < self.wake => None,
             Event::Timer => self.timer(now),
             Event::Message(message) => {
-                match Answer::parse(message, self.sender.xid, self.sender.mac) {
+                match Answer::parse(message, self.sender.xid, self.sender.identity.mac) {
                     Ok(answer) => self.answer(&answer, now),
                     Err(junk) => {
                         tracing::trace!(%junk, "a message is ignored");
@@ -268,7 +269,7 @@ mod tests {
         fn with_random(random: impl FnMut() -> u32 + 'static) -> Self {
             let now = Instant::now();
             Self {
-                client: Client::new(MAC, now, Box::new(random)),
+                client: Client::new(MAC.into(), now, Box::new(random)),
                 begun: now,
                 now,
             }
@@ -361,7 +362,7 @@ mod tests {
         let Some(Action::Bind(lease)) = link.hear(&usual(MessageType::Ack)) else {
             panic!("an ACK binds");
         };
-        assert_eq!(lease.address().address(), ADDRESS);
+        assert_eq!(lease.address().addr(), ADDRESS);
         assert_eq!(lease.server(), SERVER);
         assert_eq!(link.timer(), None, "a bound client is silent");
     }
@@ -574,7 +575,7 @@ mod tests {
                 *target = byte;
             }
             if let Some(Action::Bind(lease)) = link.hear(&message) {
-                prop_assert_eq!(lease.address().address(), ADDRESS);
+                prop_assert_eq!(lease.address().addr(), ADDRESS);
                 prop_assert_eq!(lease.server(), SERVER);
             }
         }

@@ -2,8 +2,8 @@
 
 use etherparse::{Ipv4HeaderSlice, PacketBuilder, UdpHeaderSlice, ip_number};
 
-const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
+pub(super) const SERVER_PORT: u16 = 67;
+pub(super) const CLIENT_PORT: u16 = 68;
 /// The packet goes to the link's broadcast address and is not routed; a relay makes a packet of its own.
 const HOPS: u8 = 64;
 

@@ -5,27 +5,39 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use dhcproto::v4::OptionCode;
+use hickory_resolver::proto::rr::Name;
+use hickory_resolver::proto::serialize::binary::{BinDecodable as _, BinDecoder};
+use ipnet::Ipv4Net;
 
-use super::message::{Answer, Junk, option_length};
-use crate::format::host_config::Ipv4Prefix;
+use super::message::{Answer, Junk, Options, option_length};
+use crate::format::network::{DomainName, Mtu, is_ipv4_host};
 
 /// Name servers that are used, the rest of the list is not. Each costs a lookup seconds where it is
 /// silent; resolv.conf(5) stops at three as well.
 const NAMESERVERS_MAX: usize = 3;
+/// Domains that are tried for a name without a dot; resolv.conf(5) takes six as well.
+const SEARCH_MAX: usize = 6;
+/// Time servers that are asked. Three tell a wrong one from two that agree, one more may be down.
+const NTP_SERVERS_MAX: usize = 4;
 /// Routes that are set. A machine that boots has one or two; the kernel would take any number.
 const ROUTES_MAX: usize = 32;
 
 /// An address and what belongs to it, on loan from a DHCP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    address: Ipv4Prefix,
+    address: Ipv4Net,
     server: Ipv4Addr,
     seconds: u32,
     routes: Vec<Route>,
     nameservers: Vec<Ipv4Addr>,
-    domain: Option<String>,
+    search: Vec<DomainName>,
+    ntp: Vec<Ipv4Addr>,
+    mtu: Option<Mtu>,
+    renew_after: Duration,
+    rebind_after: Duration,
 }
 
 /// A way to a network.
@@ -82,10 +94,7 @@ pub(super) enum Unusable {
     #[error("its lease time is 0")]
     ZeroLeaseTime,
     #[error("its router {router} cannot be reached from {address}")]
-    Router {
-        router: Ipv4Addr,
-        address: Ipv4Prefix,
-    },
+    Router { router: Ipv4Addr, address: Ipv4Net },
 }
 
 impl Lease {
@@ -112,9 +121,23 @@ impl Lease {
             return Err(Unusable::ZeroLeaseTime);
         }
         let mut nameservers = options.addresses(OptionCode::DomainNameServer)?;
-        nameservers.retain(|server| is_host(*server));
+        nameservers.retain(|server| is_ipv4_host(*server));
         nameservers.truncate(NAMESERVERS_MAX);
-        let domain = options.get(OptionCode::DomainName).and_then(domain);
+        let search = match options.get(OptionCode::DomainSearch) {
+            Some(list) => search(list),
+            None => Vec::new(),
+        };
+        let domain = || options.get(OptionCode::DomainName).and_then(domain);
+        let search = if search.is_empty() {
+            domain().into_iter().collect()
+        } else {
+            search
+        };
+        let mut ntp = options.addresses(OptionCode::NtpServers)?;
+        ntp.retain(|server| is_ipv4_host(*server));
+        ntp.truncate(NTP_SERVERS_MAX);
+        let mtu = options.fixed(OptionCode::InterfaceMtu)?;
+        let (renew_after, rebind_after) = times(options, seconds)?;
         // RFC 3442: a client that gets classless routes must ignore the router option.
         let offered = match options.get(OptionCode::ClasslessStaticRoute) {
             Some(value) => classless_routes(value)?,
@@ -131,13 +154,18 @@ impl Lease {
             server: answer.server,
             seconds,
             nameservers,
-            domain,
+            search,
+            ntp,
+            // Below what a host must take it is no MTU, and the driver's own is as good.
+            mtu: mtu.and_then(|mtu| u64::from(u16::from_be_bytes(mtu)).try_into().ok()),
+            renew_after,
+            rebind_after,
         })
     }
 
     /// The machine's address with its prefix length.
     #[must_use]
-    pub const fn address(&self) -> Ipv4Prefix {
+    pub const fn address(&self) -> Ipv4Net {
         self.address
     }
 
@@ -174,15 +202,45 @@ impl Lease {
         &self.nameservers
     }
 
-    /// The domain that completes a name without a dot.
+    /// The domains that complete a name without a dot (RFC 3397; else the one of RFC 2132), in order.
     #[must_use]
-    pub fn domain(&self) -> Option<&str> {
-        self.domain.as_deref()
+    pub fn search(&self) -> &[DomainName] {
+        &self.search
+    }
+
+    /// Time servers, in the server's order of preference.
+    #[must_use]
+    pub fn ntp(&self) -> &[Ipv4Addr] {
+        &self.ntp
+    }
+
+    /// The largest packet of this network.
+    #[must_use]
+    pub const fn mtu(&self) -> Option<Mtu> {
+        self.mtu
+    }
+
+    /// When the server is asked to prolong the lease, from its beginning (T1).
+    #[must_use]
+    pub const fn renew_after(&self) -> Duration {
+        self.renew_after
+    }
+
+    /// When every server is asked (T2).
+    #[must_use]
+    pub const fn rebind_after(&self) -> Duration {
+        self.rebind_after
+    }
+
+    /// When the address is no longer lent.
+    #[must_use]
+    pub fn ends_after(&self) -> Option<Duration> {
+        (self.seconds != u32::MAX).then(|| Duration::from_secs(self.seconds.into()))
     }
 }
 
 /// The address with the prefix length that `netmask` stands for.
-fn prefix(address: Ipv4Addr, netmask: Ipv4Addr) -> Result<Ipv4Prefix, Unusable> {
+fn prefix(address: Ipv4Addr, netmask: Ipv4Addr) -> Result<Ipv4Net, Unusable> {
     let mask = netmask.to_bits();
     let len = mask.leading_ones();
     if len != mask.count_ones() || len == 0 {
@@ -193,16 +251,9 @@ fn prefix(address: Ipv4Addr, netmask: Ipv4Addr) -> Result<Ipv4Prefix, Unusable> 
     let ends = len < 31 && (host == 0 || host == !mask);
     u8::try_from(len)
         .ok()
-        .and_then(|len| Ipv4Prefix::new(address, len))
-        .filter(|_| !ends && is_host(address))
+        .and_then(|len| Ipv4Net::new(address, len).ok())
+        .filter(|_| !ends && is_ipv4_host(address))
         .ok_or(Unusable::Address(address))
-}
-
-/// Whether a machine can have this address and be reached by it over a link.
-fn is_host(address: Ipv4Addr) -> bool {
-    // 0.0.0.0/8 is "this network", 240.0.0.0/4 is reserved and ends in the broadcast address.
-    let [first, ..] = address.octets();
-    first != 0 && first < 240 && !address.is_loopback() && !address.is_multicast()
 }
 
 /// Decodes option 121 (RFC 3442): prefix length, the destination's significant bytes, router.
@@ -237,16 +288,16 @@ fn classless_routes(value: &[u8]) -> Result<Vec<Route>, Unusable> {
 }
 
 /// Those routes that can work, on-link ones first, since the others' routers may need them.
-fn usable(offered: &[Route], address: Ipv4Prefix) -> Result<Vec<Route>, Unusable> {
+fn usable(offered: &[Route], address: Ipv4Net) -> Result<Vec<Route>, Unusable> {
     let (mut routes, by_router): (Vec<Route>, Vec<Route>) =
         offered.iter().partition(|route| route.router.is_none());
     let on_link = routes.clone();
     for route in by_router {
         let router = route.router.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let reachable = address.contains(router)
+        let reachable = address.contains(&router)
             || address.prefix_len() == 32
             || on_link.iter().any(|route| route.covers(router));
-        if reachable && is_host(router) && router != address.address() {
+        if reachable && is_ipv4_host(router) && router != address.addr() {
             routes.push(route);
         } else if route.prefix_len == 0 {
             return Err(Unusable::Router { router, address });
@@ -258,19 +309,39 @@ fn usable(offered: &[Route], address: Ipv4Prefix) -> Result<Vec<Route>, Unusable
     Ok(routes)
 }
 
-/// A domain name of letters, digits, hyphens and dots; anything else is as good as none.
-fn domain(value: &[u8]) -> Option<String> {
-    // Some servers count a terminating NUL in.
-    let name = std::str::from_utf8(value)
-        .ok()?
-        .trim_end_matches(['\0', '.']);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+/// T1 and T2: the server's, or else half and seven eighths of the lease (RFC 2131, section 4.4.5).
+fn times(options: &Options, seconds: u32) -> Result<(Duration, Duration), Junk> {
+    let lease = Duration::from_secs(seconds.into());
+    let told = |code| -> Result<Option<Duration>, Junk> {
+        let seconds = options.fixed(code)?.map(u32::from_be_bytes);
+        Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
     };
-    (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+    let (renew, rebind) = (told(OptionCode::Renewal)?, told(OptionCode::Rebinding)?);
+    match (renew, rebind) {
+        (Some(renew), Some(rebind)) if renew < rebind && rebind < lease => Ok((renew, rebind)),
+        _ => Ok((lease / 2, lease / 8 * 7)),
+    }
+}
+
+/// The names of option 119 that a machine can have, compressed as those of DNS (RFC 3397).
+fn search(value: &[u8]) -> Vec<DomainName> {
+    let mut decoder = BinDecoder::new(value);
+    let mut names = Vec::new();
+    while names.len() < SEARCH_MAX && !decoder.is_empty() {
+        // Where a name ends is not known once one is broken.
+        let Ok(name) = Name::read(&mut decoder) else {
+            break;
+        };
+        names.extend(name.to_ascii().parse::<DomainName>().ok());
+    }
+    names
+}
+
+/// A domain name of letters, digits, hyphens and dots; anything else is as good as none.
+fn domain(value: &[u8]) -> Option<DomainName> {
+    // Some servers count a terminating NUL in.
+    let name = str::from_utf8(value).ok()?.trim_end_matches(['\0', '.']);
+    name.parse().ok()
 }
 
 #[cfg(test)]
@@ -306,6 +377,46 @@ mod tests {
         Lease::judge(&Answer::parse(&message, XID, MAC).expect("an answer"))
     }
 
+    fn domains(lease: &Lease) -> Vec<&str> {
+        lease.search().iter().map(DomainName::as_str).collect()
+    }
+
+    #[test]
+    fn what_else_a_server_tells_is_taken_where_it_can_be() {
+        let compressed = b"\x03lab\x07example\0\x05other\xc0\x04\x04a__b\0\x01x\0";
+        let lease = judged([
+            raw(119, compressed),
+            DhcpOption::DomainName("unused.example".into()),
+            DhcpOption::NtpServers(vec![
+                SERVER,
+                Ipv4Addr::BROADCAST,
+                Ipv4Addr::new(192, 0, 2, 123),
+            ]),
+            DhcpOption::InterfaceMtu(1400),
+            DhcpOption::Renewal(100),
+            DhcpOption::Rebinding(200),
+        ])
+        .unwrap();
+        assert_eq!(domains(&lease), ["lab.example", "other.example", "x"]);
+        assert_eq!(lease.ntp(), [SERVER, Ipv4Addr::new(192, 0, 2, 123)]);
+        assert_eq!(lease.mtu().map(|mtu| mtu.bytes()), Some(1400));
+        let (t1, t2) = (Duration::from_secs(100), Duration::from_secs(200));
+        assert_eq!((lease.renew_after(), lease.rebind_after()), (t1, t2));
+
+        // A name that goes round in circles ends the list; a small MTU and times out of order are as good as none.
+        let lease = judged([
+            raw(119, b"\x01a\0\xc0\x03"),
+            DhcpOption::InterfaceMtu(68),
+            DhcpOption::Renewal(200),
+            DhcpOption::Rebinding(100),
+        ])
+        .unwrap();
+        assert_eq!(domains(&lease), ["a"]);
+        assert_eq!(lease.mtu(), None);
+        assert_eq!(lease.renew_after(), Duration::from_secs(43_200));
+        assert_eq!(lease.rebind_after(), Duration::from_secs(75_600));
+    }
+
     #[test]
     fn a_usual_lease_is_taken() {
         let lease = judged([
@@ -318,7 +429,7 @@ mod tests {
         assert_eq!(lease.gateway(), Some(SERVER));
         assert_eq!(lease.routes(), [Route::default_by(SERVER)]);
         assert_eq!(lease.nameservers(), [Ipv4Addr::new(10, 0, 2, 3)]);
-        assert_eq!(lease.domain(), Some("lab.example"));
+        assert_eq!(domains(&lease), ["lab.example"]);
         assert_eq!((lease.server(), lease.seconds()), (SERVER, 86400));
     }
 
@@ -519,9 +630,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(lease.nameservers(), [SERVER]);
-        assert_eq!(lease.domain(), Some("lab.example"));
+        assert_eq!(domains(&lease), ["lab.example"]);
         for domain in [&b""[..], b"a..b", b"a b", b"\xff\xfe", &[b'a'; 64], b"x\n"] {
-            assert_eq!(judged([raw(15, domain)]).unwrap().domain(), None);
+            assert_eq!(judged([raw(15, domain)]).unwrap().search(), []);
         }
     }
 }

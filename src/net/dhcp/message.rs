@@ -10,6 +10,8 @@ use std::net::Ipv4Addr;
 use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 
+use super::identity::Identity;
+
 /// An Ethernet address.
 pub(in crate::net) type Mac = [u8; 6];
 
@@ -19,13 +21,11 @@ const HEADER: usize = 240;
 const SHORTEST: usize = 300;
 /// What an answer may measure with its IP header: a packet that Ethernet carries unfragmented.
 const LONGEST_ANSWER: u16 = 1500;
-/// Lets a DHCP server tell a machine that boots from the operating system that runs there later.
-const VENDOR_CLASS: &[u8] = b"sealboot";
 
 /// What every question of one client has in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Sender {
-    pub(super) mac: Mac,
+    pub(super) identity: Identity,
     /// The transaction.
     pub(super) xid: u32,
     /// Seconds since the client began.
@@ -34,14 +34,15 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Asks every server for an offer.
-    pub(super) fn discover(self) -> Vec<u8> {
-        self.message(MessageType::Discover, &[])
+    pub(super) fn discover(&self) -> Vec<u8> {
+        self.message(MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[])
     }
 
     /// Takes the offer of one server, and with the same message declines all others.
-    pub(super) fn request(self, address: Ipv4Addr, server: Ipv4Addr) -> Vec<u8> {
+    pub(super) fn request(&self, address: Ipv4Addr, server: Ipv4Addr) -> Vec<u8> {
         self.message(
             MessageType::Request,
+            Ipv4Addr::UNSPECIFIED,
             &[
                 DhcpOption::RequestedIpAddress(address),
                 DhcpOption::ServerIdentifier(server),
@@ -49,20 +50,26 @@ impl Sender {
         )
     }
 
-    fn message(self, kind: MessageType, more: &[DhcpOption]) -> Vec<u8> {
+    /// Asks for more time for an address that the machine has; of its server, or of all of them.
+    pub(super) fn renew(&self, address: Ipv4Addr) -> Vec<u8> {
+        self.message(MessageType::Request, address, &[])
+    }
+
+    /// `own` is the address that the machine has and can be answered at.
+    fn message(&self, kind: MessageType, own: Ipv4Addr, more: &[DhcpOption]) -> Vec<u8> {
         let nobody = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(self.xid, nobody, nobody, nobody, nobody, &self.mac);
-        message
-            .set_secs(self.secs)
+        let mac = self.identity.mac;
+        let mut message = Message::new_with_id(self.xid, own, nobody, nobody, nobody, &mac);
+        message.set_secs(self.secs);
+        if own.is_unspecified() {
             // Answers then come to everyone on the link, which every network card and relay can do.
-            .set_flags(Flags::default().set_broadcast());
+            message.set_flags(Flags::default().set_broadcast());
+        }
         let options = message.opts_mut();
         options.insert(DhcpOption::MessageType(kind));
-        // RFC 2132, section 9.14: the hardware type, 1 for Ethernet, and the address.
-        options.insert(DhcpOption::ClientIdentifier(
-            [&[1], self.mac.as_slice()].concat(),
-        ));
-        options.insert(DhcpOption::ClassIdentifier(VENDOR_CLASS.to_vec()));
+        for option in self.identity.options() {
+            options.insert(option.clone());
+        }
         options.insert(DhcpOption::MaxMessageSize(LONGEST_ANSWER));
         options.insert(DhcpOption::ParameterRequestList(vec![
             // RFC 3442 asks for the classless routes before the router, which they replace.
@@ -71,8 +78,13 @@ impl Sender {
             OptionCode::Router,
             OptionCode::DomainNameServer,
             OptionCode::DomainName,
+            OptionCode::InterfaceMtu,
+            OptionCode::NtpServers,
             OptionCode::AddressLeaseTime,
             OptionCode::ServerIdentifier,
+            OptionCode::Renewal,
+            OptionCode::Rebinding,
+            OptionCode::DomainSearch,
         ]));
         for option in more {
             options.insert(option.clone());
@@ -304,7 +316,7 @@ pub(super) mod tests {
     #[test]
     fn a_question_says_who_asks_and_what_for() {
         let sender = Sender {
-            mac: MAC,
+            identity: MAC.into(),
             xid: XID,
             secs: 7,
         };
@@ -326,7 +338,7 @@ pub(super) mod tests {
         );
         assert_eq!(
             options.get(OptionCode::ParameterRequestList),
-            Some(&[121, 1, 3, 6, 15, 51, 54][..])
+            Some(&[121, 1, 3, 6, 15, 26, 42, 51, 54, 58, 59, 119][..])
         );
         assert_eq!(
             options.get(OptionCode::MaxMessageSize),

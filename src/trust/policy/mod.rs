@@ -16,6 +16,7 @@
 //!     "threshold": 1, "required": true, "max_hours": 72
 //!   },
 //!   "allow_http": false,
+//!   "mirror_keys": ["<SHA-256 of a mirror's SubjectPublicKeyInfo>"],
 //!   "clock_tolerance_seconds": 300,
 //!   "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}
 //! }
@@ -62,6 +63,8 @@ pub struct TrustPolicy {
     freshness: Option<FreshnessRule>,
     #[serde(default)]
     allow_http: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mirror_keys: Vec<Sha256Digest>,
     #[serde(default = "default_clock_tolerance_seconds")]
     clock_tolerance_seconds: u32,
     #[serde(default)]
@@ -114,6 +117,7 @@ impl TrustPolicy {
             expiry: ExpiryRule::default(),
             freshness: None,
             allow_http: false,
+            mirror_keys: Vec::new(),
             clock_tolerance_seconds: default_clock_tolerance_seconds(),
             on_failure: FailurePolicy::default(),
         };
@@ -259,6 +263,20 @@ impl TrustPolicy {
         }
     }
 
+    /// Takes mirrors by these keys alone, whatever authorities and clocks say; with none, by the baked-in roots.
+    ///
+    /// # Errors
+    ///
+    /// More than [`LIMITS`] allows, or one twice.
+    pub fn with_mirror_keys(self, mirror_keys: Vec<Sha256Digest>) -> Result<Self, PolicyError> {
+        let policy = Self {
+            mirror_keys,
+            ..self
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+
     fn check(&self) -> Result<(), PolicyError> {
         self.agree().map_err(PolicyError::Contradiction)
     }
@@ -299,6 +317,15 @@ impl TrustPolicy {
         )?;
         if let Some(digest) = repeated(&self.denied_digests, |digest| *digest) {
             return Err(Invalid::new("denied_digests", digest, "given only once"));
+        }
+        bounded(
+            "mirror_keys",
+            self.mirror_keys.len(),
+            0..=LIMITS.policy_keys,
+            "a list of at most 32 digests",
+        )?;
+        if let Some(key) = repeated(&self.mirror_keys, |key| *key) {
+            return Err(Invalid::new("mirror_keys", key, "given only once"));
         }
         if let Some(days) = self.expiry.max_days {
             bounded("expiry.max_days", days, 1..=36_500, "between 1 and 36500")?;
@@ -396,6 +423,12 @@ impl TrustPolicy {
     #[must_use]
     pub const fn allows_http(&self) -> bool {
         self.allow_http
+    }
+
+    /// The keys by which mirrors are known; none where their certificates are checked.
+    #[must_use]
+    pub fn mirror_keys(&self) -> &[Sha256Digest] {
+        &self.mirror_keys
     }
 
     /// How far the clocks of a packer and a machine may stand apart.

@@ -178,6 +178,20 @@ fn what_is_denied_is_listed_once_and_up_to_256_times() {
     );
     let denied = plain().with_denied_digests(digests(2)).expect("valid");
     assert_eq!(denied.denied_digests(), digests(2));
+
+    let knowing = |digests| field(plain().with_mirror_keys(digests));
+    assert_eq!(knowing(digests(33)), Err("mirror_keys"));
+    assert_eq!(
+        knowing([digests(2), digests(1)].concat()),
+        Err("mirror_keys")
+    );
+    let known = plain().with_mirror_keys(digests(32)).expect("valid");
+    assert_eq!(known.mirror_keys(), digests(32));
+    let read = TrustPolicy::parse(&known.encode()).expect("valid");
+    assert_eq!(read, known);
+    // A policy without any has the spelling that it had before there were any.
+    let none = known.with_mirror_keys(Vec::new()).expect("valid");
+    assert!(!String::from_utf8_lossy(&none.encode()).contains("mirror_keys"));
 }
 
 #[test]

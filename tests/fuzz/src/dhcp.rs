@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use sealboot::net::Lease;
-use sealboot::net::from_the_link::{Action, Client, Event, unwrap};
+use sealboot::net::from_the_link::dhcp::{Action, Client, Event, unwrap};
 
 use super::Verdict;
 use super::input::Input;
@@ -71,7 +71,7 @@ impl Machine {
     fn new() -> Self {
         let now = Instant::now();
         // Machines differ; one that always rolls the same number walks the same way.
-        let client = Client::new(MAC, now, (|| 0x1234_5678) as fn() -> u32);
+        let client = Client::new(MAC.into(), now, (|| 0x1234_5678) as fn() -> u32);
         Self {
             client,
             now,
@@ -107,7 +107,7 @@ impl Machine {
                 assert_eq!(option(&message, 53), Some(&[3][..]), "a REQUEST");
             }
             Some(Action::Bind(lease)) => {
-                let bound = (lease.address().address(), lease.server());
+                let bound = (lease.address().addr(), lease.server());
                 assert_eq!(Some(bound), self.requested);
                 can_work(&lease);
                 self.lease = Some(lease);
@@ -177,7 +177,7 @@ fn can_work(lease: &Lease) {
             && !address.is_multicast()
             && !address.is_broadcast()
     };
-    assert!(host(address.address()) && (1..=32).contains(&address.prefix_len()));
+    assert!(host(address.addr()) && (1..=32).contains(&address.prefix_len()));
     assert!(lease.seconds() > 0 && !lease.server().is_unspecified());
     assert!(lease.nameservers().len() <= 3 && lease.nameservers().iter().copied().all(host));
     assert!(lease.routes().len() <= 32);
@@ -199,7 +199,7 @@ fn can_work(lease: &Lease) {
         assert!(
             route
                 .router
-                .is_none_or(|router| host(router) && router != address.address())
+                .is_none_or(|router| host(router) && router != address.addr())
         );
         assert_eq!(
             route.router.is_some(),
@@ -207,7 +207,10 @@ fn can_work(lease: &Lease) {
             "on-link routes first"
         );
     }
-    if let Some(domain) = lease.domain() {
+    assert!(lease.search().len() <= 6 && lease.ntp().len() <= 4);
+    assert!(lease.ntp().iter().copied().all(host));
+    for domain in lease.search() {
+        let domain = domain.as_str();
         let plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
         assert!(

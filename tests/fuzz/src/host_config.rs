@@ -8,8 +8,9 @@
 //! | a gateway is on the link, an interface has a name that the kernel takes | else the machine comes up and reaches nothing |
 
 use sealboot::format::cmdline::Parameters;
-use sealboot::format::host_config::{HostConfig, Network};
+use sealboot::format::host_config::HostConfig;
 use sealboot::format::limits::LIMITS;
+use sealboot::format::network::{Ipv4Method, Ipv6Method, LinkRef};
 
 use super::Verdict;
 use super::input::Input;
@@ -56,15 +57,31 @@ fn is_sound(config: &HostConfig) {
         assert_eq!(file.as_str(), format!("{root}images/relay.json"));
         assert_eq!(file.host_str(), root.host_str());
     }
-    if let Some(interface) = config.network.interface() {
-        assert!((1..=15).contains(&interface.as_str().len()));
-        assert!(!interface.as_str().contains(['/', ':', ' ', '\0']));
+    let network = &config.network;
+    assert!(!network.interfaces.is_empty());
+    for interface in &network.interfaces {
+        assert_ne!(
+            (&interface.ipv4, &interface.ipv6),
+            (&Ipv4Method::None, &Ipv6Method::None)
+        );
+        if let Some(LinkRef::Name(name)) = &interface.link {
+            assert!((1..=15).contains(&name.as_str().len()));
+            assert!(!name.as_str().contains(['/', ':', ' ', '\0']));
+        }
+        if let Ipv4Method::Static { addresses, gateway } = &interface.ipv4 {
+            assert!(!addresses.is_empty());
+            let on_link = |gateway| {
+                let mut addresses = addresses.iter();
+                addresses.any(|own| own.contains(gateway) || own.prefix_len() == 32)
+            };
+            assert!(gateway.as_ref().is_none_or(on_link));
+        }
     }
-    if let Network::Static {
-        address, gateway, ..
-    } = &config.network
-    {
-        assert!((1..=32).contains(&address.prefix_len()));
-        assert!(gateway.is_none_or(|gateway| address.contains(gateway)));
+    for list in [
+        network.bonds.len(),
+        network.vlans.len(),
+        network.routes.len(),
+    ] {
+        assert!(list <= LIMITS.network_items);
     }
 }

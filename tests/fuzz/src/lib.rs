@@ -13,6 +13,7 @@
 //! | [`envelope`] | `images/NAME.json` | every mirror, and who stands on the way |
 //! | [`freshness`] | the statement of what is newest | every mirror, or one stolen key |
 //! | [`host_config`] | `host.json`, and what overrides it | whoever prepares the machine |
+//! | [`ipv6`] | router advertisements, and answers to DHCPv6 questions | everyone on the link |
 //! | [`manifest`] | the statement about an image | every mirror, or stolen keys |
 //! | [`policy`] | `trust.json`, `trust/N.json` | whoever builds the initramfs; every mirror |
 //! | `range` (operator) | a request's path and its `Range` header | every client |
@@ -29,6 +30,7 @@ pub mod envelope;
 pub mod freshness;
 pub mod host_config;
 pub mod input;
+pub mod ipv6;
 pub mod manifest;
 pub mod policy;
 #[cfg(feature = "operator")]
@@ -59,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("freshness", freshness::run),
     ("host_config", host_config::run),
+    ("ipv6", ipv6::run),
     ("manifest", manifest::run),
     ("policy", policy::run),
     #[cfg(feature = "operator")]
