@@ -96,8 +96,8 @@ impl Timeouts {
     /// Those of a real machine.
     pub const DEFAULT: Self = Self {
         // Probing a card takes its driver a second or two, with firmware some more; one behind USB, or in a slot
-        // that is powered late, comes later still.
-        link: Duration::from_secs(30),
+        // that is powered late, comes later still; after that the attempt is reported, and the next one waits again.
+        link: Duration::from_secs(15),
         // Negotiation takes a card 2 to 5 s, some 10 G ones and their switches 20.
         carrier: Duration::from_secs(30),
         // A switch port with spanning tree drops everything for 30 s after the carrier comes; the
