@@ -237,9 +237,8 @@ impl Lab {
     }
 
     /// Packs the lab's OS as these arguments of `image pack` say; without an expiry where they name none.
-    pub(crate) fn pack_as(&self, how: &[&str], directory: &Path) -> PathBuf {
-        let now = Timestamp::now();
-        self.pack_with(how, now, &self.directory, directory, IMAGE, VERSION)
+    pub(crate) fn pack_as(&self, how: &[&str], created: Timestamp, directory: &Path) -> PathBuf {
+        self.pack_with(how, created, &self.directory, directory, IMAGE, VERSION)
     }
 
     /// The same, as it would have been made then.

@@ -48,9 +48,14 @@ impl Store {
 
     /// The lab's OS, packed as these arguments of `image pack` say, signed and published.
     pub(crate) fn packed(how: &[&str]) -> Self {
+        Self::packed_at(how, Timestamp::now())
+    }
+
+    /// The same, as it would have been made then.
+    pub(crate) fn packed_at(how: &[&str], created: Timestamp) -> Self {
         let store = Self::empty();
         let (lab, at) = (store.lab, store.directory.path());
-        let envelope = lab.pack_as(how, at);
+        let envelope = lab.pack_as(how, created, at);
         for signer in ["alice", "bob"] {
             lab.sign(lab.directory(), &envelope, signer, at);
         }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sealboot::vm::HOST_ADDRESS;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -93,7 +93,9 @@ async fn a_clock_decades_off_is_set_by_a_time_server() {
 
 #[tokio::test]
 async fn a_clock_decades_off_reaches_a_mirror_that_the_policy_knows_by_its_key() {
-    let (lab, store) = (Lab::get(), Store::packed(&[]));
+    // Made later than any loader that is built by now, by more than clocks may differ.
+    let soon = Timestamp::now() + SignedDuration::from_mins(10);
+    let (lab, store) = (Lab::get(), Store::packed_at(&[], soon));
     let file = |name: &str| lab.path(name).to_str().unwrap().to_owned();
     let (alice, bob) = (file("keys/alice.pub"), file("keys/bob.pub"));
     #[rustfmt::skip]
