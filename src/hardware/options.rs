@@ -7,6 +7,11 @@ use std::ffi::CString;
 use crate::format::cmdline::Parameters;
 use crate::format::kmod::Name;
 
+/// What a module is given before what the command line says, which comes later and wins. By itself `bonding` makes a
+/// `bond0` as it is loaded, of a mode that nobody has asked for, which then stands where the bond of the host config
+/// is to be.
+const BEFORE: [(&str, &str); 1] = [("bonding", "max_bonds=0")];
+
 /// The command line, as far as modules go.
 #[derive(Debug, Default)]
 pub(super) struct Options {
@@ -47,7 +52,10 @@ impl Options {
     /// that is not quoted, and takes `-` and `_` in their names for the same.
     pub(super) fn of(&self, name: &Name) -> CString {
         let prefix = format!("{name}.");
-        let mut options = Vec::new();
+        let before = BEFORE
+            .iter()
+            .filter(|(module, _)| *name == Name::new(module));
+        let mut options: Vec<String> = before.map(|(_, option)| (*option).to_owned()).collect();
         for (parameter, value) in self.parameters.below(&prefix) {
             let splits = |text: &str| text.contains(|c: char| c.is_whitespace() || c == '\0');
             if parameter.is_empty() || splits(parameter) {
@@ -92,6 +100,17 @@ mod tests {
         }
         assert!(options.gives(&Name::new("virtio-net"), "csum"));
         assert!(!options.gives(&Name::new("nic"), "csum"));
+    }
+
+    #[test]
+    fn bonding_makes_no_bond_unless_it_is_asked_to() {
+        for (line, expected) in [
+            ("quiet", "max_bonds=0"),
+            ("bonding.max_bonds=2", "max_bonds=0 max_bonds=2"),
+        ] {
+            let found = options(line).of(&Name::new("bonding"));
+            assert_eq!(found.to_str(), Ok(expected));
+        }
     }
 
     #[test]
