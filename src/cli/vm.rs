@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::{Failure, signals};
-use crate::vm::{Acceleration, DEFAULT_APPEND, Ending, Error, Machine, Nic, Running};
+use crate::vm::{Acceleration, DEFAULT_APPEND, Ending, Error, Machine, Model, Nic, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
 #[derive(Debug, Subcommand)]
@@ -62,7 +62,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         append: args.append,
         memory_mib: args.memory,
         cpus: args.cpus,
-        nic: Some(Nic::Virtio),
+        nics: vec![Nic::user(Model::Virtio)],
         disks: args.disks,
         clock: args.clock,
         acceleration: Acceleration::detect(),

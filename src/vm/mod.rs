@@ -15,6 +15,7 @@ mod running;
 mod stage_line;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,7 +40,7 @@ pub const HOST_ADDRESS: &str = "10.0.2.2";
 
 /// The model of a network card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nic {
+pub enum Model {
     /// QEMU's own.
     Virtio,
     /// VMware's.
@@ -48,9 +49,9 @@ pub enum Nic {
     E1000e,
 }
 
-impl Nic {
+impl Model {
     /// QEMU's name for it.
-    const fn model(self) -> &'static str {
+    const fn driver(self) -> &'static str {
         match self {
             Self::Virtio => "virtio-net-pci",
             Self::Vmxnet3 => "vmxnet3",
@@ -59,11 +60,71 @@ impl Nic {
     }
 }
 
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// Its model.
+    pub model: Model,
+    /// What it hangs on.
+    pub wire: Wire,
+}
+
+/// What a network card hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// QEMU's user-mode network.
+    User,
+    /// One end of a cable between two machines, which is a socket at this path: the end of the machine that starts
+    /// first, and makes it.
+    First(PathBuf),
+    /// The other end. Where this machine starts, the first one must have its end already.
+    Second(PathBuf),
+}
+
+/// Whether a cable is in one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cable {
+    /// It is; the card has a carrier.
+    Whole,
+    /// It is not.
+    Cut,
+}
+
+impl Nic {
+    /// A card on QEMU's user-mode network.
+    #[must_use]
+    pub const fn user(model: Model) -> Self {
+        Self {
+            model,
+            wire: Wire::User,
+        }
+    }
+
+    /// The values of `-netdev` and `-device` for the card with this number.
+    fn options(&self, index: usize) -> (OsString, String) {
+        // No option ROM: nothing boots from this card, and the ROM is in another package.
+        let mut device = format!("{},netdev=net{index},romfile=", self.model.driver());
+        let (start, end, path) = match &self.wire {
+            Wire::User => return (format!("user,id=net{index},ipv6=off").into(), device),
+            Wire::First(path) => ("on", 0, path),
+            Wire::Second(path) => ("off", 1, path),
+        };
+        // QEMU gives the cards of every machine the same addresses.
+        let _ = write!(device, ",mac=52:54:00:77:{end:02x}:{index:02x}");
+        if self.model == Model::Virtio {
+            // Without these LACP leaves a port alone.
+            device.push_str(",speed=10000,duplex=full");
+        }
+        let netdev = format!("stream,id=net{index},server={start},addr.type=unix,addr.path=");
+        (with_path(netdev, path), device)
+    }
+}
+
 /// The empty slot of a machine without a network card; QEMU keeps `slot` and `port` for itself.
 const SLOT: &str = "nic-slot";
 
-/// A machine with a serial console and a network card behind QEMU's user-mode network, whose DHCP server
-/// offers 10.0.2.15/24. A reset ends it.
+/// A machine with a serial console and network cards. On QEMU's user-mode network, a DHCP server offers
+/// 10.0.2.15/24. A reset ends the machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The kernel, which QEMU loads itself.
@@ -76,8 +137,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
-    /// The network card; without one there is an empty PCIe slot, for [`Running::plug`].
-    pub nic: Option<Nic>,
+    /// The network cards; without any there is an empty PCIe slot, for [`Running::plug`].
+    pub nics: Vec<Nic>,
     /// Raw disk images, attached as virtio block devices.
     pub disks: Vec<PathBuf>,
     /// What the real-time clock says at the start; this host's time if none.
@@ -96,7 +157,7 @@ impl Machine {
             append: DEFAULT_APPEND.to_owned(),
             memory_mib: 1024,
             cpus: 2,
-            nic: Some(Nic::Virtio),
+            nics: vec![Nic::user(Model::Virtio)],
             disks: Vec::new(),
             clock: None,
             acceleration: Acceleration::detect(),
@@ -117,18 +178,23 @@ impl Machine {
             // `signal=on`: at a terminal Ctrl-C ends QEMU instead of being typed into the guest.
             .args(["-chardev", "stdio,id=console,signal=on"])
             .args(["-serial", "chardev:console"])
-            .args(["-netdev", "user,id=net0,ipv6=off"])
-            .arg("-device")
-            .arg(match self.nic {
-                // No option ROM: nothing boots from this card, and the ROM is in another package.
-                Some(nic) => format!("{},netdev=net0,romfile=", nic.model()),
-                None => format!("pcie-root-port,id={SLOT}"),
-            })
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initramfs)
             .args(["-append", &self.append]);
+        for (index, nic) in self.nics.iter().enumerate() {
+            let (netdev, device) = nic.options(index);
+            command
+                .arg("-netdev")
+                .arg(netdev)
+                .args(["-device", &device]);
+        }
+        if self.nics.is_empty() {
+            command
+                .args(["-netdev", "user,id=net0,ipv6=off"])
+                .args(["-device", &format!("pcie-root-port,id={SLOT}")]);
+        }
         if let Some(clock) = self.clock {
             command.args([
                 "-rtc",
@@ -138,7 +204,10 @@ impl Machine {
         for (index, disk) in self.disks.iter().enumerate() {
             command
                 .arg("-drive")
-                .arg(drive(index, disk))
+                .arg(with_path(
+                    format!("id=disk{index},if=none,format=raw,file="),
+                    disk,
+                ))
                 .arg("-device")
                 .arg(format!("virtio-blk-pci,drive=disk{index}"));
         }
@@ -150,11 +219,11 @@ impl Machine {
     }
 }
 
-/// The value of `-drive` for a raw image. A comma in a QEMU option ends a value, unless doubled.
-fn drive(index: usize, file: &Path) -> OsString {
+/// A QEMU option that ends with a file's name. A comma in it would end a value, unless doubled.
+fn with_path(option: String, file: &Path) -> OsString {
     use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-    let mut value = format!("id=disk{index},if=none,format=raw,file=").into_bytes();
+    let mut value = option.into_bytes();
     for &byte in file.as_os_str().as_bytes() {
         value.push(byte);
         if byte == b',' {
@@ -235,7 +304,7 @@ mod tests {
 
         machine.disks.push("/a".into());
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
-        machine.nic = None;
+        machine.nics.clear();
         let full = arguments(&machine);
         assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
         assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
@@ -247,8 +316,36 @@ mod tests {
     #[test]
     fn a_comma_in_a_disks_name_adds_no_option() {
         assert_eq!(
-            drive(0, Path::new("/a,readonly=on")),
-            "id=disk0,if=none,format=raw,file=/a,,readonly=on"
+            with_path("file=".to_owned(), Path::new("/a,readonly=on")),
+            "file=/a,,readonly=on"
         );
+    }
+
+    #[test]
+    fn a_cable_has_two_ends_with_addresses_of_their_own() {
+        let mut machine = Machine::new("/k", "/i");
+        let model = Model::Virtio;
+        machine.nics = vec![
+            Nic::user(Model::E1000e),
+            Nic {
+                model,
+                wire: Wire::First("/a,b".into()),
+            },
+            Nic {
+                model,
+                wire: Wire::Second("/c".into()),
+            },
+        ];
+        let arguments = arguments(&machine);
+        for expected in [
+            "user,id=net0,ipv6=off",
+            "e1000e,netdev=net0,romfile=",
+            "stream,id=net1,server=on,addr.type=unix,addr.path=/a,,b",
+            "virtio-net-pci,netdev=net1,romfile=,mac=52:54:00:77:00:01,speed=10000,duplex=full",
+            "stream,id=net2,server=off,addr.type=unix,addr.path=/c",
+            "virtio-net-pci,netdev=net2,romfile=,mac=52:54:00:77:01:02,speed=10000,duplex=full",
+        ] {
+            assert!(arguments.contains(&expected.to_owned()), "{expected}");
+        }
     }
 }

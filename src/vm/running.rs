@@ -13,7 +13,7 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::task::JoinHandle;
 
 use super::process::Process;
-use super::{Error, Machine, Nic, SLOT};
+use super::{Cable, Error, Machine, Model, SLOT};
 use crate::sys::child;
 
 /// Bytes of a QMP line, and of QEMU's own messages, that are kept. QMP's greeting has 200.
@@ -121,9 +121,20 @@ impl Running {
     /// # Errors
     ///
     /// [`Error::Refused`] where there is no such slot, or QEMU has no such card.
-    pub async fn plug(&mut self, nic: Nic) -> Result<(), Error> {
-        let card = json!({"driver": nic.model(), "netdev": "net0", "romfile": "", "bus": SLOT});
+    pub async fn plug(&mut self, model: Model) -> Result<(), Error> {
+        let card = json!({"driver": model.driver(), "netdev": "net0", "romfile": "", "bus": SLOT});
         self.execute("device_add", &card).await
+    }
+
+    /// Cuts what the card with this number hangs on, or mends it. Of a cable between two machines this is one end:
+    /// the other machine's card keeps its carrier until the same is done there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where there is no such card.
+    pub async fn set_cable(&mut self, nic: usize, cable: Cable) -> Result<(), Error> {
+        let link = json!({"name": format!("net{nic}"), "up": cable == Cable::Whole});
+        self.execute("set_link", &link).await
     }
 
     /// Has QEMU carry out a QMP command, and waits for its answer.

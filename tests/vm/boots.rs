@@ -138,7 +138,7 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn connect_line(console: &str) -> &str {
+pub(crate) fn connect_line(console: &str) -> &str {
     console
         .lines()
         .find(|line| StageLine::find(line).is_some_and(|line| line.stage() == "connect"))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealboot::vm::{Nic, StageLine};
+use sealboot::vm::{Model, Nic, StageLine};
 
 use crate::boots::assert_every_stage_passed;
 use crate::lab::Lab;
@@ -37,13 +37,13 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
         "virtio_pci_modern_dev",
         "virtio_ring",
     ];
-    for (set, nic, expected) in [
-        ("common-nics", Nic::Vmxnet3, &["vmxnet3"][..]),
-        ("all-nics", Nic::Virtio, &virtio),
+    for (set, model, expected) in [
+        ("common-nics", Model::Vmxnet3, &["vmxnet3"][..]),
+        ("all-nics", Model::Virtio, &virtio),
     ] {
         let options = Options {
             initramfs: Some(Lab::get().nics_initramfs(set)),
-            nic: Some(nic),
+            nics: vec![Nic::user(model)],
             ..Options::default()
         };
         let machine = Machine::boot_with(server.port, options).await;
@@ -62,7 +62,7 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
     let server = Server::start(&store).await;
     let options = Options {
         initramfs: Some(Lab::get().nics_initramfs("common-nics")),
-        nic: None,
+        nics: Vec::new(),
         ..Options::default()
     };
     let mut machine = Machine::boot_with(server.port, options).await;
@@ -75,7 +75,7 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
         })
         .await;
     machine
-        .plug_after(Duration::from_secs(10), Nic::Vmxnet3)
+        .plug_after(Duration::from_secs(10), Model::Vmxnet3)
         .await;
     let console = machine.runs_the_os().await;
     assert!(
@@ -90,9 +90,9 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
 async fn a_card_without_a_baked_driver_is_named() {
     let store = Store::published();
     let server = Server::start(&store).await;
-    for (nic, id) in [(Nic::Vmxnet3, "15ad:07b0"), (Nic::E1000e, "8086:10d3")] {
+    for (model, id) in [(Model::Vmxnet3, "15ad:07b0"), (Model::E1000e, "8086:10d3")] {
         let options = Options {
-            nic: Some(nic),
+            nics: vec![Nic::user(model)],
             ..Options::default()
         };
         let machine = Machine::boot_with(server.port, options).await;

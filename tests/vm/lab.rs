@@ -17,6 +17,8 @@ use sealboot::format::digest::Sha256Digest;
 use sealboot::vm::debian::{self, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
 
+use crate::router;
+
 /// The image that the machines ask for.
 pub(crate) const IMAGE: &str = "lab";
 /// The version that is published.
@@ -39,6 +41,7 @@ pub(crate) struct Lab {
     pub(crate) kernel: PathBuf,
     /// The directory of the kernel's modules.
     pub(crate) modules: PathBuf,
+    pub(crate) busybox: PathBuf,
 }
 
 impl Lab {
@@ -61,6 +64,7 @@ impl Lab {
                 loader,
                 kernel: packages.kernel.clone(),
                 modules: packages.modules.clone(),
+                busybox: packages.busybox.clone(),
             };
             if !lab.directory.is_dir() {
                 remove_old_labs();
@@ -181,10 +185,9 @@ impl Lab {
             "--name", &accepted, "--first-wait", "1s", "--longest-wait", "2s", "--out", "fresh.json",
         ]);
         for tls in ["tls", "other-tls"] {
-            self.run(
-                at,
-                ["tls", "generate", "--out", tls, "--host", HOST_ADDRESS],
-            );
+            let mut words = vec!["tls", "generate", "--out", tls, "--host", HOST_ADDRESS];
+            words.extend(router::HOSTS.iter().flat_map(|host| ["--host", host]));
+            self.run_all(at, &[], &words);
         }
 
         fs::create_dir(at.join("os")).unwrap();

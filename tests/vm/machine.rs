@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::Duration;
 
-use sealboot::vm::{self, Ending, HOST_ADDRESS, Nic, Running, StageLine, os};
+use sealboot::vm::{self, Cable, Ending, HOST_ADDRESS, Model, Nic, Running, StageLine, os};
 use tokio::time::{Instant, timeout_at};
 
 use crate::lab::{Lab, TARGET_TMP};
+use crate::router::Router;
 
 /// How long a machine may take, whatever it does. Under TCG on a busy host a boot takes half a minute.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -36,8 +37,8 @@ pub(crate) struct Options {
     pub(crate) append: String,
     /// Another initramfs than the lab's.
     pub(crate) initramfs: Option<PathBuf>,
-    /// The network card that it starts with.
-    pub(crate) nic: Option<Nic>,
+    /// The network cards that it starts with.
+    pub(crate) nics: Vec<Nic>,
     pub(crate) disks: Vec<PathBuf>,
     pub(crate) clock: Option<jiff::Timestamp>,
     /// In MiB; without it, what most machines have.
@@ -49,7 +50,7 @@ impl Default for Options {
         Self {
             append: String::new(),
             initramfs: None,
-            nic: Some(Nic::Virtio),
+            nics: vec![Nic::user(Model::Virtio)],
             disks: Vec::new(),
             clock: None,
             memory: None,
@@ -64,7 +65,7 @@ pub(crate) struct Machine {
     console: Vec<u8>,
     deadline: Instant,
     started: Instant,
-    _slot: File,
+    _slot: Option<File>,
 }
 
 impl Machine {
@@ -75,21 +76,35 @@ impl Machine {
 
     /// Boots with these options.
     pub(crate) async fn boot_with(port: u16, options: Options) -> Self {
+        let slot = take_slot();
+        let mirror = format!("https://{HOST_ADDRESS}:{port}/");
+        Self::start(&mirror, options, Some(slot)).await
+    }
+
+    /// Boots with the mirror at this URL, on the cables of a router, which has the slots of both.
+    pub(crate) async fn boot_behind(router: &Router, mirror: &str, options: Options) -> Self {
+        let options = Options {
+            nics: router.far_ends(),
+            ..options
+        };
+        Self::start(mirror, options, None).await
+    }
+
+    async fn start(mirror: &str, options: Options, slot: Option<File>) -> Self {
         let lab = Lab::get();
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
         let mut machine = vm::Machine::new(&lab.kernel, initramfs);
         machine.append = format!(
-            "{} no_timer_check sealboot.mirror=https://{HOST_ADDRESS}:{port}/ {}",
+            "{} no_timer_check sealboot.mirror={mirror} {}",
             vm::DEFAULT_APPEND,
             options.append
         );
-        machine.nic = options.nic;
+        machine.nics = options.nics;
         machine.disks = options.disks;
         machine.clock = options.clock;
         if let Some(memory) = options.memory {
             machine.memory_mib = memory;
         }
-        let slot = take_slot();
         let started = Instant::now();
         Self {
             running: machine.start(Stdio::null()).await.unwrap(),
@@ -106,7 +121,7 @@ impl Machine {
     }
 
     /// Follows the console until `wait` is over, then plugs a network card in.
-    pub(crate) async fn plug_after(&mut self, wait: Duration, nic: Nic) {
+    pub(crate) async fn plug_after(&mut self, wait: Duration, model: Model) {
         let then = self.started + wait;
         let mut buffer = vec![0; 16 << 10];
         while let Ok(read) = timeout_at(then, self.running.read(&mut buffer)).await {
@@ -115,8 +130,15 @@ impl Machine {
                 end => self.fail(&format!("the machine ended before a card came: {end:?}")),
             }
         }
-        if let Err(error) = self.running.plug(nic).await {
-            self.fail(&format!("{nic:?} cannot be plugged in: {error}"));
+        if let Err(error) = self.running.plug(model).await {
+            self.fail(&format!("{model:?} cannot be plugged in: {error}"));
+        }
+    }
+
+    /// Cuts or mends the cable of this card, at this end.
+    pub(crate) async fn set_cable(&mut self, nic: usize, cable: Cable) {
+        if let Err(error) = self.running.set_cable(nic, cable).await {
+            self.fail(&format!("the cable of card {nic}: {error}"));
         }
     }
 
@@ -215,16 +237,26 @@ impl Machine {
 
 /// Waits for one of the host's slots, each a locked file.
 pub(crate) fn take_slot() -> File {
-    let open = |slot: u32| {
-        File::create(Path::new(TARGET_TMP).join(format!("vm-slot-{slot}.lock"))).unwrap()
-    };
     for slot in 0..SLOTS {
-        let file = open(slot);
+        let file = open_slot(slot);
         if file.try_lock().is_ok() {
             return file;
         }
     }
-    let file = open(process::id() % SLOTS);
+    let file = open_slot(process::id() % SLOTS);
     file.lock().unwrap();
     file
+}
+
+/// Waits for all of them. Whoever does takes them in the same order, so that no two wait for each other.
+pub(crate) fn take_all_slots() -> Vec<File> {
+    let files: Vec<File> = (0..SLOTS).map(open_slot).collect();
+    for file in &files {
+        file.lock().unwrap();
+    }
+    files
+}
+
+fn open_slot(slot: u32) -> File {
+    File::create(Path::new(TARGET_TMP).join(format!("vm-slot-{slot}.lock"))).unwrap()
 }
