@@ -170,24 +170,46 @@ async fn a_bond_goes_on_over_its_second_link_when_the_first_is_cut_in_the_middle
     );
 }
 
-#[tokio::test]
-async fn two_links_that_the_switch_bundles_by_lacp_boot_the_machine() {
-    let bundle = "ip link add bundle type bond mode 802.3ad miimon 100 lacp_rate fast
+/// A switch that bundles its two ports, and says so when the machine has agreed.
+const BUNDLE: &str = "ip link add bundle type bond mode 802.3ad miimon 100 lacp_rate fast
 for port in eth0 eth1; do ip link set $port master bundle; done
-v4 bundle; slow bundle 4mbit
+ip link set bundle up
 agreed() {
     grep -q 'Number of ports: 2' /proc/net/bonding/bundle &&
         grep -q 'Partner Mac Address: 52:54:00:77:01' /proc/net/bonding/bundle
 }
-(until agreed; do sleep 1; done; echo 'both ports are in one bundle') &";
-    let scenario = format!("{bundle}\noffer {LEASES} {NAME_OF_IPV4}");
-    let ip = "bond=bond0:eth0,eth1:mode=802.3ad,lacp_rate=fast ip=bond0:dhcp";
-    let mut lan = Lan::with(2, &scenario, ip, BY_NAME).await;
+(until agreed; do sleep 1; done; echo 'both ports are in one bundle') &
+";
+
+async fn assert_bundled(lan: &mut Lan) {
     lan.until_it_downloads().await;
     let agreed = "both ports are in one bundle";
     lan.router.says(agreed, Duration::from_secs(30)).await;
+}
+
+#[tokio::test]
+async fn two_links_that_the_switch_bundles_by_lacp_boot_the_machine() {
+    let address = "v4 bundle; slow bundle 4mbit";
+    let scenario = format!("{BUNDLE}{address}; offer {LEASES} {NAME_OF_IPV4}");
+    let ip = "bond=bond0:eth0,eth1:mode=802.3ad,lacp_rate=fast ip=bond0:dhcp";
+    let mut lan = Lan::with(2, &scenario, ip, BY_NAME).await;
+    assert_bundled(&mut lan).await;
     let console = lan.boots().await;
     assert_connected(&console, "bond0", "10.77.0.1");
+}
+
+#[tokio::test]
+async fn a_vlan_over_bundled_links_with_larger_packets_boots_the_machine() {
+    let address = "ip link add link bundle name tagged type vlan id 42; v4 tagged";
+    let scenario = format!("{BUNDLE}{address}; slow tagged 4mbit; offer {LEASES} {NAME_OF_IPV4}");
+    // As docs/host-config.md has it.
+    let ip = "bond=bond0:eth0,eth1:mode=802.3ad,miimon=50,updelay=200,lacp_rate=fast,\
+              xmit_hash_policy=layer3+4:9000 vlan=vlan0042:bond0 ip=vlan0042:dhcp";
+    let mut lan = Lan::with(2, &scenario, ip, BY_NAME).await;
+    assert_bundled(&mut lan).await;
+    let console = lan.boots().await;
+    assert_connected(&console, "vlan0042", "10.77.0.1");
+    assert_says(&console, "vlan0042 is made: VLAN 42 over bond0");
 }
 
 #[tokio::test]
