@@ -87,6 +87,10 @@ impl<'a> Candidates<'a> {
         loopback.map_err(NetError::kernel(
             "the loopback link could not be brought up",
         ))?;
+        let deleted = links.delete_unlike(&goal.network.bonds).await;
+        deleted.map_err(NetError::kernel(
+            "a bond that is not as the host config has it could not be deleted",
+        ))?;
         Ok(Self {
             network: goal.network,
             mirrors: goal.mirrors,

@@ -12,8 +12,8 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
     BondAdSelect, BondFailOverMac, BondLacpRate, BondMode as KernelMode, BondPrimaryReselect,
-    BondXmitHashPolicy, InfoBond, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, State,
+    BondXmitHashPolicy, InfoBond, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan, MulticastGroup, RouteMessageBuilder};
@@ -205,6 +205,19 @@ impl Links {
         self.add(message.build()).await
     }
 
+    /// Deletes what has the name of a bond and is a bond of another mode or with other options: a kernel that has
+    /// bonding built in starts with a `bond0`, in mode balance-rr. What an earlier attempt has made stays.
+    pub(super) async fn delete_unlike(&self, bonds: &[Bond]) -> io::Result<()> {
+        let mut messages = std::pin::pin!(self.handle.link().get().execute());
+        while let Some(message) = messages.try_next().await.map_err(kernel)? {
+            if bonds.iter().any(|bond| is_unlike(&message, bond)) {
+                let request = self.handle.link().del(message.header.index);
+                request.execute().await.map_err(kernel)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Names the primary port of an active-backup bond.
     pub(super) async fn set_primary(&self, name: &InterfaceName, port: u32) -> io::Result<()> {
         let message = LinkBond::new(name.as_str()).primary(port).build();
@@ -368,6 +381,27 @@ fn standing(message: &AddressMessage) -> Standing {
         flags if flags.contains(AddressFlags::Tentative) => Standing::Tentative,
         _ => Standing::Usable,
     }
+}
+
+/// Whether this link is a bond that has the name of `bond`, and not its mode or its options.
+fn is_unlike(message: &LinkMessage, bond: &Bond) -> bool {
+    let mut is_named = false;
+    let mut found = None;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => is_named = name == bond.name.as_str(),
+            LinkAttribute::LinkInfo(infos) => {
+                found = infos.iter().find_map(|info| match info {
+                    LinkInfo::Data(InfoData::Bond(options)) => Some(options),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let mut wanted = options(bond);
+    wanted.push(InfoBond::Mode(mode(&bond.mode)));
+    is_named && found.is_some_and(|found| !wanted.iter().all(|option| found.contains(option)))
 }
 
 const fn mode(mode: &BondMode) -> KernelMode {
@@ -560,6 +594,38 @@ mod tests {
             let link = describe(&message(LinkFlags::empty(), attributes)).unwrap();
             assert_eq!(link.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_bond_of_another_mode_or_with_other_options_is_told_from_the_one_that_is_wanted() {
+        let network: crate::format::network::Network = serde_json::from_str(
+            r#"{"mode": "dhcp", "bonds": [{"name": "bond0", "ports": ["eth0"], "mode": "active-backup", "miimon": 50}]}"#,
+        )
+        .unwrap();
+        let bond = &network.bonds[0];
+        let made = |name: &str, mode, interval| {
+            let data = vec![
+                InfoBond::Mode(mode),
+                InfoBond::MiiMon(interval),
+                InfoBond::UpDelay(0),
+            ];
+            let mut attributes = named(name);
+            let infos = vec![
+                LinkInfo::Kind(InfoKind::Bond),
+                LinkInfo::Data(InfoData::Bond(data)),
+            ];
+            attributes.push(LinkAttribute::LinkInfo(infos));
+            message(LinkFlags::empty(), attributes)
+        };
+        let (wanted, other) = (KernelMode::ActiveBackup, KernelMode::BalanceRr);
+        assert!(!is_unlike(&made("bond0", wanted, 50), bond));
+        assert!(is_unlike(&made("bond0", other, 50), bond));
+        assert!(is_unlike(&made("bond0", wanted, 0), bond));
+        assert!(!is_unlike(&made("bond1", other, 0), bond));
+        assert!(!is_unlike(
+            &message(LinkFlags::empty(), named("bond0")),
+            bond
+        ));
     }
 
     #[test]
