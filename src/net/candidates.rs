@@ -211,9 +211,10 @@ impl<'a> Candidates<'a> {
                     down.map_err(NetError::kernel(what()))?;
                     let joined = links.set_bond(port, bond).await;
                     joined.map_err(NetError::kernel(what()))?;
-                    if let Some(name) = primary_of {
-                        let primary = links.set_primary(name, port).await;
-                        primary.map_err(NetError::kernel(what()))?;
+                    if let Some(bond) = primary_of {
+                        let primary = links.set_primary(bond, port).await;
+                        let what = format!("{name} could not be made the primary port of {bond}");
+                        primary.map_err(NetError::made(what))?;
                     }
                     tracing::info!("{name} is a port of {}", self.name_of(bond));
                 }
