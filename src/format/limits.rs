@@ -33,6 +33,8 @@ pub struct Limits {
     pub policy_images: usize,
     /// Bytes of a host config.
     pub host_config_bytes: u64,
+    /// Bytes of an EFI variable's value. Firmware takes less, most of it 32 KiB.
+    pub efi_variable_bytes: u64,
     /// Mirrors in a host config.
     pub mirrors: usize,
     /// Bytes of the baked-in TLS roots: about 400 certificate authorities.
@@ -76,6 +78,7 @@ pub const LIMITS: Limits = Limits {
     policy_chain: 64,
     policy_images: 64,
     host_config_bytes: 64 << 10,
+    efi_variable_bytes: 128 << 10,
     mirrors: 16,
     tls_roots_bytes: 1 << 20,
     key_file_bytes: 16 << 10,

@@ -239,6 +239,7 @@ fn serve(modules: &mut Modules) -> Walk {
         let devices = devices::walk(Path::new("/sys/devices"));
         let mut wanted = modules.serving(devices.iter().map(|device| device.modalias.as_str()));
         wanted.extend(modules.named_by_parameters());
+        wanted.extend(Modules::named_by_firmware(Path::new("/")));
         let before = modules.loaded().len();
         tell(&modules.bring(&wanted, insert));
         if modules.loaded().len() == before {

@@ -13,6 +13,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use super::options::Options;
 use super::{HardwareError, plan, read_if_there, tell};
 use crate::failure::{Diagnose, FailureCode};
+use crate::firmware::efi;
 use crate::format::cmdline::Parameters;
 use crate::format::kmod::{Index, Name};
 
@@ -131,6 +132,12 @@ impl Modules {
     pub(super) fn named_by_parameters(&self) -> Option<Name> {
         let name = Name::new("virtio_mmio");
         self.options.gives(&name, "device").then_some(name)
+    }
+
+    /// The module of EFI variables, where the firmware that `root` (`/` in a boot) tells of is EFI: no device
+    /// asks for it.
+    pub(super) fn named_by_firmware(root: &Path) -> Option<Name> {
+        efi::is_there(root).then(|| Name::new("efivarfs"))
     }
 
     /// Lets what has failed be tried again.

@@ -6,6 +6,7 @@
 pub mod child;
 #[cfg(feature = "operator")]
 pub mod fd;
+pub mod immutable;
 pub mod kexec;
 mod late_page;
 pub mod packet;

@@ -30,6 +30,7 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
     let virtio = [
         "failover",
         "net_failover",
+        "qemu_fw_cfg",
         "virtio",
         "virtio_net",
         "virtio_pci",
@@ -38,7 +39,11 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
         "virtio_ring",
     ];
     for (set, model, expected) in [
-        ("common-nics", Model::Vmxnet3, &["vmxnet3"][..]),
+        (
+            "common-nics",
+            Model::Vmxnet3,
+            &["qemu_fw_cfg", "vmxnet3"][..],
+        ),
         ("all-nics", Model::Virtio, &virtio),
     ] {
         let options = Options {
@@ -83,7 +88,7 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
         "{console}"
     );
     assert!(console.contains(": vmxnet3"), "{console}");
-    assert_eq!(modules(&console), ["\"\""], "{console}");
+    assert_eq!(modules(&console), ["qemu_fw_cfg"], "{console}");
 }
 
 #[tokio::test]

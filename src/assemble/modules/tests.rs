@@ -92,7 +92,10 @@ fn what_a_module_needs_is_loaded_before_it_and_once() {
         ]
     );
     assert_eq!(order.builtin, ["af_packet"]);
-    assert_eq!(order.absent, ["virtio_mmio", "bonding", "8021q"]);
+    assert_eq!(
+        order.absent,
+        ["virtio_mmio", "bonding", "8021q", "efivarfs", "qemu_fw_cfg"]
+    );
     assert_eq!(
         order.modules[7].path(),
         "kernel/drivers/char/hw_random/virtio-rng.ko"
@@ -142,6 +145,36 @@ fn every_refused_place_is_refused() {
             "{path}: {error}"
         );
     }
+}
+
+#[test]
+fn of_file_systems_the_one_of_efi_variables_alone_is_taken_and_only_while_it_opens_no_disk() {
+    let efivarfs = "kernel/fs/efivarfs/efivarfs.ko";
+    for path in [efivarfs.to_owned(), format!("{efivarfs}.xz")] {
+        let fake = Fake::new(&format!("{path}:\n"), "", "");
+        assert_eq!(names(&fake.resolve(&["efivarfs"]).unwrap()), ["efivarfs"]);
+    }
+    for path in [
+        "kernel/fs/efivarfs/other.ko",
+        "kernel/fs/other/efivarfs.ko",
+        "kernel/fs/efivarfs/efivarfs.ko/x.ko",
+    ] {
+        let fake = Fake::new(&format!("{path}:\n"), "", "");
+        let name = Path::new(path).file_stem().unwrap().to_str().unwrap();
+        let error = fake.resolve(&[name]).unwrap_err();
+        let reason = Refused::FileSystem;
+        assert!(
+            matches!(error, ModulesError::Refused { reason: found, .. } if found == reason),
+            "{path}: {error}"
+        );
+    }
+    let fake = Fake::new(&format!("{efivarfs}:\n"), "", "");
+    fake.put(efivarfs, &object(62, &["printk", "blkdev_get_by_path"]));
+    let order = fake.resolve(&["efivarfs"]).unwrap();
+    assert!(matches!(
+        order.modules[0].read(),
+        Err(ModulesError::Refused { .. })
+    ));
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! What a machine's firmware keeps and tells, read by whoever runs on the machine: the loader, and
+//! `sealboot` on a running system.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`efi`] | EFI variables, over efivarfs |
+
+pub mod efi;
