@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::{Failure, signals};
-use crate::vm::{Acceleration, DEFAULT_APPEND, Ending, Error, Machine, Model, Nic, Running};
+use crate::vm::{DEFAULT_APPEND, Ending, Error, Machine, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
 #[derive(Debug, Subcommand)]
@@ -57,15 +57,12 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     let Command::Boot(args) = command;
     let limit = args.timeout.map_or(Duration::MAX, Duration::from_secs);
     let machine = Machine {
-        kernel: args.kernel,
-        initramfs: args.initramfs,
         append: args.append,
         memory_mib: args.memory,
         cpus: args.cpus,
-        nics: vec![Nic::user(Model::Virtio)],
         disks: args.disks,
         clock: args.clock,
-        acceleration: Acceleration::detect(),
+        ..Machine::new(args.kernel, args.initramfs)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,6 +16,7 @@ mod stage_line;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +38,66 @@ pub const DEFAULT_APPEND: &str = "console=ttyS0 panic=-1";
 
 /// Where a guest with the default network reaches the loopback of this host (QEMU's user-mode network).
 pub const HOST_ADDRESS: &str = "10.0.2.2";
+
+/// OVMF, the UEFI firmware for QEMU, where Debian's package puts it: its program, and its variables as they are at first.
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// What a machine runs before its kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS.
+    Bios,
+    /// OVMF. It takes ten seconds longer where instructions are translated.
+    Uefi {
+        /// Where its variables are kept: [`Firmware::uefi`] makes such a file.
+        vars: PathBuf,
+    },
+}
+
+impl Firmware {
+    /// UEFI with variables of its own in `vars`, which is made as they are at first, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFirmware`] where OVMF is not installed, [`Error::Variables`] where the file cannot be made.
+    pub fn uefi(vars: impl Into<PathBuf>) -> Result<Self, Error> {
+        let vars = vars.into();
+        if !vars.exists() {
+            fs::copy(OVMF_VARS, &vars).map_err(|source| match Path::new(OVMF_VARS).exists() {
+                false => Error::NoFirmware,
+                true => Error::Variables {
+                    path: vars.clone(),
+                    source,
+                },
+            })?;
+        }
+        Ok(Self::Uefi { vars })
+    }
+
+    /// QEMU's options for it.
+    fn options(&self) -> Vec<OsString> {
+        let Self::Uefi { vars } = self else {
+            return Vec::new();
+        };
+        let flash = "if=pflash,format=raw,unit=";
+        vec![
+            "-drive".into(),
+            format!("{flash}0,readonly=on,file={OVMF_CODE}").into(),
+            "-drive".into(),
+            with_path(format!("{flash}1,file="), vars),
+        ]
+    }
+}
+
+/// What follows when the guest resets itself, which is also what a panicking kernel does under `panic=-1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// The machine ends.
+    Ends,
+    /// It boots again, and its console goes on.
+    Reboots,
+}
 
 /// The model of a network card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +185,7 @@ impl Nic {
 const SLOT: &str = "nic-slot";
 
 /// A machine with a serial console and network cards. On QEMU's user-mode network, a DHCP server offers
-/// 10.0.2.15/24. A reset ends the machine.
+/// 10.0.2.15/24.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The kernel, which QEMU loads itself.
@@ -145,10 +206,19 @@ pub struct Machine {
     pub clock: Option<Timestamp>,
     /// How instructions are run.
     pub acceleration: Acceleration,
+    /// What runs before the kernel.
+    pub firmware: Firmware,
+    /// What the firmware tells of the machine, each a value of QEMU's `-smbios`: `type=1,serial=…`.
+    pub smbios: Vec<String>,
+    /// What QEMU hands to the guest, by names such as `opt/ORGANISATION/…`.
+    pub fw_cfg: Vec<(String, PathBuf)>,
+    /// What follows when the guest resets itself.
+    pub on_reset: Reset,
 }
 
 impl Machine {
-    /// A machine with 1 GiB of memory, two processors, a virtio network card and no disk.
+    /// A machine with a BIOS, 1 GiB of memory, two processors, a virtio network card and no disk, which ends
+    /// when it resets itself.
     #[must_use]
     pub fn new(kernel: impl Into<PathBuf>, initramfs: impl Into<PathBuf>) -> Self {
         Self {
@@ -161,6 +231,10 @@ impl Machine {
             disks: Vec::new(),
             clock: None,
             acceleration: Acceleration::detect(),
+            firmware: Firmware::Bios,
+            smbios: Vec::new(),
+            fw_cfg: Vec::new(),
+            on_reset: Reset::Ends,
         }
     }
 
@@ -173,8 +247,9 @@ impl Machine {
             .args(self.acceleration.options())
             .args(["-smp", &self.cpus.to_string()])
             .args(["-m", &format!("{}M", self.memory_mib)])
-            // A triple fault or a reboot ends QEMU, and so does a panic that the guest tells of.
-            .args(["-no-reboot", "-action", "panic=exit-failure"])
+            .args(self.firmware.options())
+            // A panic that the guest tells of ends QEMU.
+            .args(["-action", "panic=exit-failure"])
             // `signal=on`: at a terminal Ctrl-C ends QEMU instead of being typed into the guest.
             .args(["-chardev", "stdio,id=console,signal=on"])
             .args(["-serial", "chardev:console"])
@@ -183,6 +258,18 @@ impl Machine {
             .arg("-initrd")
             .arg(&self.initramfs)
             .args(["-append", &self.append]);
+        if self.on_reset == Reset::Ends {
+            // So does a triple fault then.
+            command.arg("-no-reboot");
+        }
+        for table in &self.smbios {
+            command.args(["-smbios", table]);
+        }
+        for (name, file) in &self.fw_cfg {
+            command
+                .arg("-fw_cfg")
+                .arg(with_path(format!("name={name},file="), file));
+        }
         for (index, nic) in self.nics.iter().enumerate() {
             let (netdev, device) = nic.options(index);
             command
@@ -242,6 +329,17 @@ pub enum Error {
     /// QEMU is there and could not be started.
     #[error("cannot start {QEMU}")]
     Spawn(#[source] io::Error),
+    /// A machine is to have UEFI, and there is none.
+    #[error("{OVMF_VARS} is not installed")]
+    NoFirmware,
+    /// There is no file for what the firmware keeps.
+    #[error("cannot write {}", path.display())]
+    Variables {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// QEMU did not do what it was asked to.
     #[error("QEMU refuses {command}: {words}")]
     Refused {
@@ -263,7 +361,13 @@ impl Error {
             Self::Missing => Some(
                 "install it; the Debian package is qemu-system-x86 (apt-get install qemu-system-x86)",
             ),
-            Self::Spawn(_) | Self::Refused { .. } | Self::Connection(_) => None,
+            Self::NoFirmware => {
+                Some("install it; the Debian package is ovmf (apt-get install ovmf)")
+            }
+            Self::Variables { .. }
+            | Self::Spawn(_)
+            | Self::Refused { .. }
+            | Self::Connection(_) => None,
         }
     }
 }
@@ -305,12 +409,27 @@ mod tests {
         machine.disks.push("/a".into());
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
         machine.nics.clear();
+        assert!(bare.contains(&"-no-reboot".to_owned()));
+        for option in ["-smbios", "-fw_cfg", "pflash"] {
+            let given = |argument: &String| argument.contains(option);
+            assert!(!bare.iter().any(given), "{option}");
+        }
+        machine.firmware = Firmware::Uefi {
+            vars: "/v,w".into(),
+        };
+        machine.smbios.push("type=1,serial=a".to_owned());
+        machine.fw_cfg.push(("opt/x".to_owned(), "/f".into()));
+        machine.on_reset = Reset::Reboots;
         let full = arguments(&machine);
         assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
         assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
         assert!(full.contains(&"id=disk0,if=none,format=raw,file=/a".to_owned()));
         assert!(full.contains(&"base=2030-01-02T03:04:05".to_owned()));
         assert!(full.contains(&"socket,id=qmp,fd=7".to_owned()));
+        assert!(full.contains(&"if=pflash,format=raw,unit=1,file=/v,,w".to_owned()));
+        assert!(full.contains(&"type=1,serial=a".to_owned()));
+        assert!(full.contains(&"name=opt/x,file=/f".to_owned()));
+        assert!(!full.contains(&"-no-reboot".to_owned()));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::Duration;
 
-use sealboot::vm::{self, Cable, Ending, HOST_ADDRESS, Model, Nic, Running, StageLine, os};
+use sealboot::vm::{
+    self, Cable, Ending, Firmware, HOST_ADDRESS, Model, Nic, Reset, Running, StageLine, os,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::lab::{Lab, TARGET_TMP};
@@ -43,6 +45,11 @@ pub(crate) struct Options {
     pub(crate) clock: Option<jiff::Timestamp>,
     /// In MiB; without it, what most machines have.
     pub(crate) memory: Option<u32>,
+    pub(crate) firmware: Firmware,
+    /// As [`vm::Machine`] has them, and what follows.
+    pub(crate) smbios: Vec<String>,
+    pub(crate) fw_cfg: Vec<(String, PathBuf)>,
+    pub(crate) on_reset: Reset,
 }
 
 impl Default for Options {
@@ -54,6 +61,10 @@ impl Default for Options {
             disks: Vec::new(),
             clock: None,
             memory: None,
+            firmware: Firmware::Bios,
+            smbios: Vec::new(),
+            fw_cfg: Vec::new(),
+            on_reset: Reset::Ends,
         }
     }
 }
@@ -102,6 +113,10 @@ impl Machine {
         machine.nics = options.nics;
         machine.disks = options.disks;
         machine.clock = options.clock;
+        machine.firmware = options.firmware;
+        machine.smbios = options.smbios;
+        machine.fw_cfg = options.fw_cfg;
+        machine.on_reset = options.on_reset;
         if let Some(memory) = options.memory {
             machine.memory_mib = memory;
         }
