@@ -392,6 +392,10 @@ failure_codes! {
         cause: "The loaded kernel was not entered.",
         remedy: "look at the kernel's own messages above"
     }
+    LoaderStalled = "LOADER-STALLED" {
+        cause: "The loader has hung: nothing has happened for longer than the trust policy grants (on_failure.stall_seconds).",
+        remedy: "look for a device that answers no more; where the loader itself waits for what never comes, report the console log to the project"
+    }
     LoaderPanic = "LOADER-PANIC" {
         cause: "The loader itself has a bug.",
         remedy: "report the message and the console log above it to the project"

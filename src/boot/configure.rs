@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::cmdline::Parameters;
+use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfig, HostConfigError};
 use crate::format::limits::LIMITS;
 use crate::trust::{PolicyError, TrustPolicy};
@@ -31,6 +32,8 @@ pub const TLS_ROOTS_FILE: &str = "/etc/sealboot/tls-roots.pem";
 pub struct Configured {
     /// What the loader accepts.
     pub policy: TrustPolicy,
+    /// Of the file that it stands in: what `sha256sum` says of it.
+    pub policy_sha256: Sha256Digest,
     /// How the machine reaches its image.
     pub host: HostConfig,
     /// Whom it takes for a mirror.
@@ -131,7 +134,7 @@ impl Diagnose for ConfigureError {
 ///
 /// The first source that is missing, invalid or at odds with another.
 pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, ConfigureError> {
-    let policy = read_policy(root)?;
+    let (policy, policy_sha256) = read_policy(root)?;
     let host = read_host_config(root, cmdline)?;
     if let Some(mirror) = host
         .mirrors
@@ -159,19 +162,22 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
         .with("keys", policy.keys().len());
     Ok(done.map(|()| Configured {
         policy,
+        policy_sha256,
         host,
         tls_roots,
     }))
 }
 
-fn read_policy(root: &Path) -> Result<TrustPolicy, ConfigureError> {
+fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureError> {
     let path = baked(root, POLICY_FILE);
     let json =
         read_bounded(&path, LIMITS.policy_bytes).map_err(|source| ConfigureError::ReadPolicy {
             path: path.clone(),
             source,
         })?;
-    TrustPolicy::parse(&json).map_err(|source| ConfigureError::Policy { path, source })
+    let policy = TrustPolicy::parse(&json);
+    let policy = policy.map_err(|source| ConfigureError::Policy { path, source })?;
+    Ok((policy, Sha256Digest::of(&json)))
 }
 
 fn read_host_config(root: &Path, cmdline: &Parameters) -> Result<HostConfig, ConfigureError> {
@@ -215,12 +221,12 @@ fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
     Ok(roots)
 }
 
-fn baked(root: &Path, absolute: &str) -> PathBuf {
+pub(super) fn baked(root: &Path, absolute: &str) -> PathBuf {
     root.join(absolute.trim_start_matches('/'))
 }
 
 /// Reads a file, at most one byte more than `limit`, so that the parser sees that it is too long.
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

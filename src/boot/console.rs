@@ -8,6 +8,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::consoles::Consoles;
 use crate::format::cmdline::Parameters;
 
 /// Prints events from now on: `info` and above, or what `sealboot.log=` asks for.
@@ -19,6 +20,7 @@ pub(super) fn print_events(cmdline: &Parameters) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .event_format(Line)
+        .with_writer(|| Consoles)
         .init();
 }
 

@@ -1,4 +1,4 @@
-//! What happens after a failure: the machine waits and tries again, and in the end reboots.
+//! What happens after a failure: the machine waits and tries again, and in the end gives up.
 //!
 //! Waits double from the policy's first to its longest, each cut by up to half at random, so that a
 //! thousand machines that lost power together do not come back together. Rebooting resets what no
@@ -14,8 +14,8 @@ use crate::trust::policy::FailurePolicy;
 pub enum Next {
     /// Try again after this long.
     Wait(Duration),
-    /// Reset the machine, after this long.
-    Reboot(Duration),
+    /// Do what the policy has for the end, after this long.
+    GiveUp(Duration),
 }
 
 impl Next {
@@ -24,7 +24,7 @@ impl Next {
     pub fn at_least(self, least: Duration) -> Self {
         match self {
             Self::Wait(wait) => Self::Wait(wait.max(least)),
-            Self::Reboot(wait) => Self::Reboot(wait.max(least)),
+            Self::GiveUp(wait) => Self::GiveUp(wait.max(least)),
         }
     }
 }
@@ -51,7 +51,7 @@ impl Failures {
         let wait = Duration::from_secs(wait.min(u64::from(policy.longest_wait_seconds)));
         let wait = jitter::shortened(wait, jitter);
         if policy.reboot_after != 0 && self.0 >= policy.reboot_after {
-            Next::Reboot(wait)
+            Next::GiveUp(wait)
         } else {
             Next::Wait(wait)
         }
@@ -66,6 +66,7 @@ mod tests {
         first_wait_seconds: 2,
         longest_wait_seconds: 60,
         reboot_after: 8,
+        ..FailurePolicy::DEFAULT
     };
 
     fn run(policy: &FailurePolicy, jitter: f64, times: u32) -> Vec<Next> {
@@ -77,7 +78,7 @@ mod tests {
     fn waits_double_up_to_the_longest_and_end_in_a_reboot() {
         let seconds = |next: &Next| match next {
             Next::Wait(wait) => wait.as_secs(),
-            Next::Reboot(wait) => 1000 + wait.as_secs(),
+            Next::GiveUp(wait) => 1000 + wait.as_secs(),
         };
         let run: Vec<u64> = run(&POLICY, 0.0, 9).iter().map(seconds).collect();
         assert_eq!(run, [2, 4, 8, 16, 32, 60, 60, 1060, 1060]);

@@ -3,12 +3,12 @@
 //! This stage reports success before it acts, because nobody is left to report afterwards.
 
 use std::convert::Infallible;
-use std::io;
 
 use nix::sys::reboot::{RebootMode, reboot};
-use nix::sys::termios::tcdrain;
 
+use super::consoles;
 use super::load::Loaded;
+use super::recovery::LAST_LINES;
 use crate::failure::{Diagnose, FailureCode};
 
 /// The loaded kernel was not entered.
@@ -22,12 +22,12 @@ impl Diagnose for HandoverError {
     }
 }
 
-/// Lets the console finish, then enters the loaded kernel. Returns only if that fails.
+/// Lets the consoles finish, then enters the loaded kernel. Returns only if that fails.
 ///
 /// # Errors
 ///
 /// The errno of reboot(2).
 pub fn handover(_: Loaded) -> Result<Infallible, HandoverError> {
-    let _ = tcdrain(io::stdout());
+    consoles::drain(LAST_LINES);
     reboot(RebootMode::RB_KEXEC).map_err(HandoverError)
 }

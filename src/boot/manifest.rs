@@ -17,6 +17,7 @@ use crate::fetch::{Client, FetchError, Reputation};
 use crate::format::host_config::{HostConfig, MirrorUrl};
 use crate::format::manifest::{Arch, ImageName};
 use crate::format::version::PolicyVersion;
+use crate::liveness;
 use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
 use crate::trust::{Chain, Current, Refusal};
@@ -123,6 +124,8 @@ pub async fn manifest(
     let several = host.mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
     for mirror in &reputation.not_resting(&host.mirrors, Instant::now()) {
+        liveness::sign();
+        liveness::waiting_for(format!("{mirror} to show a manifest"));
         match ask(mirror, &host.image, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
             Err(error) => {

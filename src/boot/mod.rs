@@ -15,61 +15,67 @@
 //! then decides how long to wait, and whether to try again from the first stage or to reboot.
 
 pub mod configure;
+pub mod consoles;
 pub mod failure_policy;
+pub mod fallback;
 pub mod handover;
 pub mod image;
+pub mod kept;
 pub mod load;
 pub mod manifest;
 pub mod measure;
 pub mod memory;
 pub mod prepare;
+pub mod shell;
 pub mod stage;
 pub mod unpack;
+pub mod watchdog;
 
+mod banner;
 mod console;
+mod recovery;
 
 use std::convert::Infallible;
-use std::io::Stdout;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use nix::sys::reboot::{RebootMode, reboot};
+use std::sync::Arc;
+use std::time::Instant;
 
 use self::configure::{ConfigureError, Configured};
-use self::failure_policy::{Failures, Next};
+use self::consoles::Consoles;
+use self::failure_policy::Failures;
+use self::recovery::WATCHDOG;
 use self::stage::{Console, Done, Stage, StageFailure};
-use crate::failure::{Diagnose as _, FailureCode, Report};
+use crate::failure::{Diagnose as _, Report};
 use crate::fetch::{Client, Reputation};
 use crate::format::cmdline::Parameters;
 use crate::format::host_config::TimeServer;
+use crate::format::kept::Kept;
 use crate::format::network::Network;
 use crate::hardware::{Hardware, NotLoaded};
-use crate::jitter;
 use crate::net::sntp::{self, Verdict};
 use crate::net::{self, clock};
 use crate::trust::Chain;
-use crate::trust::policy::FailurePolicy;
 
 /// Stands in every loader's binary, so that the builder of an initramfs can tell one from another program.
 pub const LOADER_MARKER: &str = "the sealboot loader runs as PID 1 of an initramfs only";
 
-/// The policy in force once one was read, for the panic hook too.
-static FAILURE_POLICY: OnceLock<FailurePolicy> = OnceLock::new();
-
 /// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
 pub fn run() -> ! {
-    std::panic::set_hook(Box::new(|panic| after_panic(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| recovery::after_panic(&panic.to_string())));
     let taken_over = prepare::take_over();
-    let mut console = Console::new(std::io::stdout());
+    let mut console = Console::new(Consoles);
     console.say(format_args!(
         "version {}, built {}",
         env!("CARGO_PKG_VERSION"),
         clock::binary_build_time()
     ));
     console::print_events(&cmdline().unwrap_or_default());
+    let say = |line: &str| Console::new(Consoles).say(line);
+    let reset = |silence| match recovery::after_stall(silence) {};
+    if let Err(error) = WATCHDOG.start(say, reset) {
+        console.say(format_args!("nobody watches this loader: {error}"));
+    }
     let mut failures = Failures::default();
     let mut taken_over = Some(taken_over);
     let mut learnt = Learnt::default();
@@ -77,7 +83,7 @@ pub fn run() -> ! {
         let taken_over = taken_over.take().unwrap_or_else(prepare::take_over);
         let Err(failure) = attempt(&mut console, taken_over, &mut learnt);
         let rest = learnt.reputation.all_rest(Instant::now());
-        after_failure(
+        recovery::after_failure(
             &mut console,
             &failure,
             rest.unwrap_or_default(),
@@ -95,19 +101,32 @@ struct Learnt {
     reputation: Reputation,
     /// What is loaded, and who serves the devices that appear.
     hardware: Option<Arc<Hardware>>,
+    /// What the loaders before this one have kept, once it was told.
+    kept: Option<Kept>,
+    /// Whether the console has shown which machine this is.
+    has_introduced_itself: bool,
 }
 
 /// One way through all the stages.
 fn attempt(
-    console: &mut Console<Stdout>,
+    console: &mut Console<Consoles>,
     taken_over: Result<(), prepare::PrepareError>,
     learnt: &mut Learnt,
 ) -> Result<Infallible, StageFailure> {
     let prepared = console.stage(Stage::Prepare, || {
         taken_over?;
-        prepare::prepare(&mut learnt.hardware, &cmdline().unwrap_or_default())
+        prepare::prepare(
+            &mut learnt.hardware,
+            &WATCHDOG,
+            &cmdline().unwrap_or_default(),
+        )
     })?;
+    learnt.kept.get_or_insert_with(|| kept::tell(console));
     let mut configured = console.stage(Stage::Configure, || configure(prepared))?;
+    if !learnt.has_introduced_itself {
+        banner::show(console, &configured);
+        learnt.has_introduced_itself = true;
+    }
     learnt.reputation.sift(&mut configured.host.mirrors);
     // One thread waits for all sockets. Chunks are checked on as many as there are processors, and one
     // more unpacks.
@@ -133,6 +152,7 @@ fn attempt(
             clock::now(),
         ))
     })?;
+    recovery::set_policy(chain.newest().on_failure());
     let mut mirrors = configured.host.mirrors;
     mirrors.retain(|mirror| mirror.is_https() || chain.newest().allows_http());
     let image = console.stage(Stage::Image, || {
@@ -153,19 +173,27 @@ fn attempt(
     }
     let measured = console.stage(Stage::Measure, || measure::measure(image))?;
     let loaded = console.stage(Stage::Load, || load::load(measured))?;
+    if let Some(kept) = &learnt.kept {
+        kept::forget(console, kept);
+    }
     console.say("handover: entering the image's kernel");
     console.say(format_args!("stage={} status=ok ms=0", Stage::Handover));
-    console.stage(Stage::Handover, || {
+    WATCHDOG.disarm();
+    let failed = console.stage(Stage::Handover, || {
         handover::handover(loaded).map(|never| match never {})
-    })
+    });
+    // Still here.
+    if let Err(error) = WATCHDOG.rearm() {
+        tracing::warn!("the watchdog cannot be armed again: {error}");
+    }
+    failed
 }
 
 fn configure(_: prepare::Prepared) -> Result<Done<Configured>, ConfigureError> {
     let cmdline = cmdline().map_err(ConfigureError::ReadCmdline)?;
     let configured = configure::configure(Path::new("/"), &cmdline)?;
     Ok(configured.map(|configured| {
-        // Another attempt reads the same baked-in file again.
-        let _ = FAILURE_POLICY.set(configured.policy.on_failure());
+        recovery::set_policy(configured.policy.on_failure());
         configured
     }))
 }
@@ -246,62 +274,4 @@ type Connected = (Client, net::Connection);
 
 fn cmdline() -> std::io::Result<Parameters> {
     std::fs::read_to_string("/proc/cmdline").map(|line| Parameters::parse(&line))
-}
-
-fn failure_policy() -> FailurePolicy {
-    FAILURE_POLICY.get().copied().unwrap_or_default()
-}
-
-/// Waits, or reboots, as the policy has it.
-///
-/// `rest` is how long all mirrors have asked to be left alone.
-fn after_failure(
-    console: &mut Console<Stdout>,
-    failure: &StageFailure,
-    rest: Duration,
-    failures: &mut Failures,
-) {
-    let next = failures
-        .add(&failure_policy(), jitter::random())
-        .at_least(rest);
-    let (code, count) = (failure.code(), failures.count());
-    match next {
-        Next::Wait(wait) => {
-            console.say(format_args!(
-                "failure {count}, {code}: trying again in {:.1} s",
-                wait.as_secs_f64()
-            ));
-            sleep(wait);
-        }
-        Next::Reboot(wait) => {
-            console.say(format_args!(
-                "failure {count}, {code}: rebooting in {:.1} s",
-                wait.as_secs_f64()
-            ));
-            sleep(wait);
-            restart();
-        }
-    }
-}
-
-/// A bug in the loader: nothing of this run can be trusted to go on, so the machine reboots, after the
-/// policy's longest wait so that the message can be read and a bug does not make a hot loop.
-fn after_panic(panic: &str) -> ! {
-    let wait = Duration::from_secs(u64::from(failure_policy().longest_wait_seconds));
-    let code = FailureCode::LoaderPanic;
-    let mut console = Console::new(std::io::stdout());
-    console.say(format_args!("status=failed code={code}"));
-    console.say(format_args!("{panic}\n  hint: {}", code.remedy()));
-    console.say(format_args!("rebooting in {} s", wait.as_secs()));
-    sleep(wait);
-    restart();
-}
-
-/// Resets the machine; where even that fails, waits for ever, because PID 1 must not end.
-fn restart() -> ! {
-    let Err(errno) = reboot(RebootMode::RB_AUTOBOOT);
-    Console::new(std::io::stdout()).say(format_args!("the machine cannot be rebooted: {errno}"));
-    loop {
-        sleep(Duration::from_secs(3600));
-    }
 }

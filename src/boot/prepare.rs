@@ -3,7 +3,7 @@
 //! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
 //! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
 //! console, children are reaped by the kernel, a kernel
-//! panic ends in a reboot, the clock stands no earlier than the build, and the modules are loaded that
+//! panic ends in a reboot, the watchdog is armed, the clock stands no earlier than the build, and the modules are loaded that
 //! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]).
 //! Everything here may be run again after a failure.
 
@@ -16,10 +16,12 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use super::consoles;
 use super::stage::Done;
-use crate::failure::{Diagnose, FailureCode};
+use super::watchdog::{self, Watchdog};
+use crate::failure::{Diagnose, FailureCode, Report};
 use crate::format::cmdline::Parameters;
-use crate::hardware::{Hardware, HardwareError};
+use crate::hardware::{Hardware, HardwareError, NotLoaded};
 use crate::net::clock::{self, Clock};
 use crate::sys::signal;
 
@@ -116,12 +118,13 @@ pub fn take_over() -> Result<(), PrepareError> {
             .map_err(|source| PrepareError::Mount { target, source })?;
     }
     open_console().map_err(PrepareError::Console)?;
+    consoles::open().map_err(PrepareError::Console)?;
     reboot_after_kernel_panic();
     no_huge_pages();
     signal::ignore_children().map_err(PrepareError::Children)
 }
 
-/// Sets the clock and loads the modules that the devices ask for. `hardware` outlives the attempt: it serves
+/// Sets the clock, loads the modules that the devices ask for, and arms the watchdog. `hardware` outlives the attempt: it serves
 /// what appears later, from the first attempt on.
 ///
 /// # Errors
@@ -129,6 +132,7 @@ pub fn take_over() -> Result<(), PrepareError> {
 /// The first thing that failed.
 pub fn prepare(
     hardware: &mut Option<Arc<Hardware>>,
+    watchdog: &Watchdog,
     cmdline: &Parameters,
 ) -> Result<Done<Prepared>, PrepareError> {
     let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
@@ -153,15 +157,51 @@ pub fn prepare(
             card.modalias()
         );
     }
+    // Some consoles come with their driver.
+    consoles::open().map_err(PrepareError::Console)?;
+    let watched = arm(watchdog, hardware);
     let modules = found.modules(" ");
     let modules = match found.devices {
         _ if modules.is_empty() => "no kernel modules".to_owned(),
         1 => format!("kernel modules for one device: {modules}"),
         devices => format!("kernel modules for {devices} devices: {modules}"),
     };
-    Ok(Done::new(Prepared(()), format!("{clock}; {modules}"))
+    let mut says = format!("{clock}; {modules}");
+    if let Some(watched) = watched {
+        says.push_str(&watched);
+    }
+    Ok(Done::new(Prepared(()), says)
         .with("now", clock::now())
         .with("modules", found.modules(",")))
+}
+
+/// Arms the hardware's watchdog, or the kernel's where the hardware has none; gives what to say of it.
+///
+/// A machine without either boots all the same: what hangs then stays so, as without a loader.
+fn arm(watchdog: &Watchdog, hardware: &Hardware) -> Option<String> {
+    if !Path::new(watchdog::DEVICE).exists()
+        && let Err(error) = hardware.load("softdog")
+        && !matches!(error, NotLoaded::NotBaked)
+    {
+        tracing::warn!(
+            "the kernel's own watchdog is not loaded: {:#}",
+            Report(&error)
+        );
+    }
+    match watchdog.arm() {
+        Ok(Some(armed)) => {
+            if armed.has_reset_the_machine {
+                tracing::warn!("the watchdog, {}, has reset this machine", armed.name);
+            }
+            let seconds = armed.timeout.as_secs();
+            Some(format!("; the watchdog is {}, {seconds} s", armed.name))
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!("the watchdog cannot be armed: {error}");
+            None
+        }
+    }
 }
 
 /// Mounts, unless an earlier attempt, or the kernel itself, has done so.

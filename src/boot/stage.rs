@@ -12,9 +12,11 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::failure::{Diagnose, FailureCode, Report};
+use crate::liveness;
 
 /// A named step of a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +51,21 @@ impl Stage {
         Self::Load,
         Self::Handover,
     ];
+
+    /// What it waits for, as long as nobody knows it more exactly.
+    const fn waits_for(self) -> Option<&'static str> {
+        match self {
+            Self::Prepare => Some("the drivers of the machine's devices"),
+            Self::Configure => Some("the firmware's variables"),
+            Self::Connect => Some("a network"),
+            Self::Manifest => Some("a mirror's answer"),
+            // It says how far it has come.
+            Self::Image => None,
+            Self::Measure => Some("the TPM"),
+            Self::Load => Some("the kernel to take the image"),
+            Self::Handover => None,
+        }
+    }
 }
 
 impl fmt::Display for Stage {
@@ -63,6 +80,25 @@ impl fmt::Display for Stage {
             Self::Load => "load",
             Self::Handover => "handover",
         })
+    }
+}
+
+/// The stage that this process is in.
+static CURRENT: Mutex<Option<Stage>> = Mutex::new(None);
+
+/// The stage that this process is in, if it is in one.
+#[must_use]
+pub fn current() -> Option<Stage> {
+    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something has happened: this stage begins, or the one before has ended.
+fn begin(stage: Option<Stage>) {
+    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    liveness::sign();
+    match stage.and_then(Stage::waits_for) {
+        Some(what) => liveness::waiting_for(what),
+        None => liveness::waiting_no_more(),
     }
 }
 
@@ -140,7 +176,8 @@ impl<W: Write> Console<W> {
 
     /// Prints one line.
     pub fn say(&mut self, text: impl fmt::Display) {
-        let _ = writeln!(self.out, "sealboot: {text}");
+        // In one piece: others write to the same console.
+        let _ = self.out.write_all(format!("sealboot: {text}\n").as_bytes());
         let _ = self.out.flush();
     }
 
@@ -155,7 +192,9 @@ impl<W: Write> Console<W> {
         run: impl FnOnce() -> Result<Done<T>, E>,
     ) -> Result<T, StageFailure> {
         let started = Instant::now();
+        begin(Some(stage));
         let result = run();
+        begin(None);
         let ms = started.elapsed().as_millis();
         match result {
             Ok(done) => {

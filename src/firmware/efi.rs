@@ -31,6 +31,8 @@ pub struct Variable(&'static str);
 impl Variable {
     /// Holds the host config.
     pub const HOST_CONFIG: Self = Self("SealbootHostConfig");
+    /// Holds what the loaders before this one have kept of their failures.
+    pub const FAILURES: Self = Self("SealbootFailures");
 }
 
 impl fmt::Display for Variable {

@@ -30,6 +30,7 @@ pub mod frame;
 pub mod freshness;
 pub mod host_config;
 pub(crate) mod json;
+pub mod kept;
 pub mod key;
 pub mod kmod;
 pub mod limits;

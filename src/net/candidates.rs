@@ -23,6 +23,7 @@ use super::settings::{Route, Settings};
 use super::{Goal, Timeouts};
 use crate::format::host_config::MirrorUrl;
 use crate::format::network::{Interface, InterfaceName, Ipv4Method, Ipv6Method, LinkRef, Network};
+use crate::liveness;
 
 /// How long after its failure a link tries to reach the mirrors again. A router or a switch behind the first one may
 /// come up later than this machine.
@@ -116,6 +117,8 @@ impl<'a> Candidates<'a> {
         loop {
             self.look().await?;
             self.begin_attempts();
+            liveness::sign();
+            liveness::waiting_for(self.waits_for());
             if let Some(at) = self.last_resort() {
                 return Ok(self.take(at).await);
             }
@@ -157,6 +160,27 @@ impl<'a> Candidates<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// What is missing, for whoever reads the console.
+    fn waits_for(&self) -> String {
+        let names = |links: &mut dyn Iterator<Item = &InterfaceName>| {
+            let names: BTreeSet<&str> = links.map(InterfaceName::as_str).collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        if !self.acquired.is_empty() {
+            let over = names(&mut self.acquired.iter().map(|way| &way.place.link.name));
+            return format!("a mirror to answer over {over}");
+        }
+        let with_carrier = |link: &&Link| link.carrier == Carrier::Up;
+        if !self.attempts.is_empty() {
+            let on = names(&mut self.fitting().filter(with_carrier).map(|link| &link.name));
+            return format!("an address on {on}");
+        }
+        match names(&mut self.fitting().map(|link| &link.name)) {
+            none if none.is_empty() => "a network card that the host config means".to_owned(),
+            on => format!("a carrier on {on}: is the cable in, and the switch port up?"),
         }
     }
 

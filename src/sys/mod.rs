@@ -13,3 +13,5 @@ pub mod packet;
 pub mod signal;
 #[cfg(feature = "operator")]
 pub mod socket;
+pub mod terminal;
+pub mod watchdog;

@@ -19,7 +19,9 @@ use sealboot::format::network::{
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
 };
 use sealboot::format::pem::PrivateKey;
-use sealboot::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, Signer};
+use sealboot::trust::policy::{
+    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
+};
 use sealboot::trust::{PublicKey, TrustPolicy};
 use serde_json::Value;
 
@@ -129,6 +131,9 @@ prop_compose! {
         http in any::<bool>(),
         waits in (1..=3600_u32, 0..=80_000_u32),
         reboot_after in any::<u32>(),
+        give_up in prop_oneof![Just(GiveUp::Reboot), Just(GiveUp::Fallback), Just(GiveUp::PowerOff)],
+        stall_seconds in 360u32..=86_400,
+        shell in any::<bool>(),
         version in 1..=NUMBER_MAX,
         denied in proptest::collection::btree_set(1..=NUMBER_MAX, 0..4),
         denied_digests in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
@@ -160,6 +165,9 @@ prop_compose! {
                 first_wait_seconds: waits.0,
                 longest_wait_seconds: waits.0 + waits.1,
                 reboot_after,
+                give_up,
+                stall_seconds,
+                shell,
             }))
             .and_then(|policy| policy.with_freshness(freshness))
             .and_then(|policy| policy.with_denied_digests(denied_digests.iter().map(|bytes| Sha256Digest::of(bytes)).collect()))

@@ -2,7 +2,9 @@
 
 use crate::cli::output;
 use crate::trust::TrustPolicy;
-use crate::trust::policy::{AcceptedImage, ExpiryRule, FreshnessRule, Signer};
+use crate::trust::policy::{
+    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
+};
 
 /// What a policy means.
 pub(super) fn describe(policy: &TrustPolicy) -> String {
@@ -88,11 +90,25 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
         )),
     }
     let on_failure = policy.on_failure();
-    let reboot = match on_failure.reboot_after {
-        0 => "never reboot".to_owned(),
-        1 => "reboot after the first failure".to_owned(),
-        failures => format!("reboot after {failures} failures"),
+    let give_up = match on_failure.give_up {
+        GiveUp::Reboot => "reboot",
+        GiveUp::Fallback => "enter the fallback",
+        GiveUp::PowerOff => "power off",
     };
+    let mut last = match on_failure.reboot_after {
+        0 => format!("never {give_up}"),
+        1 => format!("{give_up} after the first failure"),
+        failures => format!("{give_up} after {failures} failures"),
+    };
+    if on_failure.stall_seconds != FailurePolicy::default().stall_seconds {
+        last.push_str(&format!(
+            "; reset after {} seconds without progress",
+            on_failure.stall_seconds
+        ));
+    }
+    if on_failure.shell {
+        last.push_str("; a shell at the console");
+    }
     [
         row("images", expiry),
         row("freshness", freshness),
@@ -107,7 +123,7 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
         row(
             "failures",
             format!(
-                "wait {} to {} seconds, doubling; {reboot}",
+                "wait {} to {} seconds, doubling; {last}",
                 on_failure.first_wait_seconds, on_failure.longest_wait_seconds
             ),
         ),
@@ -146,6 +162,12 @@ pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
         );
     }
     found.extend(freshness_weakness(freshness, required));
+    if policy.on_failure().shell {
+        found.push(
+            "a shell allowed: where the initramfs has one, whoever reaches a console of a machine can do anything to it before its image boots"
+                .to_owned(),
+        );
+    }
     if policy.allows_http() {
         found.push(
             "plain http allowed: everybody between a machine and its mirror sees which image it fetches"
@@ -297,6 +319,19 @@ mod tests {
                 "\"longest_wait_seconds\": 61",
             ),
             ("\"reboot_after\": 20", "\"reboot_after\": 21"),
+            (
+                "\"reboot_after\"",
+                "\"give_up\": \"fallback\", \"reboot_after\"",
+            ),
+            (
+                "\"reboot_after\"",
+                "\"give_up\": \"power-off\", \"reboot_after\"",
+            ),
+            (
+                "\"reboot_after\"",
+                "\"stall_seconds\": 601, \"reboot_after\"",
+            ),
+            ("\"reboot_after\"", "\"shell\": true, \"reboot_after\""),
         ] {
             let new = policy(|json| {
                 assert!(json.contains(from), "{from}");

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -14,7 +14,7 @@ use crate::format::manifest::{ImageName, ImageVersion};
 use crate::format::version::PolicyVersion;
 use crate::trust::TrustPolicy;
 use crate::trust::policy::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, PolicyError, Signer,
+    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, PolicyError, Signer,
 };
 
 /// What a policy says besides its keys, as far as the command line does.
@@ -93,9 +93,46 @@ pub(super) struct Rules {
     #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
     longest_wait: Option<u32>,
 
-    /// Reboot after this many failures; 0 is never [default: 20]
+    /// Give up after this many failures, which is a reboot unless --give-up says otherwise; 0 is never [default: 20]
     #[arg(long, value_name = "FAILURES")]
     reboot_after: Option<u32>,
+
+    /// What to do instead of a reboot: enter the kernel that is baked into the initramfs as its fallback, or power
+    /// the machine off [default: reboot]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    give_up: Option<GiveUpArg>,
+
+    /// Reset a machine whose loader hangs, after this long without any progress, such as 10m; at least 6m
+    /// [default: 15m]
+    #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
+    stall: Option<u32>,
+
+    /// Let whoever stands at a console have a shell after a failure, where the initramfs has one (--shell)
+    ///
+    /// A shell runs with all rights before an image boots: it is for machines whose consoles nobody else reaches.
+    #[arg(long)]
+    allow_shell: bool,
+
+    /// Refuse a shell again, where the old policy allowed one
+    #[arg(long, requires = "from", conflicts_with = "allow_shell")]
+    no_shell: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GiveUpArg {
+    Reboot,
+    Fallback,
+    PowerOff,
+}
+
+impl From<GiveUpArg> for GiveUp {
+    fn from(arg: GiveUpArg) -> Self {
+        match arg {
+            GiveUpArg::Reboot => Self::Reboot,
+            GiveUpArg::Fallback => Self::Fallback,
+            GiveUpArg::PowerOff => Self::PowerOff,
+        }
+    }
 }
 
 /// As long as a freshness statement counts at most if nobody says otherwise: a long weekend in which
@@ -166,6 +203,9 @@ impl Rules {
             first_wait_seconds: self.first_wait.unwrap_or(old.first_wait_seconds),
             longest_wait_seconds: self.longest_wait.unwrap_or(old.longest_wait_seconds),
             reboot_after: self.reboot_after.unwrap_or(old.reboot_after),
+            give_up: self.give_up.map_or(old.give_up, GiveUp::from),
+            stall_seconds: self.stall.unwrap_or(old.stall_seconds),
+            shell: (old.shell || self.allow_shell) && !self.no_shell,
         };
         let mut denied = policy.denied_digests().to_vec();
         for digest in &self.denied_digests {
@@ -307,6 +347,7 @@ fn contradiction(error: &PolicyError) -> Failure {
         "freshness.keys.name" => failure.hint("tell them apart: --freshness-key NAME=FILE.pub"),
         "freshness.threshold" => failure.hint("give as many --freshness-key as must sign, or another --freshness-threshold"),
         "on_failure.longest_wait_seconds" => failure.hint("make --longest-wait at least as long as --first-wait"),
+        "on_failure.stall_seconds" => failure.hint("make --stall at least 6m: a mirror may ask for five minutes of rest"),
         "images.denied_versions" | "denied_digests" => failure.hint(FEWER_DENIALS),
         _ => failure,
     }

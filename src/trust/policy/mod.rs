@@ -44,8 +44,11 @@ use crate::format::json;
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 
-pub use self::rules::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule};
+pub use self::rules::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp};
 pub use self::signer::{Signer, SignerName};
+
+/// A mirror that asks for the longest rest that is granted, 300 s, must not look like a loader that hangs.
+const SHORTEST_STALL: u32 = 360;
 
 /// What a loader accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,6 +345,7 @@ impl TrustPolicy {
         let FailurePolicy {
             first_wait_seconds: first,
             longest_wait_seconds: longest,
+            stall_seconds: stall,
             ..
         } = self.on_failure;
         bounded(
@@ -355,6 +359,12 @@ impl TrustPolicy {
             longest,
             first..=86_400,
             "between the first wait and 86400",
+        )?;
+        bounded(
+            "on_failure.stall_seconds",
+            stall,
+            SHORTEST_STALL..=86_400,
+            "between 360 and 86400",
         )
     }
 

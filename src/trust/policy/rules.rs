@@ -58,7 +58,7 @@ pub struct FreshnessRule {
     pub max_hours: u32,
 }
 
-/// What the loader does after a failure: waits, doubling with jitter, and in the end reboots.
+/// What the loader does after a failure: waits, doubling with jitter, and in the end gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailurePolicy {
@@ -68,9 +68,45 @@ pub struct FailurePolicy {
     /// The longest wait, in seconds.
     #[serde(default = "default_longest_wait_seconds")]
     pub longest_wait_seconds: u32,
-    /// After how many failures the machine reboots; 0 means never.
+    /// After how many failures the loader gives up, which mostly is a reboot; 0 means never.
     #[serde(default = "default_reboot_after")]
     pub reboot_after: u32,
+    /// What giving up is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub give_up: GiveUp,
+    /// For how long nothing may happen, in seconds, before the watchdog resets the machine.
+    #[serde(
+        default = "default_stall_seconds",
+        skip_serializing_if = "is_default_stall_seconds"
+    )]
+    pub stall_seconds: u32,
+    /// Whether whoever stands at a console may have a shell, where the initramfs has one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shell: bool,
+}
+
+/// What the loader does once it has tried often enough.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GiveUp {
+    /// It resets the machine: firmware, cards and buses start anew.
+    #[default]
+    Reboot,
+    /// It enters the kernel that is baked into the initramfs for this; where there is none, it reboots.
+    Fallback,
+    /// It powers the machine off.
+    PowerOff,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+const fn is_default_stall_seconds(seconds: &u32) -> bool {
+    *seconds == default_stall_seconds()
 }
 
 // Two seconds let a restarting server come back; a minute keeps a fleet from hammering a broken one.
@@ -85,6 +121,11 @@ const fn default_longest_wait_seconds() -> u32 {
 const fn default_reboot_after() -> u32 {
     20
 }
+// Above every wait that a stage ends by itself: a download without a new chunk gives up after 600 s, a mirror may
+// ask for 300 s of rest, and a stage without a network ends after 120.
+const fn default_stall_seconds() -> u32 {
+    900
+}
 // Real-time clocks drift by seconds a day; five minutes is what Kerberos made customary.
 pub(super) const fn default_clock_tolerance_seconds() -> u32 {
     300
@@ -93,12 +134,20 @@ const fn first_version() -> ImageVersion {
     ImageVersion::FIRST
 }
 
+impl FailurePolicy {
+    /// What counts where a policy says nothing, and before one is read.
+    pub const DEFAULT: Self = Self {
+        first_wait_seconds: default_first_wait_seconds(),
+        longest_wait_seconds: default_longest_wait_seconds(),
+        reboot_after: default_reboot_after(),
+        give_up: GiveUp::Reboot,
+        stall_seconds: default_stall_seconds(),
+        shell: false,
+    };
+}
+
 impl Default for FailurePolicy {
     fn default() -> Self {
-        Self {
-            first_wait_seconds: default_first_wait_seconds(),
-            longest_wait_seconds: default_longest_wait_seconds(),
-            reboot_after: default_reboot_after(),
-        }
+        Self::DEFAULT
     }
 }

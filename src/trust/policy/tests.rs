@@ -229,6 +229,7 @@ fn waits_grow_and_stay_within_a_day() {
             first_wait_seconds: first,
             longest_wait_seconds: longest,
             reboot_after: 0,
+            ..FailurePolicy::default()
         };
         let made = plain().with_on_failure(waits);
         if let Ok(policy) = &made {
@@ -346,6 +347,9 @@ fn what_a_policy_does_not_say_has_its_default() {
         first_wait_seconds: 2,
         longest_wait_seconds: 60,
         reboot_after: 20,
+        give_up: GiveUp::Reboot,
+        stall_seconds: 900,
+        shell: false,
     };
     assert_eq!(policy.on_failure(), waits);
     let json = json.replace(
@@ -358,4 +362,44 @@ fn what_a_policy_does_not_say_has_its_default() {
     let open = policy.clone().with_plain_http();
     assert!(open.allows_http());
     assert_eq!(open.with_https_only(), policy);
+}
+
+#[test]
+fn a_loader_that_waits_as_a_mirror_asks_it_to_is_not_taken_for_one_that_hangs() {
+    for (stall_seconds, expected) in [
+        (359, Err("on_failure.stall_seconds")),
+        (360, Ok(())),
+        (86_400, Ok(())),
+        (86_401, Err("on_failure.stall_seconds")),
+    ] {
+        let made = plain().with_on_failure(FailurePolicy {
+            stall_seconds,
+            ..FailurePolicy::default()
+        });
+        assert_eq!(field(made), expected, "{stall_seconds}");
+    }
+}
+
+#[test]
+fn what_a_failure_leads_to_is_spelled_where_it_is_not_as_usual() {
+    let spelled = |policy: FailurePolicy| serde_json::to_string(&policy).expect("JSON");
+    let usual = r#"{"first_wait_seconds":2,"longest_wait_seconds":60,"reboot_after":20}"#;
+    assert_eq!(spelled(FailurePolicy::default()), usual);
+    let other = FailurePolicy {
+        give_up: GiveUp::PowerOff,
+        stall_seconds: 1200,
+        shell: true,
+        ..FailurePolicy::default()
+    };
+    let json = r#"{"first_wait_seconds":2,"longest_wait_seconds":60,"reboot_after":20,"give_up":"power-off","stall_seconds":1200,"shell":true}"#;
+    assert_eq!(spelled(other), json);
+    let read: FailurePolicy = serde_json::from_str(json).expect("valid");
+    assert_eq!(read, other);
+    for bad in [
+        r#"{"give_up": "panic"}"#,
+        r#"{"shell": "yes"}"#,
+        r#"{"give_up": null}"#,
+    ] {
+        assert!(serde_json::from_str::<FailurePolicy>(bad).is_err(), "{bad}");
+    }
 }

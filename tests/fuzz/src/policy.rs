@@ -8,6 +8,7 @@
 //! | a successor is taken exactly where it is the next version, signed by the threshold of the old and by its own | a chain must not be walked by one half |
 //! | a refused successor leaves the walk where it stood | it trusts what it trusted |
 
+use sealboot::fetch::Patience;
 use sealboot::format::limits::LIMITS;
 use sealboot::trust::policy::Signer;
 use sealboot::trust::{Chain, PolicyError, TrustPolicy};
@@ -84,6 +85,8 @@ fn is_sound(policy: &TrustPolicy) {
     assert!(
         waits.first_wait_seconds >= 1 && waits.first_wait_seconds <= waits.longest_wait_seconds
     );
+    // A mirror's longest rest is no hang.
+    assert!(u64::from(waits.stall_seconds) > Patience::DEFAULT.longest_retry_after.as_secs());
     assert!(policy.clock_tolerance().as_secs() <= 24 * 3600);
 }
 

@@ -1,0 +1,210 @@
+//! What becomes of the machine when an attempt has failed, or the loader itself has.
+//!
+//! | what | then |
+//! |---|---|
+//! | a stage fails | a pause by the [`failure_policy`](super::failure_policy), in which a shell may be had; another attempt |
+//! | as many stages as the policy grants | reboot, fallback or power off, as the policy says |
+//! | the loader panics | after the policy's longest wait, reboot |
+//! | the loader hangs | reboot at once; the [`watchdog`](super::watchdog) has waited for long enough |
+//!
+//! Whatever ends this run of the loader is kept where the machine can keep it, and told by the next one.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::reboot::{RebootMode, reboot};
+
+use super::consoles::{self, Consoles};
+use super::failure_policy::{Failures, Next};
+use super::stage::{self, Console, StageFailure};
+use super::watchdog::Watchdog;
+use super::{fallback, kept, shell};
+use crate::failure::{FailureCode, Report, causes};
+use crate::format::kept::{End, Then};
+use crate::trust::policy::{FailurePolicy, GiveUp};
+use crate::{jitter, liveness, net};
+
+/// How long consoles are waited for before the machine is left: a serial line of 9600 baud shows fifty lines in it.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// The watchdog of this machine.
+pub(super) static WATCHDOG: Watchdog = Watchdog::new(liveness::of_this_process(), DEFAULT_STALL);
+
+/// Until a policy is read.
+const DEFAULT_STALL: Duration = Duration::from_secs(FailurePolicy::DEFAULT.stall_seconds as u64);
+
+/// The policy in force once one was read; for the panic hook and the watchdog too.
+static FAILURE_POLICY: Mutex<FailurePolicy> = Mutex::new(FailurePolicy::DEFAULT);
+
+/// Goes by this policy from now on.
+pub(super) fn set_policy(policy: FailurePolicy) {
+    *FAILURE_POLICY
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = policy;
+    WATCHDOG.set_stall(Duration::from_secs(u64::from(policy.stall_seconds)));
+}
+
+fn policy() -> FailurePolicy {
+    *FAILURE_POLICY
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pauses before another attempt, or gives up, as the policy has it.
+///
+/// `rest` is how long all mirrors have asked to be left alone.
+pub(super) fn after_failure(
+    console: &mut Console<Consoles>,
+    failure: &StageFailure,
+    rest: Duration,
+    failures: &mut Failures,
+) {
+    let policy = policy();
+    let next = failures.add(&policy, jitter::random()).at_least(rest);
+    let (code, count) = (failure.code(), failures.count());
+    match next {
+        Next::Wait(wait) => {
+            let seconds = wait.as_secs_f64();
+            console.say(format_args!(
+                "failure {count}, {code}: trying again in {seconds:.1} s"
+            ));
+            let end = format!("the end of a pause of {seconds:.1} s after failure {count}, {code}");
+            pause(console, wait, end, policy.shell);
+        }
+        Next::GiveUp(wait) => {
+            let seconds = wait.as_secs_f64();
+            let (then, doing) = match policy.give_up {
+                GiveUp::Reboot => (Then::Reboot, "rebooting"),
+                GiveUp::Fallback => (Then::Fallback, "entering the fallback"),
+                GiveUp::PowerOff => (Then::PowerOff, "powering off"),
+            };
+            console.say(format_args!(
+                "failure {count}, {code}: {doing} in {seconds:.1} s"
+            ));
+            let end = format!("the end: {doing} {seconds:.1} s after failure {count}, {code}");
+            pause(console, wait, end, policy.shell);
+            kept::add(End {
+                at: net::clock::now(),
+                stage: Some(failure.stage.to_string()),
+                code: code.to_string(),
+                failures: count,
+                then,
+                says: format!("{:#}", Report(&*failure.error)),
+            });
+            give_up(console, then, code);
+        }
+    }
+}
+
+/// Waits, and lets somebody at a console have a shell where `with_shell` and the initramfs have one.
+fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shell: bool) {
+    let deadline = Instant::now() + wait;
+    liveness::quiet_until(deadline);
+    liveness::waiting_for(end);
+    if with_shell && shell::is_baked_in() {
+        console.say("press Enter for a shell");
+        if let Some(terminal) = shell::asked_for(deadline) {
+            liveness::waiting_no_more();
+            console.say("a shell is open; the boot begins anew when it ends");
+            consoles::drain(LAST_LINES);
+            match shell::run(&terminal) {
+                Ok(()) => console.say("the shell has ended"),
+                Err(error) => console.say(format_args!("there is no shell: {error}")),
+            }
+        }
+    } else {
+        sleep(wait);
+    }
+    liveness::waiting_no_more();
+}
+
+fn give_up(console: &mut Console<Consoles>, then: Then, code: FailureCode) -> ! {
+    match then {
+        Then::Reboot => leave(RebootMode::RB_AUTOBOOT),
+        Then::PowerOff => leave(RebootMode::RB_POWER_OFF),
+        Then::Fallback => {
+            // Cards write to memory until their links are down.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(net::disconnect());
+            }
+            match fallback::load(std::path::Path::new("/"), code) {
+                Ok(()) => {
+                    WATCHDOG.disarm();
+                    console.say("entering the fallback's kernel");
+                    leave(RebootMode::RB_KEXEC)
+                }
+                Err(error) => {
+                    let why = causes(Some(&error)).join(": ");
+                    console.say(format_args!("{why}; rebooting instead"));
+                    leave(RebootMode::RB_AUTOBOOT)
+                }
+            }
+        }
+    }
+}
+
+/// A bug in the loader: nothing of this run can be trusted to go on, so the machine reboots, after the
+/// policy's longest wait so that the message can be read and a bug does not make a hot loop.
+pub(super) fn after_panic(panic: &str) -> ! {
+    let wait = Duration::from_secs(u64::from(policy().longest_wait_seconds));
+    liveness::quiet_until(Instant::now() + wait);
+    let code = FailureCode::LoaderPanic;
+    let mut console = Console::new(Consoles);
+    console.say(format_args!("status=failed code={code}"));
+    console.say(format_args!("{panic}\n  hint: {}", code.remedy()));
+    console.say(format_args!("rebooting in {} s", wait.as_secs()));
+    sleep(wait);
+    keep(code, panic);
+    leave(RebootMode::RB_AUTOBOOT)
+}
+
+/// The loader hangs: nothing has happened for `silence`.
+pub(super) fn after_stall(silence: Duration) -> Infallible {
+    let code = FailureCode::LoaderStalled;
+    let mut console = Console::new(Consoles);
+    console.say(format_args!("status=failed code={code}"));
+    let doing = match (stage::current(), liveness::of_this_process().waiting()) {
+        (Some(stage), Some(waiting)) => format!("stage {stage}, waiting for {}", waiting.what),
+        (Some(stage), None) => format!("stage {stage}"),
+        (None, _) => "no stage".to_owned(),
+    };
+    let says = format!(
+        "nothing has happened for {} s, in {doing}",
+        silence.as_secs()
+    );
+    console.say(format_args!("{says}\n  hint: {}", code.remedy()));
+    console.say("rebooting");
+    keep(code, &says);
+    leave(RebootMode::RB_AUTOBOOT)
+}
+
+fn keep(code: FailureCode, says: &str) {
+    kept::add(End {
+        at: net::clock::now(),
+        stage: stage::current().map(|stage| stage.to_string()),
+        code: code.to_string(),
+        failures: 0,
+        then: Then::Reboot,
+        says: says.to_owned(),
+    });
+}
+
+/// Leaves this kernel; where even that fails, waits for ever, because PID 1 must not end. A watchdog then is fed no
+/// more.
+fn leave(mode: RebootMode) -> ! {
+    consoles::drain(LAST_LINES);
+    let Err(errno) = reboot(mode);
+    Console::new(Consoles).say(format_args!("the kernel refuses {mode:?}: {errno}"));
+    if mode != RebootMode::RB_AUTOBOOT {
+        let Err(errno) = reboot(RebootMode::RB_AUTOBOOT);
+        Console::new(Consoles).say(format_args!("the machine cannot be rebooted: {errno}"));
+    }
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
