@@ -12,6 +12,8 @@
 //! | `/etc/sealboot/build-time` | Unix seconds, where `SOURCE_DATE_EPOCH` is set: the clock is never earlier |
 //! | `/lib/modules/VERSION/…` | the modules, and what is left of depmod's index for them: `modules.dep`, `modules.alias`, `modules.softdep`; in `modules.firmware`, which of them asks for which firmware |
 //! | `/lib/firmware/…` | what the modules may ask the kernel for, as far as it was there |
+//! | `/etc/sealboot/fallback/` | `vmlinuz`, `initrd` and `cmdline` of the fallback, where one is given |
+//! | `/bin/sh` | a shell, where one is given |
 //! | `/dev/console`, `/dev/null` | what exists before devtmpfs is mounted |
 //!
 //! A mistake here is found by a machine with nobody in front of it. So all that the loader would refuse
@@ -28,6 +30,7 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 use super::elf::{Elf, ElfError};
+use super::emergency::{Emergency, EmergencyError, Unused};
 use super::initrd::Compression;
 use super::modules::firmware::{Firmware, FirmwareDir};
 use super::modules::{LoadOrder, ModulesDir, ModulesError, Selection};
@@ -63,6 +66,8 @@ pub struct Request {
     pub selection: Selection,
     /// Where firmware is; without it, beside the modules, if it is there.
     pub firmware: Option<PathBuf>,
+    /// What it holds for a machine that cannot have its image.
+    pub emergency: Emergency,
     /// How the initramfs is compressed.
     pub compression: Compression,
     /// The build time that the loader is told, and the time of every file.
@@ -86,6 +91,8 @@ pub struct Built {
     pub firmware: Firmware,
     /// Where those were looked for.
     pub firmware_dir: PathBuf,
+    /// What was baked in, and is of no use under the trust policy.
+    pub unused: Vec<Unused>,
 }
 
 /// The initramfs cannot be built.
@@ -178,6 +185,9 @@ pub enum BuildError {
     /// The build time does not fit where the kernel reads it.
     #[error("{0} is no time that a cpio archive can hold")]
     BuildTime(Timestamp),
+    /// The fallback or the shell cannot be baked in.
+    #[error(transparent)]
+    Emergency(#[from] EmergencyError),
     /// The modules cannot be resolved.
     #[error(transparent)]
     Modules(#[from] ModulesError),
@@ -198,6 +208,7 @@ impl BuildError {
         let hint = match self {
             Self::File(_) | Self::Archive { .. } => return None,
             Self::Modules(error) => error.hint(),
+            Self::Emergency(error) => return error.hint().map(str::to_owned),
             Self::Loader { .. } | Self::NotProgram(_) | Self::OtherProgram(_) => {
                 "give the sealboot-init that was built for the machines".to_owned()
             }
@@ -249,6 +260,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         None => None,
     };
     let tls_roots = read_tls_roots(&request.tls_roots)?;
+    let emergency = request.emergency.open(&policy, arch)?;
     let mtime = match request.build_time {
         Some(time) => u32::try_from(time.as_second()).map_err(|_| BuildError::BuildTime(time))?,
         None => 0,
@@ -302,6 +314,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
     let always = modules.always.iter().map(|name| format!("{name}\n"));
     let always = always.collect::<String>().into_bytes();
     add("etc/sealboot/modules", 0o644, always)?;
+    emergency.add_to(&mut tree).map_err(archive_error)?;
     add_skeleton(&mut tree).map_err(archive_error)?;
 
     let (size, sha256) = write(tree, mtime, request)?;
@@ -312,6 +325,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         modules,
         firmware,
         firmware_dir: firmware_dir.path().to_owned(),
+        unused: request.emergency.unused(&policy),
     })
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`image`] | the archive and the unsigned envelope of an image |
 //! | [`initramfs`] | what a machine boots first: the loader and all that it is to trust |
+//! | [`emergency`] | what an initramfs holds for a machine that cannot have its image |
 //! | [`modules`] | the order in which kernel modules are loaded, from a modules directory |
 //! | [`initrd`] | what is known of an initrd without unpacking it |
 //!
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod elf;
+pub mod emergency;
 pub mod image;
 pub mod initramfs;
 pub mod initrd;

@@ -8,15 +8,17 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{Failure, time};
+use crate::assemble::emergency::{Emergency, Fallback};
 use crate::assemble::initramfs::{self, BuildError, Built, Request};
 use crate::assemble::initrd::{self, Archive, Compression};
 use crate::assemble::modules::{self, Disk, Module, Selection};
+use crate::format::cmdline::Cmdline;
 use crate::format::cpio::{Entry, Kind};
 
 /// Build the initramfs that machines boot first, and look into one
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     Inspect(InspectArgs),
 }
 
@@ -73,6 +75,28 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 
+    /// The kernel that is entered where the image cannot be had, if the trust policy says so (--give-up fallback)
+    #[arg(long, value_name = "FILE", requires = "fallback_initrd")]
+    fallback_kernel: Option<PathBuf>,
+
+    /// Its initrd
+    #[arg(long, value_name = "FILE", requires = "fallback_kernel")]
+    fallback_initrd: Option<PathBuf>,
+
+    /// Its command line, to which the loader adds sealboot.failed=CODE
+    #[arg(
+        long,
+        value_name = "LINE",
+        requires = "fallback_kernel",
+        default_value = ""
+    )]
+    fallback_cmdline: Cmdline,
+
+    /// A static program that is a shell when it is called sh, such as busybox: for whoever stands at a console, if
+    /// the trust policy allows it (--allow-shell)
+    #[arg(long, value_name = "BIN")]
+    shell: Option<PathBuf>,
+
     /// How the initramfs is compressed
     #[arg(long, value_enum, default_value_t = CompressArg::Zstd)]
     compress: CompressArg,
@@ -107,7 +131,7 @@ pub(super) struct InspectArgs {
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Build(args) => build(args),
+        Command::Build(args) => build(*args),
         Command::Inspect(args) => inspect(&args),
     }
 }
@@ -116,6 +140,14 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
     let mut selection = Selection::default();
     args.wanted.iter().for_each(|name| selection.add(name));
     args.disks.iter().for_each(|name| selection.add_disk(name));
+    let fallback = match (args.fallback_kernel, args.fallback_initrd) {
+        (Some(kernel), Some(initrd)) => Some(Fallback {
+            kernel,
+            initrd,
+            cmdline: args.fallback_cmdline,
+        }),
+        _ => None,
+    };
     let request = Request {
         loader: args.loader,
         policy: args.policy,
@@ -124,6 +156,10 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
         modules: args.modules,
         selection,
         firmware: args.firmware,
+        emergency: Emergency {
+            fallback,
+            shell: args.shell,
+        },
         compression: match args.compress {
             CompressArg::Zstd => Compression::Zstd,
             CompressArg::None => Compression::None,
@@ -168,6 +204,9 @@ fn tell(built: &Built) {
         names.join(" ")
     );
     tell_firmware(built);
+    for unused in &built.unused {
+        anstream::eprintln!("warning: {unused}");
+    }
     anstream::eprintln!("{} bytes, sha256 {}", built.size, built.sha256);
 }
 

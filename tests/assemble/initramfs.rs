@@ -21,7 +21,7 @@ fn an_initramfs_holds_what_the_loader_expects_and_nothing_else() {
     assert_eq!(
         stderr,
         format!(
-            "not in this kernel: virtio_mmio virtio-rng bonding 8021q\n\
+            "not in this kernel: virtio_mmio virtio-rng bonding 8021q efivarfs qemu_fw_cfg iTCO_wdt lpc_ich i2c_i801 sp5100_tco hpwdt wdat_wdt i6300esb softdog\n\
              built into this kernel: af_packet\n\
              3 modules of kernel 6.1.0-test: virtio virtio_pci virtio_net\n\
              {} bytes, sha256 {}\n",
@@ -436,4 +436,100 @@ fn what_is_no_initramfs_is_not_listed() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(output.stdout, b"");
+}
+
+/// The trust policy of the bench, with these rules after a failure.
+fn policy_with(rules: &str) -> String {
+    let end = POLICY.rfind('}').unwrap();
+    format!("{}, \"on_failure\": {{{rules}}}}}", &POLICY[..end])
+}
+
+#[test]
+fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() {
+    let bench = Bench::new();
+    bench.put("shell", &elf(3, 0));
+    let rules = r#""give_up": "fallback", "shell": true"#;
+    bench.put("both.json", policy_with(rules).as_bytes());
+    let given = [
+        ("--fallback-kernel", Some("vmlinuz")),
+        ("--fallback-initrd", Some("initrd.zst")),
+        ("--fallback-cmdline", Some("console=ttyS0 quiet")),
+        ("--shell", Some("shell")),
+    ];
+    let with_policy = [&given[..], &[("--policy", Some("both.json"))]].concat();
+    let (_, stderr) = assert_done(&bench.build(&with_policy));
+    assert!(!stderr.contains("warning"), "{stderr}");
+    let files = files(&bench.path("loader.img"));
+    for (path, source) in [
+        ("etc/sealboot/fallback/vmlinuz", "vmlinuz"),
+        ("etc/sealboot/fallback/initrd", "initrd.zst"),
+        ("bin/sh", "shell"),
+    ] {
+        assert_eq!(files[path], fs::read(bench.path(source)).unwrap(), "{path}");
+    }
+    assert_eq!(
+        files["etc/sealboot/fallback/cmdline"],
+        b"console=ttyS0 quiet\n"
+    );
+
+    // A policy that uses neither is no mistake that stops anything, but somebody made it.
+    let (_, stderr) = assert_done(&bench.build(&given));
+    let warnings = "warning: the trust policy does not enter the fallback: create it with --give-up fallback\nwarning: the trust policy allows no shell: create it with --allow-shell\n";
+    assert!(stderr.contains(warnings), "{stderr}");
+}
+
+#[test]
+fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
+    let bench = Bench::new();
+    bench.put("dynamic", &elf(3, 3));
+    bench.put("object", &elf(1, 0));
+    let mut arm = elf(3, 0);
+    arm[18] = 183;
+    bench.put("arm", &arm);
+    bench.put(
+        "fallback.json",
+        policy_with(r#""give_up": "fallback""#).as_bytes(),
+    );
+    bench.put("loader.img", b"the one before");
+    let kernel_hint = "hint: give a kernel that kexec can enter on these machines\n";
+    let shell_hint = "hint: give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox\n";
+    let fallback = |kernel| {
+        vec![
+            ("--fallback-kernel", Some(kernel)),
+            ("--fallback-initrd", Some("initrd.zst")),
+        ]
+    };
+    for (changes, expected) in [
+        (
+            vec![("--policy", Some("fallback.json"))],
+            "error: the trust policy gives up by entering the fallback, and there is none\nhint: give --fallback-kernel and --fallback-initrd, or create the policy with --give-up reboot\n".to_owned(),
+        ),
+        (
+            fallback("os-release"),
+            format!("error: os-release cannot be the fallback's kernel\n  caused by: it is neither an x86 bzImage nor an arm64 Image\n{kernel_hint}"),
+        ),
+        (
+            fallback("absent"),
+            "error: cannot read absent\n  caused by: No such file or directory (os error 2)\n".to_owned(),
+        ),
+        (
+            vec![("--shell", Some("os-release"))],
+            format!("error: os-release cannot be the shell\n  caused by: it is no ELF file\n{shell_hint}"),
+        ),
+        (
+            vec![("--shell", Some("dynamic"))],
+            format!("error: dynamic cannot be the shell: it is dynamically linked\n{shell_hint}"),
+        ),
+        (
+            vec![("--shell", Some("object"))],
+            format!("error: object cannot be the shell: it is no program\n{shell_hint}"),
+        ),
+        (
+            vec![("--shell", Some("arm"))],
+            format!("error: arm cannot be the shell: it is for another architecture than the loader\n{shell_hint}"),
+        ),
+    ] {
+        assert_failed(&bench.build(&changes), &expected);
+        assert_eq!(fs::read(bench.path("loader.img")).unwrap(), b"the one before");
+    }
 }

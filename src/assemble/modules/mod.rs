@@ -91,6 +91,9 @@ const SETS: [(&str, &str); 3] = [
     ),
 ];
 
+/// What every set has beside its own.
+const EVERY: &str = include_str!("../../../initramfs/modules/every");
+
 /// The set that is baked in where nothing else is asked for.
 pub const DEFAULT_SET: &str = "virtio";
 
@@ -122,7 +125,7 @@ impl Selection {
             self.wanted.push(Wanted::Module(name_or_set.to_owned()));
             return;
         };
-        let lines = set.lines().map(str::trim);
+        let lines = set.lines().chain(EVERY.lines()).map(str::trim);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             if line.starts_with("softdep ") {
                 self.softdeps.push_str(line);

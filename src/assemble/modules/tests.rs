@@ -94,7 +94,21 @@ fn what_a_module_needs_is_loaded_before_it_and_once() {
     assert_eq!(order.builtin, ["af_packet"]);
     assert_eq!(
         order.absent,
-        ["virtio_mmio", "bonding", "8021q", "efivarfs", "qemu_fw_cfg"]
+        [
+            "virtio_mmio",
+            "bonding",
+            "8021q",
+            "efivarfs",
+            "qemu_fw_cfg",
+            "iTCO_wdt",
+            "lpc_ich",
+            "i2c_i801",
+            "sp5100_tco",
+            "hpwdt",
+            "wdat_wdt",
+            "i6300esb",
+            "softdog",
+        ]
     );
     assert_eq!(
         order.modules[7].path(),

@@ -1,0 +1,233 @@
+//! What an initramfs may hold for a machine that cannot have its image: another kernel to fall back on, and a shell.
+//!
+//! Both are of use only where the trust policy that is baked in beside them says so, and either missing half is found
+//! here, not by a machine that nobody watches.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::elf::{Elf, ElfError};
+use super::kernel::{self, KernelError};
+use super::{FileError, open_regular, read_bounded};
+use crate::boot::{fallback, shell};
+use crate::format::cmdline::Cmdline;
+use crate::format::cpio::{Tree, WriteError};
+use crate::format::manifest::Arch;
+use crate::trust::TrustPolicy;
+use crate::trust::policy::GiveUp;
+
+/// Bytes of a shell; ten times what busybox has.
+const SHELL_BYTES: u64 = 32 << 20;
+
+/// The kernel that a machine falls back on.
+#[derive(Debug, Clone)]
+pub struct Fallback {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initrd.
+    pub initrd: PathBuf,
+    /// Its command line, to which the loader adds why it runs.
+    pub cmdline: Cmdline,
+}
+
+/// What is given for the machine that cannot have its image.
+#[derive(Debug, Clone, Default)]
+pub struct Emergency {
+    /// What it falls back on.
+    pub fallback: Option<Fallback>,
+    /// A static program that is a shell under the name `sh`, such as busybox.
+    pub shell: Option<PathBuf>,
+}
+
+/// What was baked in that the trust policy does not let be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unused {
+    /// The policy reboots or powers off instead.
+    #[error("the trust policy does not enter the fallback: create it with --give-up fallback")]
+    Fallback,
+    /// The policy allows no shell.
+    #[error("the trust policy allows no shell: create it with --allow-shell")]
+    Shell,
+}
+
+/// It cannot be baked in.
+#[derive(Debug, thiserror::Error)]
+pub enum EmergencyError {
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The policy falls back on what is not there.
+    #[error("the trust policy gives up by entering the fallback, and there is none")]
+    NoFallback,
+    /// The fallback's kernel cannot be entered.
+    #[error("{} cannot be the fallback's kernel", path.display())]
+    Kernel {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KernelError,
+    },
+    /// The fallback is for other machines than the loader.
+    #[error("the loader is for {loader}, the fallback's kernel is for {found}")]
+    KernelArch {
+        /// The loader's architecture.
+        loader: Arch,
+        /// The kernel's.
+        found: Arch,
+    },
+    /// The shell is no program of these machines.
+    #[error("{} cannot be the shell", path.display())]
+    Shell {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ElfError,
+    },
+    /// The shell asks for what an initramfs does not have, or is for other machines.
+    #[error("{} cannot be the shell: {reason}", path.display())]
+    ShellUnfit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl EmergencyError {
+    /// What to do about it, where that is not plain from the fact.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File(_) => None,
+            Self::NoFallback => Some(
+                "give --fallback-kernel and --fallback-initrd, or create the policy with --give-up reboot",
+            ),
+            Self::Kernel { .. } | Self::KernelArch { .. } => {
+                Some("give a kernel that kexec can enter on these machines")
+            }
+            Self::Shell { .. } | Self::ShellUnfit { .. } => Some(
+                "give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox",
+            ),
+        }
+    }
+}
+
+impl Emergency {
+    /// What will be of no use under this policy.
+    #[must_use]
+    pub fn unused(&self, policy: &TrustPolicy) -> Vec<Unused> {
+        let rules = policy.on_failure();
+        let mut unused = Vec::new();
+        if self.fallback.is_some() && rules.give_up != GiveUp::Fallback {
+            unused.push(Unused::Fallback);
+        }
+        if self.shell.is_some() && !rules.shell {
+            unused.push(Unused::Shell);
+        }
+        unused
+    }
+
+    /// Opens and checks what is given, for machines of this architecture under this policy.
+    ///
+    /// # Errors
+    ///
+    /// [`EmergencyError`].
+    pub(super) fn open(&self, policy: &TrustPolicy, arch: Arch) -> Result<Files, EmergencyError> {
+        let mut files = Files::default();
+        match &self.fallback {
+            None if policy.on_failure().give_up == GiveUp::Fallback => {
+                return Err(EmergencyError::NoFallback);
+            }
+            None => {}
+            Some(fallback) => {
+                check_kernel(&fallback.kernel, arch)?;
+                files
+                    .large
+                    .push((fallback::KERNEL_FILE, open_regular(&fallback.kernel)?));
+                files
+                    .large
+                    .push((fallback::INITRD_FILE, open_regular(&fallback.initrd)?));
+                let line = format!("{}\n", fallback.cmdline);
+                files
+                    .small
+                    .push((fallback::CMDLINE_FILE, 0o644, line.into_bytes()));
+            }
+        }
+        if let Some(path) = &self.shell {
+            files
+                .small
+                .push((shell::SHELL_FILE, 0o755, read_shell(path, arch)?));
+        }
+        Ok(files)
+    }
+}
+
+/// What is to be added to an initramfs: where, and its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    small: Vec<(&'static str, u32, Vec<u8>)>,
+    large: Vec<(&'static str, (File, u64))>,
+}
+
+impl Files {
+    pub(super) fn add_to(self, tree: &mut Tree<'_>) -> Result<(), WriteError> {
+        for (path, mode, bytes) in self.small {
+            let size = bytes.len() as u64;
+            tree.file(below_root(path), mode, size, std::io::Cursor::new(bytes))?;
+        }
+        for (path, (file, size)) in self.large {
+            tree.file(below_root(path), 0o644, size, file)?;
+        }
+        Ok(())
+    }
+}
+
+fn below_root(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+fn check_kernel(path: &Path, arch: Arch) -> Result<(), EmergencyError> {
+    let (file, len) = open_regular(path)?;
+    let mut head = Vec::new();
+    file.take(kernel::HEAD)
+        .read_to_end(&mut head)
+        .map_err(FileError::new("read", path))?;
+    let kernel = kernel::probe(&head, len).map_err(|source| EmergencyError::Kernel {
+        path: path.to_owned(),
+        source,
+    })?;
+    if kernel.arch == arch {
+        Ok(())
+    } else {
+        Err(EmergencyError::KernelArch {
+            loader: arch,
+            found: kernel.arch,
+        })
+    }
+}
+
+fn read_shell(path: &Path, arch: Arch) -> Result<Vec<u8>, EmergencyError> {
+    let bytes = read_bounded(path, SHELL_BYTES)?;
+    let no_shell = |source| EmergencyError::Shell {
+        path: path.to_owned(),
+        source,
+    };
+    let elf = Elf::parse(&bytes).map_err(no_shell)?;
+    let reason = if !elf.is_program() {
+        Some("it is no program")
+    } else if elf.has_interpreter().map_err(no_shell)? {
+        Some("it is dynamically linked")
+    } else if elf.arch != arch {
+        Some("it is for another architecture than the loader")
+    } else {
+        None
+    };
+    match reason {
+        None => Ok(bytes),
+        Some(reason) => Err(EmergencyError::ShellUnfit {
+            path: path.to_owned(),
+            reason,
+        }),
+    }
+}
