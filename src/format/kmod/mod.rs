@@ -15,6 +15,10 @@ pub const INDEX_BYTES: u64 = 16 << 20;
 /// Beginnings of names by which the kernel or this loader asks for what creates links.
 const LINK_KIND: &str = "rtnl_link_";
 
+/// What the loader loads by its name, on machines that have a use for it: EFI variables where the firmware is EFI, and
+/// the kernel's own watchdog where the machine has none.
+const BY_THE_LOADER: [&str; 2] = ["efivarfs", "softdog"];
+
 /// The suffixes that a module's file may have, and how it is then compressed.
 const SUFFIXES: [(&str, Packing); 4] = [
     (".ko", Packing::Plain),
@@ -251,15 +255,20 @@ impl Index {
             .map(|(_, name)| name)
     }
 
-    /// Whether something asks for the module once it is needed: a device that it serves, or who creates a
-    /// link of its kind. What nothing asks for, such as a protocol, has to be loaded without being asked for.
+    /// Whether something asks for the module once it is needed: a device that it serves, who creates a link
+    /// of its kind, or the loader itself. What nothing asks for, such as a protocol, has to be loaded without
+    /// being asked for.
     #[must_use]
     pub fn is_asked_for(&self, name: &Name) -> bool {
-        self.aliases.iter().any(|(pattern, module)| {
-            let pattern = pattern.as_str();
-            let of_device = pattern.contains(':') && !pattern.starts_with("devname:");
-            module == name && (of_device || pattern.starts_with(LINK_KIND))
-        })
+        let of_the_loader = BY_THE_LOADER
+            .into_iter()
+            .any(|other| *name == Name::new(other));
+        of_the_loader
+            || self.aliases.iter().any(|(pattern, module)| {
+                let pattern = pattern.as_str();
+                let of_device = pattern.contains(':') && !pattern.starts_with("devname:");
+                module == name && (of_device || pattern.starts_with(LINK_KIND))
+            })
     }
 }
 
@@ -378,6 +387,9 @@ mod tests {
         for (name, expected) in [
             ("virtio-net", true),
             ("bonding", true),
+            // Each fails on a machine without what it serves: EFI, or a place for one more watchdog.
+            ("efivarfs", true),
+            ("softdog", true),
             ("af_packet", false),
             ("tun", false),
             ("absent", false),
