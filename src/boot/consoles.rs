@@ -18,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::tcdrain;
 
@@ -78,14 +79,13 @@ pub fn open() -> io::Result<()> {
     let mut consoles = lock(&CONSOLES);
     for name in names(&listed) {
         if !consoles.iter().any(|console| console.name == name)
-            && let Ok(device) = open_terminal(&device_of(name))
+            && let Ok(console) = Console::start(name)
         {
-            consoles.push(Console::start(name, device)?);
+            consoles.push(console);
         }
     }
     if consoles.is_empty() {
-        let device = open_terminal(&device_of(LAST))?;
-        consoles.push(Console::start(LAST, device)?);
+        consoles.push(Console::start(LAST)?);
     }
     Ok(())
 }
@@ -145,13 +145,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Console {
-    fn start(name: &str, device: File) -> io::Result<Self> {
+    fn start(name: &str) -> io::Result<Self> {
+        Self::start_at(name, device_of(name))
+    }
+
+    fn start_at(name: &str, path: PathBuf) -> io::Result<Self> {
+        let device = open_terminal(&path)?;
         let (queue, lines) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || write_out(&lines, device, &shared))?;
+        thread::Builder::new().name(name.to_owned()).spawn({
+            let path = device_of(name);
+            move || write_out(&lines, device, &path, &shared)
+        })?;
         Ok(Self {
             name: name.to_owned(),
             queue,
@@ -181,10 +187,17 @@ impl State {
     }
 }
 
-/// A console that cannot be written to stops no boot, so errors of writing are dropped.
-fn write_out(lines: &Receiver<Vec<u8>>, mut device: File, state: &State) {
+/// A console that cannot be written to stops no boot, so errors of writing are dropped. One that was hung up, as it is
+/// when a shell on it ends, is opened anew.
+fn write_out(lines: &Receiver<Vec<u8>>, mut device: File, path: &Path, state: &State) {
     for line in lines {
-        let _ = device.write_all(&line);
+        if let Err(error) = device.write_all(&line)
+            && error.raw_os_error() == Some(Errno::EIO as i32)
+            && let Ok(again) = open_terminal(path)
+        {
+            device = again;
+            let _ = device.write_all(&line);
+        }
         let dropped = state.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let _ = writeln!(
@@ -233,15 +246,17 @@ pstore
         assert_eq!(names("").count(), 0);
     }
 
-    fn terminal() -> (File, File) {
+    /// The other end of a terminal, and a console on it.
+    fn terminal() -> (File, Console) {
         let pair = openpty(None, None).unwrap();
-        (File::from(pair.master), File::from(pair.slave))
+        let path = fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).unwrap();
+        let console = Console::start_at("pty", path).unwrap();
+        (File::from(pair.master), console)
     }
 
     #[test]
     fn a_console_shows_what_it_is_sent_in_its_order() {
-        let (mut ours, theirs) = terminal();
-        let console = Console::start("pty", theirs).unwrap();
+        let (mut ours, console) = terminal();
         for line in ["one\n", "two\n"] {
             console.send(line.as_bytes());
         }
@@ -259,8 +274,7 @@ pstore
 
     #[test]
     fn a_console_that_stands_still_stops_nobody_and_says_what_it_has_missed() {
-        let (mut ours, theirs) = terminal();
-        let console = Console::start("pty", theirs).unwrap();
+        let (mut ours, console) = terminal();
         // A terminal takes a few thousand bytes that nobody reads.
         let line = format!("{}\n", "x".repeat(998));
         let sent = QUEUE + 200;

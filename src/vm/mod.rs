@@ -214,6 +214,10 @@ pub struct Machine {
     pub fw_cfg: Vec<(String, PathBuf)>,
     /// What follows when the guest resets itself.
     pub on_reset: Reset,
+    /// Whether it has a screen, of which [`Running::screen`] gives the text.
+    pub screen: bool,
+    /// Whether it has a watchdog, Intel's 6300ESB, which resets it where it is armed and not fed.
+    pub watchdog: bool,
 }
 
 impl Machine {
@@ -235,6 +239,8 @@ impl Machine {
             smbios: Vec::new(),
             fw_cfg: Vec::new(),
             on_reset: Reset::Ends,
+            screen: false,
+            watchdog: false,
         }
     }
 
@@ -261,6 +267,12 @@ impl Machine {
         if self.on_reset == Reset::Ends {
             // So does a triple fault then.
             command.arg("-no-reboot");
+        }
+        if self.screen {
+            command.args(["-device", "VGA"]);
+        }
+        if self.watchdog {
+            command.args(["-device", "i6300esb"]);
         }
         for table in &self.smbios {
             command.args(["-smbios", table]);
@@ -410,7 +422,7 @@ mod tests {
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
         machine.nics.clear();
         assert!(bare.contains(&"-no-reboot".to_owned()));
-        for option in ["-smbios", "-fw_cfg", "pflash"] {
+        for option in ["-smbios", "-fw_cfg", "pflash", "i6300esb", "VGA"] {
             let given = |argument: &String| argument.contains(option);
             assert!(!bare.iter().any(given), "{option}");
         }
@@ -420,6 +432,8 @@ mod tests {
         machine.smbios.push("type=1,serial=a".to_owned());
         machine.fw_cfg.push(("opt/x".to_owned(), "/f".into()));
         machine.on_reset = Reset::Reboots;
+        machine.screen = true;
+        machine.watchdog = true;
         let full = arguments(&machine);
         assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
         assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
@@ -429,6 +443,8 @@ mod tests {
         assert!(full.contains(&"if=pflash,format=raw,unit=1,file=/v,,w".to_owned()));
         assert!(full.contains(&"type=1,serial=a".to_owned()));
         assert!(full.contains(&"name=opt/x,file=/f".to_owned()));
+        assert!(full.contains(&"VGA".to_owned()));
+        assert!(full.contains(&"i6300esb".to_owned()));
         assert!(!full.contains(&"-no-reboot".to_owned()));
     }
 

@@ -1,5 +1,6 @@
 //! A QEMU that runs: its console, and how it ended.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
 use super::process::Process;
@@ -18,6 +19,11 @@ use crate::sys::child;
 
 /// Bytes of a QMP line, and of QEMU's own messages, that are kept. QMP's greeting has 200.
 const LINE_LIMIT: u64 = 64 << 10;
+
+/// The memory of a VGA card in text mode: 32 KiB, of rows of 80 cells.
+const SCREEN: u32 = 0xb_8000;
+const SCREEN_BYTES: u32 = 32 << 10;
+const COLUMNS: usize = 80;
 
 /// How a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +45,7 @@ pub enum Ending {
 pub struct Running {
     process: Process,
     console: ChildStdout,
+    keyboard: Option<ChildStdin>,
     events: BufReader<UnixStream>,
     /// Why the machine ends, once QEMU has said so.
     reason: Option<String>,
@@ -48,7 +55,8 @@ pub struct Running {
 impl Machine {
     /// Starts the machine, within a tokio runtime of a single thread.
     ///
-    /// `input` is what the guest's console reads: [`Stdio::null`], or [`Stdio::inherit`] at a terminal.
+    /// `input` is what the guest's console reads: [`Stdio::null`], [`Stdio::inherit`] at a terminal, or
+    /// [`Stdio::piped`] for [`Running::type_in`].
     ///
     /// # Errors
     ///
@@ -67,12 +75,14 @@ impl Machine {
         let (Some(console), Some(stderr)) = (process.take_stdout(), process.take_stderr()) else {
             return Err(Error::Connection(io::ErrorKind::BrokenPipe.into()));
         };
+        let keyboard = process.take_stdin();
         let messages = tokio::spawn(collect(stderr));
         ours.set_nonblocking(true).map_err(Error::Connection)?;
         let stream = UnixStream::from_std(ours).map_err(Error::Connection)?;
         let mut running = Running {
             process,
             console,
+            keyboard,
             events: BufReader::new(stream),
             reason: None,
             messages,
@@ -97,6 +107,21 @@ impl Running {
     /// [`Error::Connection`].
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         self.console.read(buffer).await.map_err(Error::Connection)
+    }
+
+    /// Types at the guest's console.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`], also where the machine was not started with a pipe.
+    pub async fn type_in(&mut self, keys: &str) -> Result<(), Error> {
+        let keyboard = self.keyboard.as_mut();
+        let keyboard =
+            keyboard.ok_or_else(|| Error::Connection(io::ErrorKind::NotConnected.into()))?;
+        keyboard
+            .write_all(keys.as_bytes())
+            .await
+            .map_err(Error::Connection)
     }
 
     /// Waits for the end, which has come once [`Running::read`] gives nothing more.
@@ -135,6 +160,26 @@ impl Running {
     pub async fn set_cable(&mut self, nic: usize, cable: Cable) -> Result<(), Error> {
         let link = json!({"name": format!("net{nic}"), "up": cable == Cable::Whole});
         self.execute("set_link", &link).await
+    }
+
+    /// What stands in the memory of a screen in text mode, a row a line; what has scrolled off it too, as far as the
+    /// memory has it still, and in the memory's order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where QEMU cannot read the memory.
+    pub async fn screen(&mut self) -> Result<String, Error> {
+        let directory = tempfile::tempdir().map_err(Error::Connection)?;
+        let file = directory.path().join("screen");
+        let memory = json!({"val": SCREEN, "size": SCREEN_BYTES, "filename": file});
+        self.execute("pmemsave", &memory).await?;
+        let cells = fs::read(&file).map_err(Error::Connection)?;
+        let row = |row: &[u8]| -> String {
+            // A character and its colours.
+            let text = row.iter().step_by(2).map(|&byte| char::from(byte));
+            text.collect::<String>().trim_end().to_owned() + "\n"
+        };
+        Ok(cells.chunks(2 * COLUMNS).map(row).collect())
     }
 
     /// Has QEMU carry out a QMP command, and waits for its answer.

@@ -50,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) smbios: Vec<String>,
     pub(crate) fw_cfg: Vec<(String, PathBuf)>,
     pub(crate) on_reset: Reset,
+    pub(crate) screen: bool,
+    pub(crate) watchdog: bool,
+    /// Another kernel than the lab's.
+    pub(crate) kernel: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -65,6 +69,9 @@ impl Default for Options {
             smbios: Vec::new(),
             fw_cfg: Vec::new(),
             on_reset: Reset::Ends,
+            screen: false,
+            watchdog: false,
+            kernel: None,
         }
     }
 }
@@ -104,7 +111,8 @@ impl Machine {
     async fn start(mirror: &str, options: Options, slot: Option<File>) -> Self {
         let lab = Lab::get();
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
-        let mut machine = vm::Machine::new(&lab.kernel, initramfs);
+        let kernel = options.kernel.as_ref().unwrap_or(&lab.kernel);
+        let mut machine = vm::Machine::new(kernel, initramfs);
         machine.append = format!(
             "{} no_timer_check sealboot.mirror={mirror} {}",
             vm::DEFAULT_APPEND,
@@ -117,12 +125,14 @@ impl Machine {
         machine.smbios = options.smbios;
         machine.fw_cfg = options.fw_cfg;
         machine.on_reset = options.on_reset;
+        machine.screen = options.screen;
+        machine.watchdog = options.watchdog;
         if let Some(memory) = options.memory {
             machine.memory_mib = memory;
         }
         let started = Instant::now();
         Self {
-            running: machine.start(Stdio::null()).await.unwrap(),
+            running: machine.start(Stdio::piped()).await.unwrap(),
             console: Vec::new(),
             deadline: started + LIMIT,
             started,
@@ -147,6 +157,28 @@ impl Machine {
         }
         if let Err(error) = self.running.plug(model).await {
             self.fail(&format!("{model:?} cannot be plugged in: {error}"));
+        }
+    }
+
+    /// Types at the console.
+    pub(crate) async fn type_in(&mut self, keys: &str) {
+        if let Err(error) = self.running.type_in(keys).await {
+            self.fail(&format!("{keys:?} cannot be typed: {error}"));
+        }
+    }
+
+    /// Waits for the first pause and opens a shell in it.
+    pub(crate) async fn opens_a_shell(&mut self) {
+        self.until_said("press Enter for a shell", 0).await;
+        self.type_in("\n").await;
+        self.until_said("a shell is open", 0).await;
+    }
+
+    /// What its screen shows.
+    pub(crate) async fn screen(&mut self) -> String {
+        match self.running.screen().await {
+            Ok(screen) => screen,
+            Err(error) => self.fail(&format!("the screen cannot be read: {error}")),
         }
     }
 
@@ -183,6 +215,31 @@ impl Machine {
         }
     }
 
+    /// Follows the console until this stands on it, once more than `before` times.
+    pub(crate) async fn until_said(&mut self, words: &str, before: usize) {
+        self.until(&format!("{words:?}"), |machine| {
+            machine.console().matches(words).count() > before
+        })
+        .await;
+    }
+
+    /// Follows the console until the machine has powered itself off.
+    pub(crate) async fn powers_off(mut self) -> String {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            match timeout_at(self.deadline, self.running.read(&mut buffer)).await {
+                Ok(Ok(read @ 1..)) => self.console.extend_from_slice(&buffer[..read]),
+                Ok(Ok(0)) => break,
+                other => self.fail(&format!("the machine does not end: {other:?}")),
+            }
+        }
+        let console = self.console();
+        match timeout_at(self.deadline, self.running.ending()).await {
+            Ok(Ok(Ending::PoweredOff)) => console,
+            other => panic!("the machine did not power off: {other:?}\n{console}"),
+        }
+    }
+
     /// Follows the console to the OS's last words and the power-off.
     pub(crate) async fn runs_the_os(mut self) -> String {
         self.until("the OS's last words", |machine| {
@@ -192,18 +249,7 @@ impl Machine {
                 .any(|line| line.trim_end() == os::LAST_WORDS)
         })
         .await;
-        let mut buffer = vec![0; 16 << 10];
-        while let Ok(Ok(read @ 1..)) =
-            timeout_at(self.deadline, self.running.read(&mut buffer)).await
-        {
-            self.console.extend_from_slice(&buffer[..read]);
-        }
-        let console = self.console();
-        let ending = timeout_at(self.deadline, self.running.ending()).await;
-        match ending {
-            Ok(Ok(Ending::PoweredOff)) => console,
-            other => panic!("the machine did not power off: {other:?}\n{console}"),
-        }
+        self.powers_off().await
     }
 
     /// Follows the console until the loader has refused twice, which it does after it has waited once.

@@ -18,6 +18,7 @@ mod memory;
 mod mirrors;
 mod networks;
 mod no_disk;
+mod recovery;
 mod refusals;
 mod rotation;
 mod router;

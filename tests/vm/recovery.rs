@@ -1,0 +1,290 @@
+//! What becomes of a machine that cannot have its image, or whose loader stands still.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sealboot::vm::{Firmware, Reset, os};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::lab::{IMAGE, Lab, MIN_VERSION};
+use crate::machine::{Machine, Options};
+use crate::server::Server;
+use crate::store::Store;
+
+/// A port at which connections are refused for as long as this lives.
+struct Nobody(tokio::net::TcpSocket);
+
+impl Nobody {
+    fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(socket)
+    }
+
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+}
+
+/// A server that accepts and says nothing, for ever.
+struct Silence {
+    port: u16,
+    accepting: JoinHandle<()>,
+}
+
+impl Silence {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let accepting = tokio::spawn(async move {
+            let mut held: Vec<TcpStream> = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        Self { port, accepting }
+    }
+
+    async fn end(self) -> u16 {
+        self.accepting.abort();
+        let _ = self.accepting.await;
+        self.port
+    }
+}
+
+/// An initramfs with a policy of its own: these options of `policy create`, and of `initramfs build`.
+fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
+    initramfs_of(&Lab::get().modules, desk, policy, build)
+}
+
+/// The same with the modules of this kernel.
+fn initramfs_of(modules: &Path, desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
+    let lab = Lab::get();
+    let at = |name: &str| lab.path(name).to_str().unwrap().to_owned();
+    let own = |name: &str| desk.join(name).to_str().unwrap().to_owned();
+    let (alice, bob) = (at("keys/alice.pub"), at("keys/bob.pub"));
+    let accepted = format!("{IMAGE}={MIN_VERSION}");
+    let trust = own("trust.json");
+    #[rustfmt::skip]
+    let words = [
+        &["policy", "create", "--threshold", "2", "--key", &alice, "--key", &bob,
+          "--name", &accepted, "--out", &trust],
+        policy,
+    ]
+    .concat();
+    lab.run_all(desk, &[], &words);
+    let (host, roots, out) = (at("host.json"), at("tls/ca.pem"), own("own.initramfs"));
+    let (loader, modules) = (lab.loader.to_str().unwrap(), modules.to_str().unwrap());
+    #[rustfmt::skip]
+    let words = [
+        &["initramfs", "build", "--loader", loader, "--policy", &trust, "--host-config", &host,
+          "--tls-roots", &roots, "--modules", modules, "--out", &out],
+        build,
+    ]
+    .concat();
+    lab.run_all(desk, &[], &words);
+    PathBuf::from(out)
+}
+
+/// One with a shell, too.
+fn initramfs_with_a_shell(desk: &Path, policy: &[&str]) -> PathBuf {
+    let shell = Lab::get().busybox.to_str().unwrap();
+    initramfs(desk, policy, &["--shell", shell])
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_left_by_a_deadline_and_told_of_on_the_next_boot() {
+    let desk = TempDir::new().unwrap();
+    let policy = [
+        "--first-wait",
+        "1s",
+        "--longest-wait",
+        "1s",
+        "--reboot-after",
+        "1",
+    ];
+    let store = Store::published();
+    let silence = Silence::new().await;
+    let options = Options {
+        initramfs: Some(initramfs(desk.path(), &policy, &[])),
+        firmware: Firmware::uefi(desk.path().join("vars.fd")).unwrap(),
+        on_reset: Reset::Reboots,
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(silence.port, options).await;
+    machine
+        .until_said("failure 1, FETCH-CONNECT: rebooting in", 0)
+        .await;
+    let why = "caused by: operation timed out";
+    assert!(machine.console().contains(why), "{}", machine.console());
+    let port = silence.end().await;
+    let _server = Server::start_at(&store, port, "tls").await;
+    machine.until_said("sealboot: kept at=", 0).await;
+    let console = machine.runs_the_os().await;
+    for said in [
+        "sealboot: a boot before this one ended in stage manifest at 20",
+        " stage=manifest code=FETCH-CONNECT failures=1 then=reboot",
+        "sealboot: this boot is good; before it, 1 ended otherwise",
+    ] {
+        assert_eq!(console.matches(said).count(), 1, "{said}\n{console}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
+    let desk = TempDir::new().unwrap();
+    let lab = Lab::get();
+    let initrd = desk.path().join("rescue.initrd");
+    let busybox = fs::read(&lab.busybox).unwrap();
+    fs::write(&initrd, os::initrd(&busybox, "the fallback").unwrap()).unwrap();
+    let (kernel, initrd) = (lab.kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    let policy = [
+        "--first-wait",
+        "1s",
+        "--longest-wait",
+        "1s",
+        "--reboot-after",
+        "2",
+        "--give-up",
+        "fallback",
+    ];
+    // The shell that this policy does not allow is not offered.
+    let shell = lab.busybox.to_str().unwrap();
+    #[rustfmt::skip]
+    let build = [
+        "--fallback-kernel", kernel, "--fallback-initrd", initrd,
+        "--fallback-cmdline", "console=ttyS0 panic=-1 no_timer_check", "--shell", shell,
+    ];
+    let nobody = Nobody::new();
+    let options = Options {
+        initramfs: Some(initramfs(desk.path(), &policy, &build)),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(nobody.port(), options).await;
+    let console = machine.runs_the_os().await;
+    assert!(
+        console.contains("failure 1, FETCH-CONNECT: trying again in"),
+        "{console}"
+    );
+    assert!(
+        console.contains("failure 2, FETCH-CONNECT: entering the fallback in"),
+        "{console}"
+    );
+    assert!(console.contains("the fallback"), "{console}");
+    let line = "command line  console=ttyS0 panic=-1 no_timer_check sealboot.failed=FETCH-CONNECT";
+    assert!(console.contains(line), "{console}");
+    assert!(!console.contains("for a shell"), "{console}");
+}
+
+#[tokio::test]
+async fn a_machine_that_gives_up_powers_itself_off_and_says_the_same_on_every_console() {
+    let desk = TempDir::new().unwrap();
+    let policy = [
+        "--first-wait",
+        "8s",
+        "--longest-wait",
+        "8s",
+        "--reboot-after",
+        "1",
+        "--give-up",
+        "power-off",
+    ];
+    let nobody = Nobody::new();
+    let options = Options {
+        initramfs: Some(initramfs(desk.path(), &policy, &[])),
+        // The last one alone is /dev/console, and it is the other one.
+        append: "console=tty0".to_owned(),
+        screen: true,
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(nobody.port(), options).await;
+    let last = "failure 1, FETCH-CONNECT: powering off in";
+    machine.until_said(last, 0).await;
+    let screen = machine.screen().await;
+    let console = machine.powers_off().await;
+    let said: Vec<&str> = console
+        .lines()
+        .filter(|line| line.starts_with("sealboot: "))
+        .take_while(|line| !line.contains(last))
+        .collect();
+    assert!(said.len() > 10, "{console}");
+    for line in said {
+        // A row has 80 characters.
+        let row = line.trim_end().get(..80).unwrap_or(line.trim_end());
+        assert!(screen.contains(row), "{row}\nthe screen:\n{screen}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initramfs_have_one() {
+    let desk = TempDir::new().unwrap();
+    let policy = [
+        "--first-wait",
+        "60s",
+        "--longest-wait",
+        "60s",
+        "--allow-shell",
+    ];
+    let nobody = Nobody::new();
+    let store = Store::published();
+    let port = nobody.port();
+    let options = Options {
+        initramfs: Some(initramfs_with_a_shell(desk.path(), &policy)),
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(port, options).await;
+    machine.opens_a_shell().await;
+    machine
+        .type_in("echo PID $$ is the $((6*7))nd; ls /etc/sealboot\n")
+        .await;
+    machine.until_said("is the 42nd", 0).await;
+    machine.until_said("tls-roots.pem", 0).await;
+    drop(nobody);
+    let _server = Server::start_at(&store, port, "tls").await;
+    machine.type_in("exit\n").await;
+    machine.until_said("the shell has ended", 0).await;
+    machine.runs_the_os().await;
+}
+
+#[tokio::test]
+async fn a_loader_that_stands_still_is_reset_by_the_watchdog_and_boots_again() {
+    let desk = TempDir::new().unwrap();
+    let policy = [
+        "--first-wait",
+        "60s",
+        "--longest-wait",
+        "60s",
+        "--allow-shell",
+    ];
+    let nobody = Nobody::new();
+    let store = Store::published();
+    let port = nobody.port();
+    let options = Options {
+        initramfs: Some(initramfs_with_a_shell(desk.path(), &policy)),
+        on_reset: Reset::Reboots,
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(port, options).await;
+    machine.opens_a_shell().await;
+    // Whatever hangs the loader stops its threads; the kernel's freezer stops them all.
+    machine
+        .type_in(
+            "mkdir /g && mount -t cgroup2 g /g && mkdir /g/still && echo 1 >/g/still/cgroup.procs && \
+             echo 1 >/g/still/cgroup.freeze && echo frozen $?\n",
+        )
+        .await;
+    machine.until_said("frozen 0", 0).await;
+    drop(nobody);
+    let _server = Server::start_at(&store, port, "tls").await;
+    let begins = "sealboot: version ";
+    assert_eq!(machine.console().matches(begins).count(), 1);
+    let console = machine.runs_the_os().await;
+    assert_eq!(console.matches(begins).count(), 2, "{console}");
+    assert!(
+        console.contains("watchdog: Software Watchdog")
+            || console.contains("softdog: Initiating system reboot"),
+        "{console}"
+    );
+}
