@@ -31,7 +31,6 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
         "failover",
         "net_failover",
         "qemu_fw_cfg",
-        "softdog",
         "virtio",
         "virtio_net",
         "virtio_pci",
@@ -43,7 +42,7 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
         (
             "common-nics",
             Model::Vmxnet3,
-            &["qemu_fw_cfg", "softdog", "vmxnet3"][..],
+            &["qemu_fw_cfg", "vmxnet3"][..],
         ),
         ("all-nics", Model::Virtio, &virtio),
     ] {
@@ -89,7 +88,7 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
         "{console}"
     );
     assert!(console.contains(": vmxnet3"), "{console}");
-    assert_eq!(modules(&console), ["qemu_fw_cfg", "softdog"], "{console}");
+    assert_eq!(modules(&console), ["qemu_fw_cfg"], "{console}");
 }
 
 #[tokio::test]

@@ -236,6 +236,8 @@ asked() {{ [ \"$(cat /sys/class/net/eth0/statistics/rx_packets)\" -gt 0 ]; }}
     let connect = StageLine::find(connect_line(&console)).unwrap();
     let waited = connect.milliseconds().unwrap();
     assert!(waited >= 25_000, "{waited} ms: {console}");
+    // Whoever stands before it reads why.
+    assert_says(&console, "waiting for an address on eth0, 20 s so far");
 }
 
 #[tokio::test]

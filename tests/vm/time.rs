@@ -105,24 +105,37 @@ async fn a_clock_decades_off_reaches_a_mirror_that_the_policy_knows_by_its_key()
         "--out", "pinned.json",
     ]);
     let (loader, modules) = (lab.loader.to_str().unwrap(), lab.modules.to_str().unwrap());
-    #[rustfmt::skip]
-    lab.run(store.desk(), [
-        "initramfs", "build", "--loader", loader, "--policy", "pinned.json",
-        "--host-config", &file("host.json"), "--tls-roots", &file("other-tls/ca.pem"),
-        "--modules", modules, "--out", "pinned.initramfs",
-    ]);
+    let build = |environment: &[(&str, &str)], out: &str| {
+        #[rustfmt::skip]
+        lab.run_all(store.desk(), environment, &[
+            "initramfs", "build", "--loader", loader, "--policy", "pinned.json",
+            "--host-config", &file("host.json"), "--tls-roots", &file("other-tls/ca.pem"),
+            "--modules", modules, "--out", out,
+        ]);
+    };
+    build(&[], "pinned.initramfs");
+    let later = (soon + SignedDuration::from_mins(1))
+        .as_second()
+        .to_string();
+    build(&[("SOURCE_DATE_EPOCH", &later)], "later.initramfs");
     let server = Server::start(&store).await;
-    let boot = async |clock| {
+    let boot = async |clock, initramfs: &str| {
         let options = Options {
-            initramfs: Some(store.desk().join("pinned.initramfs")),
+            initramfs: Some(store.desk().join(initramfs)),
             ..at(clock, String::new())
         };
         Machine::boot_with(server.port, options).await
     };
-    let console = boot("2050-01-01T00:00:00Z").await.runs_the_os().await;
-    assert_every_stage_passed(&console);
-    // A clock that was raised to the loader's build reaches the mirror too; but this image was made after that.
-    let machine = boot("1970-01-02T00:00:00Z").await;
+    for (clock, initramfs) in [
+        ("2050-01-01T00:00:00Z", "pinned.initramfs"),
+        // Raised to when the initramfs was built, which was after the image.
+        ("1970-01-02T00:00:00Z", "later.initramfs"),
+    ] {
+        let console = boot(clock, initramfs).await.runs_the_os().await;
+        assert_every_stage_passed(&console);
+    }
+    // Raised to when the loader was built, it reaches the mirror too; but this image was made after that.
+    let machine = boot("1970-01-02T00:00:00Z", "pinned.initramfs").await;
     machine.refuses("manifest", "MANIFEST-FUTURE").await;
 }
 
