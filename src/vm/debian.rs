@@ -17,12 +17,34 @@ use tokio::io::AsyncReadExt as _;
 
 use super::process::Process;
 
-/// Always depends on the newest kernel of the release, in its build for virtual machines.
-const KERNEL_METAPACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
 
-/// The directory in the cache, so named that another content can have another name.
-const CACHED: &str = "debian-cloud-amd64";
+/// A build of Debian's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// For virtual machines: few drivers, and so the smaller package.
+    Cloud,
+    /// For every machine, with the drivers of real cards.
+    Generic,
+}
+
+impl Build {
+    /// The package that always depends on the newest kernel of the release in this build.
+    const fn metapackage(self) -> &'static str {
+        match self {
+            Self::Cloud => "linux-image-cloud-amd64",
+            Self::Generic => "linux-image-amd64",
+        }
+    }
+
+    /// The directory in the cache, so named that another content can have another name.
+    const fn directory(self) -> &'static str {
+        match self {
+            Self::Cloud => "debian-cloud-amd64",
+            Self::Generic => "debian-amd64",
+        }
+    }
+}
 
 /// What was unpacked.
 #[derive(Debug, Clone)]
@@ -75,7 +97,8 @@ impl PackagesError {
                 "install it; the Debian package is kmod".to_owned()
             }
             Self::Missing(_) => format!(
-                "{KERNEL_METAPACKAGE} and {BUSYBOX_PACKAGE} come from Debian's repositories; elsewhere give a kernel, its modules and a static busybox yourself"
+                "{} and {BUSYBOX_PACKAGE} come from Debian's repositories; elsewhere give a kernel, its modules and a static busybox yourself",
+                Build::Cloud.metapackage()
             ),
             Self::Failed { .. } => {
                 "check that this machine reaches its Debian mirror; `apt-get update` says more"
@@ -113,8 +136,8 @@ pub fn cache_directory() -> Result<PathBuf, PackagesError> {
 impl Packages {
     /// The packages that are in the cache already.
     #[must_use]
-    pub fn cached(cache: &Path) -> Option<Self> {
-        Self::unpacked_at(&cache.join(CACHED)).ok()
+    pub fn cached(cache: &Path, build: Build) -> Option<Self> {
+        Self::unpacked_at(&cache.join(build.directory())).ok()
     }
 
     /// The packages, fetched if they are not in the cache; each command is given to `show` before it runs.
@@ -124,9 +147,10 @@ impl Packages {
     /// [`PackagesError`].
     pub async fn fetch(
         cache: &Path,
+        build: Build,
         show: &mut dyn FnMut(&Command),
     ) -> Result<Self, PackagesError> {
-        if let Some(cached) = Self::cached(cache) {
+        if let Some(cached) = Self::cached(cache, build) {
             return Ok(cached);
         }
         let unwritable = |path: &Path, source| PackagesError::Cache {
@@ -143,14 +167,14 @@ impl Packages {
         fs::create_dir(&downloads).map_err(|error| unwritable(&downloads, error))?;
 
         let lists = Lists::System;
-        if download(lists, &downloads, show).await.is_err() {
+        if download(lists, build, &downloads, show).await.is_err() {
             // No lists, as on a fresh machine, or lists so old that the mirror has dropped what they
             // name. Lists of our own need no root and change nothing on this machine.
             let lists = scratch.path().join("lists");
             fs::create_dir(&lists).map_err(|error| unwritable(&lists, error))?;
             let lists = Lists::Own(&lists);
             run(lists.command("apt-get").args(["-qq", "update"]), show).await?;
-            download(lists, &downloads, show).await?;
+            download(lists, build, &downloads, show).await?;
         }
 
         let root = scratch.path().join("root");
@@ -168,11 +192,11 @@ impl Packages {
         )
         .await?;
 
-        let place = cache.join(CACHED);
+        let place = cache.join(build.directory());
         match fs::rename(&root, &place) {
             Ok(()) => {}
             // Somebody else was faster, with the same packages.
-            Err(_) if Self::cached(cache).is_some() => {}
+            Err(_) if Self::cached(cache, build).is_some() => {}
             Err(error) => return Err(unwritable(&place, error)),
         }
         Self::unpacked_at(&place)
@@ -213,13 +237,14 @@ impl Packages {
 /// The kernel's and BusyBox's packages into `directory`.
 async fn download(
     lists: Lists<'_>,
+    build: Build,
     directory: &Path,
     show: &mut dyn FnMut(&Command),
 ) -> Result<(), PackagesError> {
     let depends = run(
         lists
             .command("apt-cache")
-            .args(["depends", "--important", KERNEL_METAPACKAGE]),
+            .args(["depends", "--important", build.metapackage()]),
         show,
     )
     .await?;
@@ -373,9 +398,9 @@ mod tests {
     #[tokio::test]
     async fn a_cache_that_holds_everything_is_used_without_a_command() {
         let cache = tempfile::tempdir().unwrap();
-        unpacked(&cache.path().join(CACHED), &WHOLE);
+        unpacked(&cache.path().join(Build::Cloud.directory()), &WHOLE);
         let mut shown = 0;
-        let packages = Packages::fetch(cache.path(), &mut |_| shown += 1)
+        let packages = Packages::fetch(cache.path(), Build::Cloud, &mut |_| shown += 1)
             .await
             .unwrap();
         assert_eq!(shown, 0);
@@ -394,9 +419,9 @@ mod tests {
             let cache = tempfile::tempdir().unwrap();
             let mut files = WHOLE.to_vec();
             files.remove(lacking);
-            unpacked(&cache.path().join(CACHED), &files);
+            unpacked(&cache.path().join(Build::Cloud.directory()), &files);
             assert!(
-                Packages::cached(cache.path()).is_none(),
+                Packages::cached(cache.path(), Build::Cloud).is_none(),
                 "without {}",
                 WHOLE[lacking]
             );

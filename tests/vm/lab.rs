@@ -14,7 +14,7 @@ use std::{env, io};
 
 use jiff::Timestamp;
 use sealboot::format::digest::Sha256Digest;
-use sealboot::vm::debian::{self, Packages};
+use sealboot::vm::debian::{self, Build, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
 
 use crate::router;
@@ -56,7 +56,7 @@ impl Lab {
             );
             let lock = File::create(Path::new(TARGET_TMP).join("vm-lab.lock")).unwrap();
             lock.lock().unwrap();
-            let packages = packages();
+            let packages = packages(Build::Cloud);
             let name = format!("vm-lab-{}", key(&[&sealboot, &loader, &packages.kernel]));
             let lab = Self {
                 directory: Path::new(TARGET_TMP).join(&name),
@@ -319,14 +319,14 @@ fn modified(file: &Path) -> io::Result<SystemTime> {
 }
 
 /// The Debian packages; fetched once for every test run on this machine, as for the demo.
-fn packages() -> Packages {
-    let fetch = || {
+pub(crate) fn packages(build: Build) -> Packages {
+    let fetch = move || {
         let cache = debian::cache_directory().unwrap();
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
-            .block_on(Packages::fetch(&cache, &mut |_| {}))
+            .block_on(Packages::fetch(&cache, build, &mut |_| {}))
             .unwrap()
     };
     // A thread of its own: within a test's runtime, no other one can be waited for.

@@ -21,7 +21,7 @@ use super::files::{self, Existing};
 use super::{Failure, signals};
 use crate::format::host_config::HostConfig;
 use crate::format::network::Network;
-use crate::vm::debian::{self, Packages, PackagesError};
+use crate::vm::debian::{self, Build, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
 use steps::{Ground, Steps, say};
 use timings::Timings;
@@ -199,7 +199,9 @@ async fn fetch(steps: &Steps) -> Result<Packages, Failure> {
     steps.title("A kernel and a userland: Debian packages, unpacked and not installed");
     let cache = debian::cache_directory().map_err(failed)?;
     let mut show = |command: &Command| steps.show(command, Ground::Fore);
-    let packages = Packages::fetch(&cache, &mut show).await.map_err(failed)?;
+    let packages = Packages::fetch(&cache, Build::Cloud, &mut show)
+        .await
+        .map_err(failed)?;
     say(format_args!(
         "{}\n{}\n{}",
         packages.kernel.display(),

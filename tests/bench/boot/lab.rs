@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sealboot::vm::debian::{self, Packages};
+use sealboot::vm::debian::{self, Build, Packages};
 use sealboot::vm::{HOST_ADDRESS, Process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -50,7 +50,9 @@ impl Lab {
             assert!(binary.is_file(), "no {}: `make build`", binary.display());
         }
         let cache = debian::cache_directory().unwrap();
-        let packages = Packages::fetch(&cache, &mut |_| {}).await.unwrap();
+        let packages = Packages::fetch(&cache, Build::Cloud, &mut |_| {})
+            .await
+            .unwrap();
         let lab = Self {
             directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
             sealboot,
