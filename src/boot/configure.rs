@@ -4,6 +4,8 @@
 //! agree with each other. Everything is read anew at each attempt, and nothing falls through silently:
 //! a source that exists and is invalid is an error.
 
+mod source;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+pub use self::source::{FindError, Found, Source, find};
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::cmdline::Parameters;
@@ -61,20 +64,14 @@ pub enum ConfigureError {
         #[source]
         source: PolicyError,
     },
-    /// The host config that `sealboot.config=` names, or the baked-in one, cannot be read.
-    #[error("the host config {} cannot be read", path.display())]
-    ReadHost {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
+    /// The host config that was found cannot be read.
+    #[error(transparent)]
+    Find(#[from] FindError),
     /// The host config does not load.
-    #[error("the host config {} does not load", path.display())]
+    #[error("the host config {from} does not load")]
     Host {
-        /// The file.
-        path: PathBuf,
+        /// Where it stands.
+        from: Source,
         /// Why.
         #[source]
         source: HostConfigError,
@@ -82,12 +79,6 @@ pub enum ConfigureError {
     /// Host config and command line do not make a whole.
     #[error(transparent)]
     Cmdline(HostConfigError),
-    /// `sealboot.config=` is no path.
-    #[error("sealboot.config=\"{value}\" is not an absolute path in the initramfs")]
-    ConfigPath {
-        /// What it is.
-        value: String,
-    },
     /// The kernel command line cannot be read.
     #[error("the kernel command line cannot be read")]
     ReadCmdline(#[source] io::Error),
@@ -112,9 +103,9 @@ impl Diagnose for ConfigureError {
     fn code(&self) -> FailureCode {
         match self {
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
-            Self::ReadHost { .. } => FailureCode::ConfigureHost,
+            Self::Find(error) => error.code(),
             Self::Host { source, .. } | Self::Cmdline(source) => source.code(),
-            Self::ConfigPath { .. } | Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
+            Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
             Self::TlsRoots { .. } => FailureCode::ConfigureTlsRoots,
         }
@@ -122,6 +113,7 @@ impl Diagnose for ConfigureError {
 
     fn hint(&self) -> String {
         match self {
+            Self::Find(error) => error.hint(),
             Self::Host { source, .. } | Self::Cmdline(source) => source.hint(),
             _ => self.code().remedy().to_owned(),
         }
@@ -135,7 +127,8 @@ impl Diagnose for ConfigureError {
 /// The first source that is missing, invalid or at odds with another.
 pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, ConfigureError> {
     let (policy, policy_sha256) = read_policy(root)?;
-    let host = read_host_config(root, cmdline)?;
+    let (host, source) = read_host_config(root, cmdline)?;
+    let source = source.as_ref().map_or("cmdline", Source::word);
     if let Some(mirror) = host
         .mirrors
         .iter()
@@ -155,6 +148,7 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
         policy.keys().len(),
     );
     let done = Done::new((), says)
+        .with("source", source)
         .with("image", &host.image)
         .with("mirrors", host.mirrors.len())
         .with("trust", policy.version())
@@ -180,24 +174,26 @@ fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureErro
     Ok((policy, Sha256Digest::of(&json)))
 }
 
-fn read_host_config(root: &Path, cmdline: &Parameters) -> Result<HostConfig, ConfigureError> {
-    let (path, named) = match cmdline.last("sealboot.config") {
-        Some(value) if value.starts_with('/') => (baked(root, value), true),
-        Some(value) => {
-            return Err(ConfigureError::ConfigPath {
-                value: value.to_owned(),
-            });
-        }
-        None => (baked(root, HOST_CONFIG_FILE), false),
+/// The whole of what was found and of the command line; and where something was found.
+fn read_host_config(
+    root: &Path,
+    cmdline: &Parameters,
+) -> Result<(HostConfig, Option<Source>), ConfigureError> {
+    let found = source::find(root, cmdline)?;
+    let (file, source) = match found {
+        Some(Found { source, bytes }) => match HostConfig::parse(&bytes) {
+            Ok(file) => (Some(file), Some(source)),
+            Err(error) => {
+                return Err(ConfigureError::Host {
+                    from: source,
+                    source: error,
+                });
+            }
+        },
+        None => (None, None),
     };
-    let file = match read_bounded(&path, LIMITS.host_config_bytes) {
-        Ok(json) => {
-            Some(HostConfig::parse(&json).map_err(|source| ConfigureError::Host { path, source })?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => None,
-        Err(source) => return Err(ConfigureError::ReadHost { path, source }),
-    };
-    HostConfig::with_cmdline(file, cmdline).map_err(ConfigureError::Cmdline)
+    let host = HostConfig::with_cmdline(file, cmdline).map_err(ConfigureError::Cmdline)?;
+    Ok((host, source))
 }
 
 fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
