@@ -148,6 +148,22 @@ failure_codes! {
         cause: "No host config was found, or the one found is invalid.",
         remedy: "check the file with `sealboot host-config check` and build the initramfs again, or give sealboot.mirror=, sealboot.image= and ip= on the kernel command line"
     }
+    ConfigureHostUnsigned = "CONFIGURE-HOST-UNSIGNED" {
+        cause: "The trust policy requires a signed host config, and there is a plain one, or none, or a setting of the kernel command line that would take its place.",
+        remedy: "sign the host config with `sealboot host-config sign`, and take the settings of mirrors, image and network off the kernel command line"
+    }
+    ConfigureHostThreshold = "CONFIGURE-HOST-THRESHOLD" {
+        cause: "Fewer distinct keys of the role for host configs have signed the host config than the trust policy asks.",
+        remedy: "let more of the policy's signers of host configs run `sealboot host-config sign`"
+    }
+    ConfigureHostEnvelope = "CONFIGURE-HOST-ENVELOPE" {
+        cause: "The signed host config is no envelope that can be read, or it holds another kind of statement.",
+        remedy: "sign the plain host config anew with `sealboot host-config sign`"
+    }
+    ConfigureHostRole = "CONFIGURE-HOST-ROLE" {
+        cause: "The host config is signed, but the trust policy names nobody who may sign one, so nobody could check it.",
+        remedy: "name its signers in the trust policy (`sealboot policy create --host-config-key`), or give the plain host config"
+    }
     ConfigureCmdline = "CONFIGURE-CMDLINE" {
         cause: "A setting on the kernel command line is invalid.",
         remedy: "correct the setting in the boot loader's configuration"

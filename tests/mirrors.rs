@@ -12,8 +12,10 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use lab::archives::noon;
 use lab::mirror::Loopback;
-use lab::trust::{freshness, renewed_by, seal_freshness, seal_policy, two_of};
-use lab::{alice, bob, carol, channel, mallory, manifest, put, seal_manifest};
+use lab::trust::{
+    configured_by, freshness, renewed_by, seal_freshness, seal_host_config, seal_policy, two_of,
+};
+use lab::{alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest};
 use sealboot::boot::manifest::{Accepted, ManifestStageError, manifest as manifest_stage};
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::fetch::Reputation;
@@ -21,7 +23,7 @@ use sealboot::format::host_config::{HostConfig, MirrorUrl};
 use sealboot::format::manifest::Manifest;
 use sealboot::format::network::Network;
 use sealboot::format::pem::PrivateKey;
-use sealboot::trust::{Chain, TrustPolicy};
+use sealboot::trust::{Chain, Presented, TrustPolicy};
 use tempfile::TempDir;
 
 /// A mirror: a store, and the server that serves it.
@@ -64,6 +66,16 @@ impl World {
 
     /// What a machine with this chain of policies accepts of them.
     async fn accepted(&self, chain: &mut Chain, now: Timestamp) -> Result<Accepted, FailureCode> {
+        self.accepted_by(chain, HostConfig::encode, now).await
+    }
+
+    /// The same, where the machine's host config stands as `stored` makes it.
+    async fn accepted_by(
+        &self,
+        chain: &mut Chain,
+        stored: impl Fn(&HostConfig) -> Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Accepted, FailureCode> {
         let host = HostConfig {
             image: "relay".parse().unwrap(),
             mirrors: self
@@ -74,11 +86,22 @@ impl World {
             network: Network::by_dhcp(),
             ntp: Vec::new(),
         };
+        let presented = Presented {
+            stored: Some(stored(&host)),
+            ..Presented::default()
+        };
         let mut reputation = Reputation::default();
-        manifest_stage(&host, chain, &self.loopback.client, &mut reputation, now)
-            .await
-            .map(sealboot::boot::stage::Done::into_value)
-            .map_err(|error: ManifestStageError| error.code())
+        manifest_stage(
+            &host,
+            &presented,
+            chain,
+            &self.loopback.client,
+            &mut reputation,
+            now,
+        )
+        .await
+        .map(sealboot::boot::stage::Done::into_value)
+        .map_err(|error: ManifestStageError| error.code())
     }
 
     async fn version(&self, baked_in: &TrustPolicy, now: Timestamp) -> Result<u64, FailureCode> {
@@ -256,4 +279,80 @@ async fn a_statement_by_a_key_that_signs_images_is_none() {
     frozen(&mut world, 42, 42, 1, noon(), &alice());
     let refused = world.version(&baked_in, noon()).await;
     assert_eq!(refused, Err(FailureCode::FreshnessThreshold));
+}
+
+/// The second policy with a role for host configs, as it is published.
+fn second_with_role(key: &PrivateKey, required: bool) -> Vec<u8> {
+    let second = configured_by(second(), key, required);
+    seal_policy(&second, &[&alice(), &bob(), &carol()])
+}
+
+fn by_installer(host: &HostConfig) -> Vec<u8> {
+    seal_host_config(host.encode(), &clockwork())
+}
+
+#[tokio::test]
+async fn the_newest_policy_judges_the_host_config_that_led_to_its_mirror() {
+    let plain = HostConfig::encode as fn(&HostConfig) -> Vec<u8>;
+    for (role, stored, expected) in [
+        (
+            second_with_role(&clockwork(), true),
+            by_installer as _,
+            Ok(()),
+        ),
+        (
+            second_with_role(&clockwork(), false),
+            by_installer as _,
+            Ok(()),
+        ),
+        (second_with_role(&clockwork(), false), plain, Ok(())),
+        (
+            second_with_role(&clockwork(), true),
+            plain,
+            Err(FailureCode::ConfigureHostUnsigned),
+        ),
+        (
+            second_with_role(&mallory(), false),
+            by_installer as _,
+            Err(FailureCode::ConfigureHostThreshold),
+        ),
+        (
+            handed_on(),
+            by_installer as _,
+            Err(FailureCode::ConfigureHostRole),
+        ),
+    ] {
+        let mut world = World::new();
+        world.with(&manifest(42), &[bob(), carol()], &[role]);
+        let baked_in = configured_by(first(), &clockwork(), false);
+        let mut chain = Chain::from(baked_in);
+        let found = world.accepted_by(&mut chain, stored, noon()).await;
+        assert_eq!(found.map(drop), expected);
+        assert_eq!(chain.newest().version().as_u64(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_without_the_policy_that_refuses_the_host_config_does_not_help() {
+    let mut world = World::new();
+    let role = second_with_role(&clockwork(), true);
+    world.with(&manifest(42), &[bob(), carol()], &[role]);
+    world.with(&manifest(42), &[bob(), carol()], &[]);
+    let mut chain = Chain::from(first());
+    let found = world.accepted(&mut chain, noon()).await;
+    assert_eq!(found.unwrap_err(), FailureCode::ConfigureHostUnsigned);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_newer_still_may_take_the_host_config_again() {
+    let mut world = World::new();
+    let strict = configured_by(second(), &clockwork(), true);
+    let lenient = second().with_version(3.try_into().unwrap());
+    let chain_of_two = [
+        seal_policy(&strict, &[&alice(), &bob(), &carol()]),
+        seal_policy(&lenient, &[&bob(), &carol()]),
+    ];
+    world.with(&manifest(42), &[bob(), carol()], &chain_of_two[..1]);
+    world.with(&manifest(42), &[bob(), carol()], &chain_of_two);
+    assert_eq!(world.version(&first(), noon()).await, Ok(42));
 }

@@ -21,7 +21,9 @@ use crate::format::cmdline::Parameters;
 use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfig, HostConfigError};
 use crate::format::limits::LIMITS;
-use crate::trust::{PolicyError, TrustPolicy};
+use crate::format::version::PolicyVersion;
+use crate::trust::policy::SignerName;
+use crate::trust::{Judged, PolicyError, Presented, Refusal, TrustPolicy};
 
 /// Where the trust policy is baked in.
 pub const POLICY_FILE: &str = "/etc/sealboot/trust.json";
@@ -39,6 +41,8 @@ pub struct Configured {
     pub policy_sha256: Sha256Digest,
     /// How the machine reaches its image.
     pub host: HostConfig,
+    /// What that was made of, for a newer policy to judge.
+    pub presented: Presented,
     /// Whom it takes for a mirror.
     pub tls_roots: RootCertStore,
 }
@@ -76,6 +80,17 @@ pub enum ConfigureError {
         #[source]
         source: HostConfigError,
     },
+    /// The trust policy does not take the host config, or what the command line says in its place.
+    #[error("version {version} of the trust policy does not take the host config{}", at(from.as_ref()))]
+    Refused {
+        /// Where it stands, if one was found.
+        from: Option<Source>,
+        /// The policy that judged.
+        version: PolicyVersion,
+        /// Why.
+        #[source]
+        refusal: Box<Refusal>,
+    },
     /// Host config and command line do not make a whole.
     #[error(transparent)]
     Cmdline(HostConfigError),
@@ -105,6 +120,7 @@ impl Diagnose for ConfigureError {
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
             Self::Find(error) => error.code(),
             Self::Host { source, .. } | Self::Cmdline(source) => source.code(),
+            Self::Refused { refusal, .. } => refusal.code(),
             Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
             Self::TlsRoots { .. } => FailureCode::ConfigureTlsRoots,
@@ -115,20 +131,34 @@ impl Diagnose for ConfigureError {
         match self {
             Self::Find(error) => error.hint(),
             Self::Host { source, .. } | Self::Cmdline(source) => source.hint(),
+            Self::Refused { refusal, .. } => refusal.hint(),
             _ => self.code().remedy().to_owned(),
         }
     }
 }
 
-/// Reads what is baked in under `root` (`/` in a boot) and the settings of `cmdline`.
+fn at(from: Option<&Source>) -> String {
+    from.map(|source| format!(" {source}")).unwrap_or_default()
+}
+
+/// Reads what is baked in under `root` (`/` in a boot) and the settings of `cmdline`. The host config is judged by
+/// `trusted`, the newest trust policy that was proved in an earlier attempt, or else by the baked-in one.
 ///
 /// # Errors
 ///
 /// The first source that is missing, invalid or at odds with another.
-pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, ConfigureError> {
+pub fn configure(
+    root: &Path,
+    cmdline: &Parameters,
+    trusted: Option<&TrustPolicy>,
+) -> Result<Done<Configured>, ConfigureError> {
     let (policy, policy_sha256) = read_policy(root)?;
-    let (host, source) = read_host_config(root, cmdline)?;
+    let (presented, source) = find_host_config(root, cmdline)?;
+    let judged = judge(trusted.unwrap_or(&policy), &presented, source.as_ref())?;
     let source = source.as_ref().map_or("cmdline", Source::word);
+    let (proof, signers) = (proof(&judged), names(&judged, ","));
+    let signed = said(&judged);
+    let host = judged.into_config();
     if let Some(mirror) = host
         .mirrors
         .iter()
@@ -140,15 +170,20 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
     }
     let tls_roots = read_tls_roots(root)?;
     let says = format!(
-        "image \"{}\", mirrors: {}, version {} of the trust policy, signatures required: {} of {}",
+        "image \"{}\"{signed}, mirrors: {}, version {} of the trust policy, signatures required: {} of {}",
         host.image,
         host.mirrors.len(),
         policy.version(),
         policy.threshold(),
         policy.keys().len(),
     );
-    let done = Done::new((), says)
+    let mut done = Done::new((), says)
         .with("source", source)
+        .with("host", proof);
+    if let Some(signers) = signers {
+        done = done.with("signers", signers);
+    }
+    let done = done
         .with("image", &host.image)
         .with("mirrors", host.mirrors.len())
         .with("trust", policy.version())
@@ -158,6 +193,7 @@ pub fn configure(root: &Path, cmdline: &Parameters) -> Result<Done<Configured>, 
         policy,
         policy_sha256,
         host,
+        presented,
         tls_roots,
     }))
 }
@@ -174,26 +210,65 @@ fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureErro
     Ok((policy, Sha256Digest::of(&json)))
 }
 
-/// The whole of what was found and of the command line; and where something was found.
-fn read_host_config(
+/// What the host config is to be made of; and where something was found.
+fn find_host_config(
     root: &Path,
     cmdline: &Parameters,
-) -> Result<(HostConfig, Option<Source>), ConfigureError> {
-    let found = source::find(root, cmdline)?;
-    let (file, source) = match found {
-        Some(Found { source, bytes }) => match HostConfig::parse(&bytes) {
-            Ok(file) => (Some(file), Some(source)),
-            Err(error) => {
-                return Err(ConfigureError::Host {
-                    from: source,
-                    source: error,
-                });
-            }
-        },
+) -> Result<(Presented, Option<Source>), ConfigureError> {
+    let (stored, source) = match source::find(root, cmdline)? {
+        Some(Found { source, bytes }) => (Some(bytes), Some(source)),
         None => (None, None),
     };
-    let host = HostConfig::with_cmdline(file, cmdline).map_err(ConfigureError::Cmdline)?;
-    Ok((host, source))
+    let cmdline = cmdline.clone();
+    Ok((Presented { stored, cmdline }, source))
+}
+
+fn judge(
+    policy: &TrustPolicy,
+    presented: &Presented,
+    source: Option<&Source>,
+) -> Result<Judged, ConfigureError> {
+    let refused = |refusal| match (refusal, source) {
+        (Refusal::HostConfig(error), Some(from)) => ConfigureError::Host {
+            from: from.clone(),
+            source: error,
+        },
+        (Refusal::HostCmdline(error), _) => ConfigureError::Cmdline(error),
+        (refusal, from) => ConfigureError::Refused {
+            from: from.cloned(),
+            version: policy.version(),
+            refusal: Box::new(refusal),
+        },
+    };
+    policy.judge_host_config(presented).map_err(refused)
+}
+
+/// One word, for machines, of how far the host config is what somebody signed.
+fn proof(judged: &Judged) -> &'static str {
+    match (judged.signers(), judged.overridden()) {
+        (None, _) => "plain",
+        (Some(_), None) => "signed",
+        (Some(_), Some(_)) => "overridden",
+    }
+}
+
+/// The same for people; nothing of a plain one.
+fn said(judged: &Judged) -> String {
+    let Some(names) = names(judged, " and ") else {
+        return String::new();
+    };
+    let overridden = judged
+        .overridden()
+        .map(|name| format!(", but overridden by {name}= of the kernel command line"));
+    format!(
+        " (host config signed by {names}{})",
+        overridden.unwrap_or_default()
+    )
+}
+
+fn names(judged: &Judged, between: &str) -> Option<String> {
+    let signers = judged.signers()?.iter().map(SignerName::as_str);
+    Some(signers.collect::<Vec<_>>().join(between))
 }
 
 fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
@@ -232,7 +307,12 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 mod tests {
     use std::fs;
 
+    use ed25519_dalek::{Signer as _, SigningKey};
+
     use super::*;
+    use crate::failure::Report;
+    use crate::trust::policy::{HostConfigRule, Signer};
+    use crate::trust::{Envelope, PublicKey};
 
     const POLICY: &str = r#"{
         "version": 1,
@@ -253,6 +333,16 @@ mod tests {
 
     /// Configures from files that `change` has had its way with.
     fn configured(cmdline: &str, change: impl FnOnce(&Path)) -> Result<Configured, FailureCode> {
+        let done = done(cmdline, None, change).map_err(|error| error.code())?;
+        Ok(done.into_value())
+    }
+
+    /// The same, with all that is said of it, in an attempt that may know of a newer policy.
+    fn done(
+        cmdline: &str,
+        trusted: Option<&TrustPolicy>,
+        change: impl FnOnce(&Path),
+    ) -> Result<Done<Configured>, ConfigureError> {
         let root = tempfile::tempdir().unwrap();
         let etc = root.path().join("etc/sealboot");
         fs::create_dir_all(&etc).unwrap();
@@ -260,12 +350,149 @@ mod tests {
         fs::write(etc.join("host.json"), HOST).unwrap();
         fs::write(etc.join("tls-roots.pem"), certificate()).unwrap();
         change(&etc);
-        let mut taken = None;
-        let result = configure(root.path(), &Parameters::parse(cmdline));
-        let _ = result
-            .map(|done| done.map(|configured| taken = Some(configured)))
-            .map_err(|error| error.code())?;
-        Ok(taken.unwrap())
+        configure(root.path(), &Parameters::parse(cmdline), trusted)
+    }
+
+    /// The policy with a role for host configs, which this key alone has.
+    fn with_role(key: &SigningKey, required: bool) -> TrustPolicy {
+        let key = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
+        let name = "carol".parse().unwrap();
+        let rule = HostConfigRule {
+            keys: vec![Signer { name, key }],
+            threshold: 1,
+            required,
+        };
+        let policy = TrustPolicy::parse(POLICY.as_bytes()).unwrap();
+        policy.with_host_config(Some(rule)).unwrap()
+    }
+
+    fn signed(by: &SigningKey) -> Vec<u8> {
+        let mut envelope = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, HOST.into());
+        let key = PublicKey::from_bytes(by.verifying_key().as_bytes()).unwrap();
+        let signature = by.sign(&envelope.signed_bytes());
+        envelope.add_signature(key.id(), signature.to_bytes());
+        envelope.encode()
+    }
+
+    #[test]
+    fn who_signed_the_host_config_is_said_and_whether_all_of_it_is_theirs() {
+        let carol = SigningKey::from_bytes(&[3; 32]);
+        let bake = |required: bool, host: Vec<u8>| {
+            let policy = with_role(&carol, required).encode();
+            move |etc: &Path| {
+                fs::write(etc.join("trust.json"), policy).unwrap();
+                fs::write(etc.join("host.json"), host).unwrap();
+            }
+        };
+        for (line, required, host, word, people) in [
+            (
+                "",
+                true,
+                signed(&carol),
+                "signed",
+                " (host config signed by carol), ",
+            ),
+            (
+                "",
+                false,
+                signed(&carol),
+                "signed",
+                " (host config signed by carol), ",
+            ),
+            (
+                "sealboot.mirror=https://other.example/",
+                false,
+                signed(&carol),
+                "overridden",
+                " (host config signed by carol, but overridden by sealboot.mirror= of the kernel command line), ",
+            ),
+            (
+                "",
+                false,
+                HOST.into(),
+                "plain",
+                "image \\\"relay\\\", mirrors",
+            ),
+        ] {
+            let done = done(line, None, bake(required, host)).unwrap();
+            let said = format!("{done:?}");
+            assert!(said.contains(&format!("(\"host\", \"{word}\")")), "{said}");
+            assert!(said.contains(people), "{said}");
+            let names_signers = said.contains("(\"signers\", \"carol\")");
+            assert_eq!(names_signers, word != "plain", "{said}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_requires_it_takes_nothing_that_its_role_has_not_signed() {
+        let carol = SigningKey::from_bytes(&[3; 32]);
+        let policy = with_role(&carol, true).encode();
+        let bake = |host: &[u8]| {
+            let (policy, host) = (policy.clone(), host.to_vec());
+            move |etc: &Path| {
+                fs::write(etc.join("trust.json"), policy).unwrap();
+                fs::write(etc.join("host.json"), host).unwrap();
+            }
+        };
+        let by_carol = signed(&carol);
+        let by_mallory = signed(&SigningKey::from_bytes(&[4; 32]));
+        for (line, host, code) in [
+            ("", HOST.as_bytes(), FailureCode::ConfigureHostUnsigned),
+            (
+                "sealboot.mirror=https://evil.example/",
+                &by_carol,
+                FailureCode::ConfigureHostUnsigned,
+            ),
+            ("", &by_mallory, FailureCode::ConfigureHostThreshold),
+        ] {
+            assert_eq!(configured(line, bake(host)).unwrap_err(), code, "{line}");
+        }
+        configured("sealboot.log=debug console=ttyS0", bake(&by_carol)).unwrap();
+        let remove = |etc: &Path| {
+            bake(b"")(etc);
+            fs::remove_file(etc.join("host.json")).unwrap();
+        };
+        for line in [
+            "",
+            "sealboot.image=relay sealboot.mirror=https://m.example/ ip=dhcp",
+        ] {
+            let code = configured(line, remove).unwrap_err();
+            assert_eq!(code, FailureCode::ConfigureHostUnsigned, "{line}");
+        }
+        // Nor from another place.
+        let beside = |etc: &Path| {
+            bake(&by_carol)(etc);
+            fs::write(etc.join("other.json"), HOST).unwrap();
+        };
+        let error = done("sealboot.config=/etc/sealboot/other.json", None, beside).unwrap_err();
+        assert_eq!(error.code(), FailureCode::ConfigureHostUnsigned);
+        assert_eq!(
+            Report(&error).to_string(),
+            "version 1 of the trust policy does not take the host config sealboot.config=/etc/sealboot/other.json\n  \
+             caused by: the host config is not signed, but the trust policy requires it\n  \
+             hint: sign it with `sealboot host-config sign`, and put the envelope in its place"
+        );
+    }
+
+    #[test]
+    fn the_newest_policy_that_was_proved_judges_the_host_config() {
+        let [carol, dave] = [3, 5].map(|seed| SigningKey::from_bytes(&[seed; 32]));
+        let bake = |etc: &Path| {
+            fs::write(etc.join("trust.json"), with_role(&carol, false).encode()).unwrap();
+            fs::write(etc.join("host.json"), signed(&carol)).unwrap();
+        };
+        let code = |trusted: Option<&TrustPolicy>| {
+            let done = done("", trusted, bake).map_err(|error| error.code());
+            done.map(Done::into_value)
+                .map(|configured| configured.policy)
+        };
+        let baked_in = code(None).unwrap();
+        assert_eq!(code(Some(&with_role(&carol, true))).unwrap(), baked_in);
+        let without_carol = with_role(&dave, false);
+        assert_eq!(
+            code(Some(&without_carol)).unwrap_err(),
+            FailureCode::ConfigureHostThreshold
+        );
     }
 
     #[test]

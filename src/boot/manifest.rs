@@ -5,6 +5,9 @@
 //! does not is said and passed over like one that does not answer: a stale or hostile mirror must not
 //! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
 //! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
+//!
+//! The newest policy judges the host config too: where it does not take the one that led here, it says nothing about
+//! images. Another mirror may show a policy that is newer still.
 
 use std::time::Instant;
 
@@ -20,7 +23,7 @@ use crate::format::version::PolicyVersion;
 use crate::liveness;
 use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
-use crate::trust::{Chain, Current, Refusal};
+use crate::trust::{Chain, Current, Presented, Refusal};
 
 /// A verified manifest, and the mirror that had it.
 #[derive(Debug)]
@@ -60,6 +63,15 @@ pub enum ManifestStageError {
         /// The policy.
         version: PolicyVersion,
     },
+    /// A policy that followed the baked-in one does not take the host config.
+    #[error("version {version} of the trust policy does not take the host config")]
+    HostConfig {
+        /// The policy.
+        version: PolicyVersion,
+        /// Why.
+        #[source]
+        refusal: Box<Refusal>,
+    },
     /// There is no mirror to ask.
     #[error("the host config names no mirror")]
     NoMirror,
@@ -68,7 +80,7 @@ pub enum ManifestStageError {
 impl Diagnose for ManifestStageError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Refused { refusal, .. } => refusal.code(),
+            Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.code(),
             Self::Mirrors(error) => error.code(),
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
             Self::NoMirror => FailureCode::ConfigureHost,
@@ -77,7 +89,7 @@ impl Diagnose for ManifestStageError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Refused { refusal, .. } => refusal.hint(),
+            Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.hint(),
             Self::Mirrors(error) => error.hint(),
             Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
         }
@@ -107,7 +119,7 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
 /// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
 ///
 /// `chain` begins with the baked-in policy and keeps what was proved, from one mirror to the next and
-/// from one attempt of the machine to the next. A mirror that `reputation` remembers to have asked to be left alone
+/// from one attempt of the machine to the next. `presented` is what `host` was made of. A mirror that `reputation` remembers to have asked to be left alone
 /// is, as long as there is another.
 ///
 /// # Errors
@@ -115,6 +127,7 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
 /// [`ManifestStageError`] if no mirror did.
 pub async fn manifest(
     host: &HostConfig,
+    presented: &Presented,
     chain: &mut Chain,
     client: &Client,
     reputation: &mut Reputation,
@@ -126,7 +139,7 @@ pub async fn manifest(
     for mirror in &reputation.not_resting(&host.mirrors, Instant::now()) {
         liveness::sign();
         liveness::waiting_for(format!("{mirror} to show a manifest"));
-        match ask(mirror, &host.image, chain, client, now).await {
+        match ask(mirror, &host.image, presented, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
             Err(error) => {
                 if several {
@@ -149,6 +162,7 @@ pub async fn manifest(
 async fn ask(
     mirror: &MirrorUrl,
     image: &ImageName,
+    presented: &Presented,
     chain: &mut Chain,
     client: &Client,
     now: Timestamp,
@@ -170,6 +184,7 @@ async fn ask(
         );
         check_scheme(mirror, chain)?;
     }
+    check_host_config(presented, chain)?;
     let channel = client
         .channel(mirror, image)
         .await
@@ -197,6 +212,15 @@ fn refused(
         now,
         refusal: Box::new(refusal),
     }
+}
+
+fn check_host_config(presented: &Presented, chain: &Chain) -> Result<(), ManifestStageError> {
+    let refused = |refusal| ManifestStageError::HostConfig {
+        version: chain.newest().version(),
+        refusal: Box::new(refusal),
+    };
+    let judged = chain.newest().judge_host_config(presented);
+    judged.map(drop).map_err(refused)
 }
 
 fn check_scheme(mirror: &MirrorUrl, chain: &Chain) -> Result<(), ManifestStageError> {

@@ -122,7 +122,9 @@ fn attempt(
         )
     })?;
     learnt.kept.get_or_insert_with(|| kept::tell(console));
-    let mut configured = console.stage(Stage::Configure, || configure(prepared))?;
+    let mut configured = console.stage(Stage::Configure, || {
+        configure(prepared, learnt.trusted.as_ref())
+    })?;
     if !learnt.has_introduced_itself {
         banner::show(console, &configured);
         learnt.has_introduced_itself = true;
@@ -146,6 +148,7 @@ fn attempt(
     let accepted = console.stage(Stage::Manifest, || {
         runtime.block_on(manifest::manifest(
             &configured.host,
+            &configured.presented,
             chain,
             &client,
             &mut learnt.reputation,
@@ -189,9 +192,12 @@ fn attempt(
     failed
 }
 
-fn configure(_: prepare::Prepared) -> Result<Done<Configured>, ConfigureError> {
+fn configure(
+    _: prepare::Prepared,
+    trusted: Option<&Chain>,
+) -> Result<Done<Configured>, ConfigureError> {
     let cmdline = cmdline().map_err(ConfigureError::ReadCmdline)?;
-    let configured = configure::configure(Path::new("/"), &cmdline)?;
+    let configured = configure::configure(Path::new("/"), &cmdline, trusted.map(Chain::newest))?;
     Ok(configured.map(|configured| {
         recovery::set_policy(configured.policy.on_failure());
         configured

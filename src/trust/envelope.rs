@@ -256,6 +256,19 @@ impl fmt::Debug for Envelope {
     }
 }
 
+/// Whether this is an envelope, rather than the plain statement that may stand in its place: a JSON object that has
+/// a `payloadType`. Nothing else is looked at; whether it can be read, and whether anybody has signed it, is another
+/// question.
+#[must_use]
+pub fn is_envelope(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        #[serde(rename = "payloadType")]
+        _payload_type: serde::de::IgnoredAny,
+    }
+    json::from_slice::<Probe>(bytes).is_ok()
+}
+
 /// DSSE lets signers choose between the standard and the URL-safe alphabet, and asks verifiers to
 /// take both; padding is what the two differ in besides, so it is indifferent.
 pub(super) fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
@@ -278,6 +291,33 @@ mod tests {
 
     /// The example of DSSE's `protocol.md`, section "Test Vectors".
     const HELLO: &str = r#"{"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld", "signatures": []}"#;
+
+    #[test]
+    fn an_envelope_is_told_by_its_payload_type_and_by_nothing_else() {
+        for envelope in [
+            HELLO,
+            r#"{"payloadType": null}"#,
+            r#"{"a": [{}], "payloadType": {"b": 1}}"#,
+        ] {
+            assert!(is_envelope(envelope.as_bytes()), "{envelope}");
+        }
+        for none in [
+            "",
+            "payloadType",
+            "null",
+            r#""payloadType""#,
+            r#"["payloadType"]"#,
+            "{}",
+            r#"{"payload": "", "signatures": []}"#,
+            r#"{"payloadtype": ""}"#,
+            r#"{"a": {"payloadType": ""}}"#,
+            r#"{"payloadType": ""} {}"#,
+            r#"{"payloadType": "", "payloadType": ""}"#,
+            r#"{"payloadType": """#,
+        ] {
+            assert!(!is_envelope(none.as_bytes()), "{none}");
+        }
+    }
 
     #[test]
     fn the_signed_bytes_are_those_of_the_specification() {

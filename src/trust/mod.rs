@@ -11,6 +11,7 @@
 //!     manifest         : type, signatures, threshold │ name, arch, versions, dates, digests
 //!     freshness        : type, signatures, threshold │ name, dates, newest image, newest policy
 //!                                  payload unread ───┘
+//! a host config, command line → TrustPolicy::judge_host_config → Judged     plain, or signed by its role
 //! ```
 
 pub mod chain;
@@ -18,6 +19,7 @@ pub mod channel;
 #[cfg(feature = "operator")]
 pub mod detached;
 pub mod envelope;
+pub mod host_config;
 pub mod policy;
 pub mod refusal;
 pub mod role;
@@ -28,6 +30,7 @@ pub mod verified;
 pub use chain::Chain;
 pub use channel::Channel;
 pub use envelope::{Envelope, EnvelopeError};
+pub use host_config::{Judged, Presented};
 pub use policy::{PolicyError, TrustPolicy};
 pub use refusal::{Refusal, Statement};
 pub use role::{Ignored, Role, Tally};

@@ -8,6 +8,7 @@ use super::role::Tally;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::{Freshness, FreshnessError};
+use crate::format::host_config::{HostConfig, HostConfigError};
 use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
 use crate::format::shown;
 use crate::format::version::PolicyVersion;
@@ -21,9 +22,19 @@ pub enum Statement {
     Policy,
     /// Which version of an image is the newest.
     Freshness,
+    /// How a machine reaches its image.
+    HostConfig,
 }
 
 impl Statement {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::Manifest,
+        Self::Policy,
+        Self::Freshness,
+        Self::HostConfig,
+    ];
+
     /// The DSSE payload type.
     #[must_use]
     pub const fn payload_type(self) -> &'static str {
@@ -31,6 +42,7 @@ impl Statement {
             Self::Manifest => Manifest::PAYLOAD_TYPE,
             Self::Policy => super::TrustPolicy::PAYLOAD_TYPE,
             Self::Freshness => Freshness::PAYLOAD_TYPE,
+            Self::HostConfig => HostConfig::PAYLOAD_TYPE,
         }
     }
 }
@@ -41,6 +53,7 @@ impl std::fmt::Display for Statement {
             Self::Manifest => "manifest",
             Self::Policy => "trust policy",
             Self::Freshness => "freshness statement",
+            Self::HostConfig => "host config",
         })
     }
 }
@@ -235,6 +248,29 @@ pub enum Refusal {
         #[source]
         source: Box<Refusal>,
     },
+    /// The host config is no host config, whether it was plain or signed.
+    #[error("the host config does not load")]
+    HostConfig(#[source] HostConfigError),
+    /// The settings of the command line do not go with the host config, or make none.
+    #[error("the kernel command line makes no host config that can be used")]
+    HostCmdline(#[source] HostConfigError),
+    /// The host config is signed, and the policy has no role for it.
+    #[error("the host config is signed, but the trust policy names nobody who may sign one")]
+    HostRole,
+    /// The policy requires a signed host config, and this one is plain.
+    #[error("the host config is not signed, but the trust policy requires it")]
+    HostUnsigned,
+    /// The policy requires a signed host config, and there is none at all.
+    #[error("there is no host config, but the trust policy requires a signed one")]
+    HostMissing,
+    /// The policy requires a signed host config, and the command line would change it.
+    #[error(
+        "the trust policy requires that what the host config says is signed, but the kernel command line sets {name}="
+    )]
+    HostSetting {
+        /// The first setting that would, escaped.
+        name: String,
+    },
     /// There are more trust policies than are walked.
     #[error("the chain of trust policies goes on after {limit} steps from version {from}")]
     ChainTooLong {
@@ -248,25 +284,28 @@ pub enum Refusal {
 impl Diagnose for Refusal {
     fn code(&self) -> FailureCode {
         use FailureCode as Code;
-        use Statement::{Freshness, Manifest, Policy};
+        use Statement::{Freshness, HostConfig, Manifest, Policy};
         match self {
             Self::Envelope { statement, .. } => match statement {
                 Manifest => Code::ManifestEnvelope,
                 Policy => Code::TrustEnvelope,
                 Freshness => Code::FreshnessInvalid,
+                HostConfig => Code::ConfigureHostEnvelope,
             },
             Self::PayloadType { statement, .. } => match statement {
                 Manifest => Code::ManifestPayloadType,
                 Policy => Code::TrustPayloadType,
                 Freshness => Code::FreshnessInvalid,
+                HostConfig => Code::ConfigureHostEnvelope,
             },
             Self::Threshold { statement, .. } => match statement {
                 Manifest => Code::ManifestThreshold,
                 Policy => Code::TrustThreshold,
                 Freshness => Code::FreshnessThreshold,
+                HostConfig => Code::ConfigureHostThreshold,
             },
             Self::Future { statement, .. } => match statement {
-                Manifest | Policy => Code::ManifestFuture,
+                Manifest | Policy | HostConfig => Code::ManifestFuture,
                 Freshness => Code::FreshnessFuture,
             },
             Self::Manifest(_) => Code::ManifestInvalid,
@@ -287,24 +326,43 @@ impl Diagnose for Refusal {
             Self::PolicyVersion { .. } => Code::TrustVersion,
             Self::PolicyUnsigned { .. } => Code::TrustThreshold,
             Self::ChainTooLong { .. } => Code::TrustLength,
+            Self::HostConfig(error) | Self::HostCmdline(error) => error.code(),
+            Self::HostRole => Code::ConfigureHostRole,
+            Self::HostUnsigned | Self::HostMissing | Self::HostSetting { .. } => {
+                Code::ConfigureHostUnsigned
+            }
         }
     }
 
     fn hint(&self) -> String {
         match self {
             Self::Threshold {
-                statement: Statement::Manifest,
+                statement: statement @ (Statement::Manifest | Statement::HostConfig),
                 missing,
                 threshold,
                 tally,
             } if !missing.is_empty() => {
                 let names: Vec<&str> = missing.iter().map(SignerName::as_str).collect();
                 let needed = threshold - tally.signers.len();
+                let (command, then) = match statement {
+                    Statement::HostConfig => ("host-config sign", "put it in its place"),
+                    _ => ("image sign", "publish"),
+                };
                 format!(
-                    "{needed} more of {} must run `sealboot image sign`; then publish again",
+                    "{needed} more of {} must run `sealboot {command}`; then {then} again",
                     names.join(", ")
                 )
             }
+            Self::HostConfig(error) | Self::HostCmdline(error) => error.hint(),
+            Self::HostUnsigned => {
+                "sign it with `sealboot host-config sign`, and put the envelope in its place".to_owned()
+            }
+            Self::HostMissing => {
+                "sign a host config with `sealboot host-config sign`, and bake it in (`sealboot initramfs build --host-config`) or put it where the machine looks for one".to_owned()
+            }
+            Self::HostSetting { name } => format!(
+                "take {name}= out of the boot loader's configuration, and put what it says into the signed host config"
+            ),
             Self::Rollback { min_version, .. } => format!(
                 "publish version {min_version} or newer; a mirror that serves older ones is stale or hostile"
             ),

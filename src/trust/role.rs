@@ -54,6 +54,15 @@ impl TrustPolicy {
         })
     }
 
+    /// Who signs host configs, if anybody does.
+    #[must_use]
+    pub fn configuring(&self) -> Option<Role<'_>> {
+        self.host_config().map(|rule| Role {
+            keys: &rule.keys,
+            threshold: rule.threshold,
+        })
+    }
+
     /// Counts who signed an image or a policy; see [`Role::tally`].
     #[must_use]
     pub fn tally(&self, envelope: &Envelope) -> Tally {
@@ -128,7 +137,7 @@ impl fmt::Display for Ignored {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{policy, renewed, sealed, signer, signers};
+    use super::super::testing::{configured, policy, renewed, sealed, signer, signers};
     use super::*;
 
     const TYPE: &str = Statement::Manifest.payload_type();
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn no_kind_of_statement_passes_for_another() {
-        let kinds = [Statement::Manifest, Statement::Policy, Statement::Freshness];
+        let kinds = Statement::ALL;
         let policy = policy(&["alice"]);
         for held in kinds {
             let envelope = sealed(held.payload_type(), b"x".to_vec(), &["alice"]);
@@ -243,6 +252,30 @@ mod tests {
         assert_eq!(count(renewing, "clockwork"), 1);
         assert_eq!(count(renewing, "alice"), 0);
         assert!(policy.with_freshness(None).unwrap().renewing().is_none());
+    }
+
+    #[test]
+    fn who_signs_host_configs_signs_nothing_else_and_nobody_else_does() {
+        let policy = configured(renewed(policy(&["alice"]), false), false);
+        let configuring = policy.configuring().unwrap();
+        let roles = [policy.signing(), policy.renewing().unwrap(), configuring];
+        for (by, expected) in [
+            ("alice", [1, 0, 0]),
+            ("clockwork", [0, 1, 0]),
+            ("carol", [0, 0, 1]),
+            ("mallory", [0, 0, 0]),
+        ] {
+            let envelope = sealed(TYPE, b"x".to_vec(), &[by]);
+            let counted = roles.map(|role| role.tally(&envelope).signers.len());
+            assert_eq!(counted, expected, "{by}");
+        }
+        assert!(
+            policy
+                .with_host_config(None)
+                .unwrap()
+                .configuring()
+                .is_none()
+        );
     }
 
     #[test]

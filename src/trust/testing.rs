@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::channel::Channel;
 use super::envelope::Envelope;
-use super::policy::{AcceptedImage, FreshnessRule, Signer, TrustPolicy};
+use super::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer, TrustPolicy};
 use super::refusal::Statement;
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;
@@ -53,6 +53,16 @@ pub(super) fn renewed(policy: TrustPolicy, required: bool) -> TrustPolicy {
         max_hours: 72,
     };
     policy.with_freshness(Some(rule)).unwrap()
+}
+
+/// The same with `carol` for host configs.
+pub(super) fn configured(policy: TrustPolicy, required: bool) -> TrustPolicy {
+    let rule = HostConfigRule {
+        keys: signers(&["carol"]),
+        threshold: 1,
+        required,
+    };
+    policy.with_host_config(Some(rule)).unwrap()
 }
 
 pub(super) fn sealed_policy(policy: &TrustPolicy, by: &[&str]) -> Envelope {

@@ -15,7 +15,7 @@ use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::Arch;
 use sealboot::format::network::Network;
 use sealboot::trust::verified::Expected;
-use sealboot::trust::{Chain, TrustPolicy};
+use sealboot::trust::{Chain, Presented, TrustPolicy};
 
 use super::Expectation;
 use crate::lab::mirror::Loopback;
@@ -118,12 +118,23 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         network: Network::by_dhcp(),
         ntp: Vec::new(),
     };
+    let presented = Presented {
+        stored: Some(host.encode()),
+        ..Presented::default()
+    };
     let client = &loopback.client;
     let mut reputation = Reputation::default();
-    let accepted = manifest(&host, &mut chain, client, &mut reputation, expectation.now)
-        .await
-        .map_err(code)?
-        .into_value();
+    let accepted = manifest(
+        &host,
+        &presented,
+        &mut chain,
+        client,
+        &mut reputation,
+        expectation.now,
+    )
+    .await
+    .map_err(code)?
+    .into_value();
     // What fails here fails again: there is one mirror, and it does not change.
     let patience = Patience {
         give_up: Duration::from_secs(1),

@@ -21,7 +21,7 @@ use sealboot::fetch::{Client, Patience, Reputation};
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::network::Network;
 use sealboot::net::Resolver;
-use sealboot::trust::{Chain, TrustPolicy};
+use sealboot::trust::{Chain, Presented, TrustPolicy};
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -39,6 +39,10 @@ fn main() {
         network: Network::by_dhcp(),
         ntp: Vec::new(),
     };
+    let presented = Presented {
+        stored: Some(host.encode()),
+        ..Presented::default()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,6 +52,7 @@ fn main() {
         let mut reputation = Reputation::default();
         let accepted = manifest(
             &host,
+            &presented,
             &mut chain,
             &client,
             &mut reputation,

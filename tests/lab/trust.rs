@@ -2,9 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sealboot::format::freshness::Freshness;
+use sealboot::format::host_config::HostConfig;
 use sealboot::format::pem::PrivateKey;
 use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule, Signer};
+use sealboot::trust::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer};
 
 use super::seal;
 
@@ -59,4 +60,19 @@ pub(crate) fn freshness(version: u64, trust: u64, created: Timestamp) -> Freshne
 /// The envelope of a freshness statement.
 pub(crate) fn seal_freshness(freshness: &Freshness, key: &PrivateKey) -> Vec<u8> {
     seal(Freshness::PAYLOAD_TYPE, freshness.encode(), [key])
+}
+
+/// The same policy with a role for host configs, which this key alone has.
+pub(crate) fn configured_by(policy: TrustPolicy, key: &PrivateKey, required: bool) -> TrustPolicy {
+    let rule = HostConfigRule {
+        keys: vec![signer("installer", key)],
+        threshold: 1,
+        required,
+    };
+    policy.with_host_config(Some(rule)).unwrap()
+}
+
+/// The envelope of a host config.
+pub(crate) fn seal_host_config(json: Vec<u8>, key: &PrivateKey) -> Vec<u8> {
+    seal(HostConfig::PAYLOAD_TYPE, json, [key])
 }

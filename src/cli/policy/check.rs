@@ -6,12 +6,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::describe::{describe, weaknesses};
-use super::{is_envelope, parse_envelope, unverified_policy};
+use super::{parse_envelope, unverified_policy};
 use crate::cli::{Failure, files, output};
 use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 use crate::trust::TrustPolicy;
+use crate::trust::envelope::is_envelope;
 use crate::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, Signer, SignerName};
 
 /// Read a trust policy as a loader does, and say what it means.

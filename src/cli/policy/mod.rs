@@ -12,12 +12,12 @@ mod sign;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde::Deserialize;
 
 use super::signatures::{EnvelopeFile, Kind, shown};
 use super::{Failure, files, rotation};
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
+use crate::trust::envelope::is_envelope;
 use crate::trust::{Chain, Envelope, PolicyError, TrustPolicy};
 
 /// Make, check, sign and publish trust policies: what a loader accepts.
@@ -123,16 +123,6 @@ fn before(
     rotation::check_store(store)?;
     let chain = rotation::go_on(Chain::from(policy), store, end)?;
     Ok(chain.newest().clone())
-}
-
-/// Whether this is an envelope, rather than a policy itself. Says nothing about whether it can be read.
-fn is_envelope(json: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Probe {
-        #[serde(rename = "payloadType")]
-        _payload_type: serde::de::IgnoredAny,
-    }
-    serde_json::from_slice::<Probe>(json).is_ok()
 }
 
 fn parse_envelope(path: &Path, bytes: &[u8]) -> Result<Envelope, Failure> {

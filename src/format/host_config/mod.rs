@@ -14,7 +14,7 @@ use super::cmdline::Parameters;
 use super::json;
 use super::limits::LIMITS;
 use super::manifest::ImageName;
-use super::network::{Network, Overrides};
+use super::network::{self, Network, Overrides};
 use crate::failure::{Diagnose, FailureCode};
 
 pub use self::mirror::MirrorUrl;
@@ -70,6 +70,9 @@ impl Diagnose for HostConfigError {
 }
 
 impl HostConfig {
+    /// The DSSE payload type of a host config that is signed.
+    pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.host-config.v1+json";
+
     /// Reads a host config.
     ///
     /// # Errors
@@ -157,6 +160,21 @@ impl HostConfig {
         };
         config.check().map_err(invalid)?;
         Ok(config)
+    }
+
+    /// The first parameter of a kernel command line that could say something in a host config's place, whether or
+    /// not it would change anything there.
+    ///
+    /// Of what is named `sealboot.…` it is everything but what says where a host config stands and what goes to the
+    /// log: a setting that a later version knows is one too.
+    #[must_use]
+    pub fn setting(parameters: &Parameters) -> Option<&str> {
+        const OTHERS: [&str; 2] = ["sealboot.config", "sealboot.log"];
+        let mut names = parameters.names_with("");
+        names.find(|name| {
+            let own = name.starts_with("sealboot.") && !OTHERS.contains(name);
+            own || network::is_setting(name, parameters)
+        })
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -299,6 +317,69 @@ mod tests {
                 matches!(error, HostConfigError::Cmdline(_)),
                 "{line}: {error:?}"
             );
+        }
+    }
+
+    #[test]
+    fn no_setting_says_something_in_a_host_configs_place_unnoticed() {
+        let plain = merged(Some(WHOLE), "").expect("valid");
+        for line in [
+            "sealboot.image=other",
+            "sealboot.mirror=https://m.example/",
+            "sealboot.ntp=192.0.2.1",
+            "ip=dhcp",
+            "ip=eth1:dhcp",
+            "bond=bond0:eth0",
+            "vlan=eth0.7:eth0",
+            "rd.route=198.51.100.0/24:192.0.2.1",
+            "nameserver=192.0.2.54",
+            "rd.net.dhcp.vendor-class=x",
+            "rd.net.dhcp.vendor_class=x",
+            "BOOTIF=01-00-00-5e-00-53-01",
+            "BOOTIF=01-00-00-5e-00-53-01 rd.bootif=1",
+            "bootdev=eth0",
+            "ifname=lan:x",
+            "rd.peerdns=0",
+            "bridge=br0:eth0",
+            "team=team0:eth0",
+            "rd.znet=x",
+            "rd.znet_ifname=x",
+            "sealboot.mirorr=https://m.example/",
+            "sealboot.=",
+        ] {
+            // Each of them does something, or is refused.
+            let changed = merged(Some(WHOLE), line).map_or(true, |config| config != plain);
+            assert!(changed, "{line}");
+            let line = format!("console=ttyS0 {line} quiet");
+            let parameters = Parameters::parse(&line);
+            let name = HostConfig::setting(&parameters).expect(&line);
+            assert!(parameters.last(name).is_some(), "{line}: {name}");
+            assert_ne!(name, "console", "{line}");
+        }
+        for line in [
+            "",
+            "console=ttyS0 quiet panic=30 xip=dhcp ip6=x sealboot",
+            "sealboot.config=/etc/other.json sealboot.log=debug",
+            "rd.bootif=0 BOOTIF=01-00-00-5e-00-53-01",
+            "-- ip=dhcp",
+        ] {
+            assert_eq!(
+                HostConfig::setting(&Parameters::parse(line)),
+                None,
+                "{line}"
+            );
+            assert_eq!(merged(Some(WHOLE), line).expect(line), plain, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_first_setting_is_named() {
+        for (line, name) in [
+            ("quiet sealboot.mirror=x ip=dhcp", "sealboot.mirror"),
+            ("ip=dhcp sealboot.mirror=x", "ip"),
+            ("rd.route=x", "rd.route"),
+        ] {
+            assert_eq!(HostConfig::setting(&Parameters::parse(line)), Some(name));
         }
     }
 

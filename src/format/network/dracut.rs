@@ -31,6 +31,25 @@ pub(in crate::format) struct Overrides {
 
 const UNSUPPORTED: [&str; 4] = ["bridge", "rd.znet", "rd.znet_ifname", "team"];
 
+/// What [`Overrides::read`] looks at, besides [`UNSUPPORTED`] and the card that firmware booted from.
+const SETTINGS: [&str; 9] = [
+    "bond",
+    "bootdev",
+    "ifname",
+    "ip",
+    "nameserver",
+    "rd.net.dhcp.vendor_class",
+    "rd.peerdns",
+    "rd.route",
+    "vlan",
+];
+
+/// Whether `name`, as [`Parameters`] gives it, is a setting of the network, on this command line.
+pub(in crate::format) fn is_setting(name: &str, parameters: &Parameters) -> bool {
+    let is_card = name == "BOOTIF" && !is_without_boot_card(parameters);
+    is_card || SETTINGS.contains(&name) || UNSUPPORTED.contains(&name)
+}
+
 impl Overrides {
     /// Reads the settings of a command line.
     pub(in crate::format) fn read(parameters: &Parameters) -> Result<Self, Invalid> {
@@ -165,9 +184,14 @@ impl Aliases {
     }
 }
 
+/// Whether the command line says that `BOOTIF=` is to be passed over.
+fn is_without_boot_card(parameters: &Parameters) -> bool {
+    parameters.last("rd.bootif") == Some("0")
+}
+
 /// What PXELINUX and its like add: `BOOTIF=01-00-00-5e-00-53-01`, the hardware type and the card's address.
 fn boot_card(parameters: &Parameters) -> Result<Option<LinkRef>, Invalid> {
-    if parameters.last("rd.bootif") == Some("0") {
+    if is_without_boot_card(parameters) {
         return Ok(None);
     }
     let read = |value: &str| {

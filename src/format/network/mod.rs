@@ -28,7 +28,7 @@ use super::limits::LIMITS;
 pub use bond::{
     AdSelect, Bond, BondMode, FailOverMac, LacpRate, Monitor, PrimaryReselect, XmitHashPolicy,
 };
-pub(super) use dracut::Overrides;
+pub(super) use dracut::{Overrides, is_setting};
 pub use names::{
     ClientId, DomainName, InterfaceName, LinkRef, MacAddress, Mtu, VendorClass, VlanId,
 };

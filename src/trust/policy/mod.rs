@@ -15,6 +15,10 @@
 //!     "keys": [{"name": "clockwork", "key": "ed25519:<64 hex digits>"}],
 //!     "threshold": 1, "required": true, "max_hours": 72
 //!   },
+//!   "host_config": {
+//!     "keys": [{"name": "carol", "key": "ed25519:<64 hex digits>"}],
+//!     "threshold": 1, "required": true
+//!   },
 //!   "allow_http": false,
 //!   "mirror_keys": ["<SHA-256 of a mirror's SubjectPublicKeyInfo>"],
 //!   "clock_tolerance_seconds": 300,
@@ -44,7 +48,9 @@ use crate::format::json;
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 
-pub use self::rules::{AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp};
+pub use self::rules::{
+    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
+};
 pub use self::signer::{Signer, SignerName};
 
 /// A mirror that asks for the longest rest that is granted, 300 s, must not look like a loader that hangs.
@@ -64,6 +70,8 @@ pub struct TrustPolicy {
     expiry: ExpiryRule,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     freshness: Option<FreshnessRule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host_config: Option<HostConfigRule>,
     #[serde(default)]
     allow_http: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,6 +127,7 @@ impl TrustPolicy {
             denied_digests: Vec::new(),
             expiry: ExpiryRule::default(),
             freshness: None,
+            host_config: None,
             allow_http: false,
             mirror_keys: Vec::new(),
             clock_tolerance_seconds: default_clock_tolerance_seconds(),
@@ -169,7 +178,7 @@ impl TrustPolicy {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of freshness.
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of another role.
     pub fn with_signers(self, keys: Vec<Signer>, threshold: usize) -> Result<Self, PolicyError> {
         let policy = Self {
             keys,
@@ -226,6 +235,23 @@ impl TrustPolicy {
     /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key that signs images.
     pub fn with_freshness(self, freshness: Option<FreshnessRule>) -> Result<Self, PolicyError> {
         let policy = Self { freshness, ..self };
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Replaces who signs host configs.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of another role.
+    pub fn with_host_config(
+        self,
+        host_config: Option<HostConfigRule>,
+    ) -> Result<Self, PolicyError> {
+        let policy = Self {
+            host_config,
+            ..self
+        };
         policy.check()?;
         Ok(policy)
     }
@@ -336,6 +362,9 @@ impl TrustPolicy {
         if let Some(freshness) = &self.freshness {
             self.freshness_agrees(freshness)?;
         }
+        if let Some(host_config) = &self.host_config {
+            self.host_config_agrees(host_config)?;
+        }
         bounded(
             "clock_tolerance_seconds",
             self.clock_tolerance_seconds,
@@ -387,6 +416,21 @@ impl TrustPolicy {
         )
     }
 
+    fn host_config_agrees(&self, rule: &HostConfigRule) -> Result<(), Invalid> {
+        role_agrees(&rule.keys, rule.threshold, &HOST_CONFIG_FIELDS)?;
+        // Who installs machines decides nothing about what they run, or about how fresh it is.
+        let renews = self.freshness.iter().flat_map(|rule| &rule.keys);
+        let mut others = self.keys.iter().chain(renews);
+        match others.find(|other| rule.keys.iter().any(|own| own.key == other.key)) {
+            None => Ok(()),
+            Some(signer) => Err(Invalid::new(
+                HOST_CONFIG_FIELDS.key,
+                signer.key,
+                "of this role alone",
+            )),
+        }
+    }
+
     /// The keys that may sign, in the order of the file.
     #[must_use]
     pub fn keys(&self) -> &[Signer] {
@@ -427,6 +471,12 @@ impl TrustPolicy {
     #[must_use]
     pub const fn freshness(&self) -> Option<&FreshnessRule> {
         self.freshness.as_ref()
+    }
+
+    /// Who signs host configs, if anybody does.
+    #[must_use]
+    pub const fn host_config(&self) -> Option<&HostConfigRule> {
+        self.host_config.as_ref()
     }
 
     /// Whether mirrors may be plain http.
@@ -474,6 +524,13 @@ const FRESHNESS_FIELDS: RoleFields = RoleFields {
     key: "freshness.keys.key",
     name: "freshness.keys.name",
     threshold: "freshness.threshold",
+};
+
+const HOST_CONFIG_FIELDS: RoleFields = RoleFields {
+    keys: "host_config.keys",
+    key: "host_config.keys.key",
+    name: "host_config.keys.name",
+    threshold: "host_config.threshold",
 };
 
 /// Checks the keys of a role: distinct, named distinctly, and enough for its threshold.

@@ -58,6 +58,19 @@ pub struct FreshnessRule {
     pub max_hours: u32,
 }
 
+/// Who says how machines reach their images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfigRule {
+    /// The keys of this role; none of them may have another one.
+    pub keys: Vec<Signer>,
+    /// How many of them must sign a host config.
+    pub threshold: usize,
+    /// Whether a host config that is not signed is refused, and all that the command line says in its place.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub required: bool,
+}
+
 /// What the loader does after a failure: waits, doubling with jitter, and in the end gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -67,6 +67,99 @@ fn a_policy_that_contradicts_itself_does_not_load() {
     assert!(TrustPolicy::parse(format!("{whole}{}", " ".repeat(64 << 10)).as_bytes()).is_err());
 }
 
+#[test]
+fn a_role_for_host_configs_is_spelled_as_it_was_read() {
+    let plain = plain();
+    assert!(
+        !String::from_utf8(plain.encode())
+            .expect("text")
+            .contains("host_config")
+    );
+    for required in [false, true] {
+        let rule = host_config(2..4, 2, required);
+        let policy = plain
+            .clone()
+            .with_host_config(Some(rule.clone()))
+            .expect("valid");
+        let text = String::from_utf8(policy.encode()).expect("text");
+        let again = TrustPolicy::parse_signed(text.as_bytes()).expect("one spelling");
+        assert_eq!(again.host_config(), Some(&rule));
+        let role = text.split_once("\"host_config\"").expect("it is there").1;
+        let role = role.split_once("allow_http").expect("it comes before").0;
+        assert_eq!(role.contains("\"required\": true"), required, "{role}");
+        assert!(required || !role.contains("required"), "{role}");
+        assert_eq!(policy.with_host_config(None).expect("valid"), plain);
+    }
+    for (from, to) in [
+        ("\"required\": true", "\"required\": 1"),
+        ("\"required\": true", "\"require\": true"),
+        ("\"threshold\": 1,\n    \"required\"", "\"required\""),
+    ] {
+        let policy = plain
+            .clone()
+            .with_host_config(Some(host_config(2..3, 1, true)));
+        let text = String::from_utf8(policy.expect("valid").encode()).expect("text");
+        assert!(text.contains(from), "{text}");
+        assert!(
+            TrustPolicy::parse(text.replace(from, to).as_bytes()).is_err(),
+            "{to}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_signs_host_configs_has_no_other_role() {
+    let renewing = FreshnessRule {
+        keys: signers(4)[3..].to_vec(),
+        threshold: 1,
+        required: false,
+        max_hours: 72,
+    };
+    let policy = plain()
+        .with_freshness(Some(renewing.clone()))
+        .expect("valid");
+    for (keys, threshold, expected) in [
+        (2..2, 1, Err("host_config.keys")),
+        (2..35, 1, Err("host_config.keys")),
+        (2..3, 0, Err("host_config.threshold")),
+        (2..3, 2, Err("host_config.threshold")),
+        (2..3, 1, Ok(())),
+        (1..3, 1, Err("host_config.keys.key")),
+        (2..4, 1, Err("host_config.keys.key")),
+        (4..36, 32, Ok(())),
+    ] {
+        let rule = host_config(keys.clone(), threshold, true);
+        let found = field(policy.clone().with_host_config(Some(rule)));
+        assert_eq!(found, expected, "{keys:?}, {threshold}");
+    }
+    let repeated = |change: fn(&mut Vec<Signer>)| {
+        let mut rule = host_config(4..6, 1, false);
+        change(&mut rule.keys);
+        field(policy.clone().with_host_config(Some(rule)))
+    };
+    let same_key = repeated(|keys| keys[1].key = keys[0].key);
+    assert_eq!(same_key, Err("host_config.keys.key"));
+    let same_name = repeated(|keys| keys[1].name = keys[0].name.clone());
+    assert_eq!(same_name, Err("host_config.keys.name"));
+    // Whichever of the roles comes last.
+    let configured = plain().with_host_config(Some(host_config(2..4, 1, false)));
+    let configured = configured.expect("valid");
+    let found = field(configured.clone().with_freshness(Some(renewing)));
+    assert_eq!(found, Err("host_config.keys.key"));
+    assert_eq!(
+        field(configured.with_signers(signers(3), 2)),
+        Err("host_config.keys.key")
+    );
+}
+
+fn host_config(keys: std::ops::Range<usize>, threshold: usize, required: bool) -> HostConfigRule {
+    HostConfigRule {
+        keys: signers(40)[keys].to_vec(),
+        threshold,
+        required,
+    }
+}
+
 fn signers(count: u8) -> Vec<Signer> {
     let key = |seed: u8| {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);

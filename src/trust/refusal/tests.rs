@@ -44,10 +44,29 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
         now: made(),
     };
     let short = |statement| threshold(statement, &[], &[]);
+    let host = || HostConfigError::TooLarge;
+    let cmdline = || HostConfigError::Cmdline(invalid());
     for (refusal, code) in [
         (envelope(Statement::Manifest), Code::ManifestEnvelope),
         (envelope(Statement::Policy), Code::TrustEnvelope),
         (envelope(Statement::Freshness), Code::FreshnessInvalid),
+        (envelope(Statement::HostConfig), Code::ConfigureHostEnvelope),
+        (
+            payload_type(Statement::HostConfig),
+            Code::ConfigureHostEnvelope,
+        ),
+        (short(Statement::HostConfig), Code::ConfigureHostThreshold),
+        (Refusal::HostConfig(host()), Code::ConfigureHost),
+        (Refusal::HostCmdline(cmdline()), Code::ConfigureCmdline),
+        (Refusal::HostRole, Code::ConfigureHostRole),
+        (Refusal::HostUnsigned, Code::ConfigureHostUnsigned),
+        (Refusal::HostMissing, Code::ConfigureHostUnsigned),
+        (
+            Refusal::HostSetting {
+                name: "ip".to_owned(),
+            },
+            Code::ConfigureHostUnsigned,
+        ),
         (payload_type(Statement::Manifest), Code::ManifestPayloadType),
         (payload_type(Statement::Policy), Code::TrustPayloadType),
         (payload_type(Statement::Freshness), Code::FreshnessInvalid),
@@ -210,6 +229,7 @@ fn who_has_signed_and_who_must_still_is_said() {
 
 #[test]
 fn a_hint_names_the_values_at_hand_where_they_help() {
+    use FailureCode as Code;
     let general = |refusal: &Refusal| refusal.hint() == refusal.code().remedy();
     // Nobody can be named, or it is not for `image sign` to mend.
     assert!(general(&threshold(Statement::Manifest, &["alice"], &[])));
@@ -224,6 +244,33 @@ fn a_hint_names_the_values_at_hand_where_they_help() {
         &["clockwork"]
     )));
     assert!(general(&Refusal::NotFresh));
+    assert!(general(&Refusal::HostRole));
+    assert!(general(&threshold(Statement::HostConfig, &["carol"], &[])));
+    assert_eq!(
+        threshold(Statement::HostConfig, &["carol"], &["dave", "erin"]).hint(),
+        "2 more of dave, erin must run `sealboot host-config sign`; then put it in its place again"
+    );
+    assert!(
+        Refusal::HostUnsigned
+            .hint()
+            .contains("put the envelope in its place")
+    );
+    assert!(
+        Refusal::HostMissing
+            .hint()
+            .contains("initramfs build --host-config")
+    );
+    let name = "sealboot.mirror".to_owned();
+    assert!(
+        Refusal::HostSetting { name }
+            .hint()
+            .starts_with("take sealboot.mirror= out of")
+    );
+    let cmdline = HostConfigError::Cmdline(Invalid::new("ip", "x", "y"));
+    assert_eq!(
+        Refusal::HostCmdline(cmdline).hint(),
+        Code::ConfigureCmdline.remedy()
+    );
     let (name, found, other) = ("relay".parse::<ImageName>(), 41.try_into(), 42.try_into());
     let (name, found, other): (_, ImageVersion, ImageVersion) =
         (name.unwrap(), found.unwrap(), other.unwrap());
@@ -249,18 +296,24 @@ fn a_hint_names_the_values_at_hand_where_they_help() {
 
 #[test]
 fn each_kind_of_statement_has_its_own_type() {
-    let kinds = [Statement::Manifest, Statement::Policy, Statement::Freshness];
+    let kinds = Statement::ALL;
     assert_eq!(
         kinds.map(Statement::payload_type),
         [
             "application/vnd.sealboot.manifest.v1+json",
             "application/vnd.sealboot.trust.v1+json",
             "application/vnd.sealboot.freshness.v1+json",
+            "application/vnd.sealboot.host-config.v1+json",
         ]
     );
     assert_eq!(
         kinds.map(|kind| kind.to_string()),
-        ["manifest", "trust policy", "freshness statement"]
+        [
+            "manifest",
+            "trust policy",
+            "freshness statement",
+            "host config"
+        ]
     );
 }
 
