@@ -36,12 +36,13 @@ use super::modules::firmware::{Firmware, FirmwareDir};
 use super::modules::{LoadOrder, ModulesDir, ModulesError, Selection};
 use super::output::{Existing, PendingFile, directory_of};
 use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
+use crate::failure::Diagnose as _;
 use crate::format::cpio::{Tree, WriteError};
 use crate::format::digest::Sha256Digest;
-use crate::format::host_config::{HostConfig, HostConfigError, MirrorUrl};
+use crate::format::host_config::{HostConfigError, MirrorUrl};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{Arch, ImageName};
-use crate::trust::{PolicyError, TrustPolicy};
+use crate::trust::{PolicyError, Presented, Refusal, TrustPolicy};
 
 /// Bytes of a loader; ten times what one has.
 const LOADER_BYTES: u64 = 64 << 20;
@@ -144,6 +145,14 @@ pub enum BuildError {
         /// Why.
         source: HostConfigError,
     },
+    /// The trust policy does not take the host config: a loader would say the same.
+    #[error("{} cannot be baked in with this trust policy", path.display())]
+    HostConfigRefused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<Refusal>,
+    },
     /// A mirror is plain http and the policy does not allow that.
     #[error("mirror {mirror} is plain http, which the trust policy does not allow")]
     PlainHttp {
@@ -222,6 +231,7 @@ impl BuildError {
             Self::HostConfig { path, .. } => {
                 format!("check it with `sealboot host-config check {}`", path.display())
             }
+            Self::HostConfigRefused { source, .. } => source.hint(),
             Self::PlainHttp { .. } => {
                 "use an https mirror, or create the policy with --allow-http".to_owned()
             }
@@ -408,10 +418,22 @@ fn read_policy(path: &Path) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
 
 fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildError> {
     let json = read_bounded(path, LIMITS.host_config_bytes + 1)?;
-    let config = HostConfig::parse(&json).map_err(|source| BuildError::HostConfig {
-        path: path.to_owned(),
-        source,
+    let presented = Presented {
+        stored: Some(json),
+        ..Presented::default()
+    };
+    let judged = policy.judge_host_config(&presented);
+    let judged = judged.map_err(|refusal| match refusal {
+        Refusal::HostConfig(source) => BuildError::HostConfig {
+            path: path.to_owned(),
+            source,
+        },
+        refusal => BuildError::HostConfigRefused {
+            path: path.to_owned(),
+            source: Box::new(refusal),
+        },
     })?;
+    let config = judged.into_config();
     if !policy.allows_http()
         && let Some(mirror) = config.mirrors.iter().find(|mirror| !mirror.is_https())
     {
@@ -430,7 +452,7 @@ fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildE
                 .collect(),
         });
     }
-    Ok(json)
+    Ok(presented.stored.unwrap_or_default())
 }
 
 /// Reads the TLS roots as the loader will, and looks for what must never be in them.

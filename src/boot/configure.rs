@@ -138,7 +138,8 @@ impl Diagnose for ConfigureError {
 }
 
 fn at(from: Option<&Source>) -> String {
-    from.map(|source| format!(" {source}")).unwrap_or_default()
+    from.map(|source| format!(" in {source}"))
+        .unwrap_or_default()
 }
 
 /// Reads what is baked in under `root` (`/` in a boot) and the settings of `cmdline`. The host config is judged by
@@ -468,7 +469,7 @@ mod tests {
         assert_eq!(error.code(), FailureCode::ConfigureHostUnsigned);
         assert_eq!(
             Report(&error).to_string(),
-            "version 1 of the trust policy does not take the host config sealboot.config=/etc/sealboot/other.json\n  \
+            "version 1 of the trust policy does not take the host config in sealboot.config=/etc/sealboot/other.json\n  \
              caused by: the host config is not signed, but the trust policy requires it\n  \
              hint: sign it with `sealboot host-config sign`, and put the envelope in its place"
         );

@@ -1,36 +1,57 @@
 //! `sealboot host-config`: how a machine reaches its image, explained before it has to.
 
+mod merge;
+mod sign;
+
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names, shown};
 use super::{Failure, files, output, policy};
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::host_config::{HostConfig, MirrorUrl, TimeServer};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion};
 use crate::format::network::{BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network};
-use crate::trust::TrustPolicy;
+use crate::trust::envelope::is_envelope;
+use crate::trust::policy::SignerName;
+use crate::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
 
-/// Check host configs: how a machine reaches its image.
+/// Check and sign host configs: how a machine reaches its image.
 ///
 /// A host config names the image that a machine boots, the mirrors that serve it and how the machine
-/// gets its address. It is baked into the loader's initramfs; nothing in it is trusted for more than
-/// reaching bytes.
+/// gets its address. It is baked into the loader's initramfs, or stands where the machine finds it;
+/// nothing in it is trusted for more than reaching bytes. A trust policy can ask for a signed one.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Check(CheckArgs),
+    Sign(sign::SignArgs),
+    Merge(merge::MergeArgs),
 }
 
+/// Envelopes of host configs, as signing sees them.
+const HOST_CONFIG: Kind = Kind {
+    command: "host-config",
+    what: "host config",
+    limit: LIMITS.host_config_bytes,
+    read: read_envelope,
+    show: "sealboot host-config check",
+    make: "move the file away, sign the host config anew",
+};
+
 /// Read a host config as a loader does, and say what it means.
+///
+/// Takes a plain host config or a signed one. With --policy, signatures are counted as a loader counts
+/// them, and it is said who signed; without it, what an envelope holds is shown with nothing verified.
 ///
 /// Exits with 3 and the loader's failure code where a loader would refuse the file. What the file
 /// cannot say, such as whether the mirror answers, is not tried.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The host config
+    /// The host config, or the envelope that holds it
     file: PathBuf,
 
     /// Also check the host config against the trust policy that it will be baked in with
@@ -45,6 +66,8 @@ pub(super) struct CheckArgs {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => check(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Merge(args) => merge::run(&args),
     }
 }
 
@@ -83,17 +106,50 @@ struct Summary<'a> {
     network: &'a Network,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ntp: &'a [TimeServer],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<&'a Signatures>,
     warnings: Vec<String>,
+}
+
+/// What is known of who signed an envelope.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Signatures {
+    /// Counted by a policy's role.
+    Counted {
+        verified: bool,
+        signers: Vec<SignerName>,
+    },
+    /// What stands beside signatures that nobody has checked.
+    Claimed {
+        verified: bool,
+        claimed_key_ids: Vec<String>,
+    },
+}
+
+impl Signatures {
+    /// Who signed, as far as it is known, to go on after "signed by".
+    fn by(&self) -> String {
+        match self {
+            Self::Counted { signers, .. } => names(signers),
+            Self::Claimed {
+                claimed_key_ids, ..
+            } if claimed_key_ids.is_empty() => "nobody".to_owned(),
+            Self::Claimed {
+                claimed_key_ids, ..
+            } => format!("key id {}, or so it claims", claimed_key_ids.join(", ")),
+        }
+    }
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     let bytes = files::read(&args.file, LIMITS.host_config_bytes)?;
-    let config = HostConfig::parse(&bytes).map_err(|error| {
-        Failure::refused(&error)
-            .context(args.file.display())
-            .hint("correct the file; docs/host-config.md describes every field")
-    })?;
     let policy = args.policy.as_deref().map(policy::load).transpose()?;
+    let (config, signatures) = match &policy {
+        Some(policy) => judged(&args.file, bytes, policy)?,
+        None if is_envelope(&bytes) => claimed(&args.file, &bytes)?,
+        None => (parse(&args.file, &bytes)?, None),
+    };
     let min_version = policy
         .as_ref()
         .map(|policy| {
@@ -109,12 +165,105 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             mirrors: &config.mirrors,
             network: &config.network,
             ntp: &config.ntp,
+            signatures: signatures.as_ref(),
             warnings,
         });
     }
-    output::data(&describe(&config, min_version))?;
+    let heading = match signatures {
+        Some(Signatures::Claimed { .. }) => {
+            "NOT VERIFIED: this is what the file says, and anybody can have written it\n"
+        }
+        _ => "",
+    };
+    let by = signatures.map_or("nobody".to_owned(), |signatures| signatures.by());
+    let text = describe(&config, min_version, Some(by));
+    output::data(&format!("{heading}{text}"))?;
     warnings.iter().for_each(output::warn);
     Ok(())
+}
+
+/// What a loader with this policy makes of a file.
+fn judged(
+    path: &Path,
+    bytes: Vec<u8>,
+    policy: &TrustPolicy,
+) -> Result<(HostConfig, Option<Signatures>), Failure> {
+    let presented = Presented {
+        stored: Some(bytes),
+        ..Presented::default()
+    };
+    let judged = policy.judge_host_config(&presented);
+    let judged = judged.map_err(|refusal| refused(path, refusal))?;
+    let signatures = judged.signers().map(|signers| Signatures::Counted {
+        verified: true,
+        signers: signers.to_vec(),
+    });
+    Ok((judged.into_config(), signatures))
+}
+
+/// What an envelope says, with nothing verified.
+fn claimed(path: &Path, bytes: &[u8]) -> Result<(HostConfig, Option<Signatures>), Failure> {
+    let envelope = Envelope::parse(bytes).map_err(|source| {
+        let statement = Statement::HostConfig;
+        refused(path, Refusal::Envelope { statement, source })
+    })?;
+    let config = unverified_host_config(path, &envelope)?;
+    let claimed = envelope.signatures().iter().map(claimed_key_id);
+    let signatures = Signatures::Claimed {
+        verified: false,
+        claimed_key_ids: claimed.collect(),
+    };
+    Ok((config, Some(signatures)))
+}
+
+fn refused(path: &Path, refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::HostConfig(error) => Failure::refused(&error)
+            .context(path.display())
+            .hint("correct the file; docs/host-config.md describes every field"),
+        refusal => Failure::refused(&refusal).context(path.display()),
+    }
+}
+
+fn parse(path: &Path, json: &[u8]) -> Result<HostConfig, Failure> {
+    HostConfig::parse(json).map_err(|error| refused(path, Refusal::HostConfig(error)))
+}
+
+/// Reads the host config out of an envelope whose signatures say nothing yet: to show it, or to sign it.
+fn unverified_host_config(path: &Path, envelope: &Envelope) -> Result<HostConfig, Failure> {
+    if envelope.payload_type() != HostConfig::PAYLOAD_TYPE {
+        return Err(Failure::new(format!(
+            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
+            path.display(),
+            shown(envelope.payload_type(), 80),
+            HostConfig::PAYLOAD_TYPE
+        ))
+        .hint("give a host config, or an envelope that `sealboot host-config sign` made"));
+    }
+    parse(path, envelope.unverified_payload())
+}
+
+/// Reads the envelope of a host config, to work on it.
+fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+    Envelope::parse(&files::read(path, LIMITS.host_config_bytes)?).map_err(|error| {
+        Failure::new(format!("{} is no envelope", path.display()))
+            .because(&error)
+            .hint("give the file that `sealboot host-config sign` made")
+    })
+}
+
+/// The envelope to sign, and the host config in it: FILE itself, or the envelope beside a plain one, which need not be
+/// there yet.
+fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, HostConfig), Failure> {
+    let bytes = files::read(file, LIMITS.host_config_bytes)?;
+    if is_envelope(&bytes) {
+        let there = EnvelopeFile::open(&HOST_CONFIG, file)?;
+        let config = unverified_host_config(file, there.envelope())?;
+        return Ok((there, config));
+    }
+    let config = parse(file, &bytes)?;
+    let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, bytes);
+    Ok((EnvelopeFile::beside(&HOST_CONFIG, file, unsigned)?, config))
 }
 
 /// Checks that a policy lets this config boot; gives the oldest version that it then takes.
@@ -142,7 +291,8 @@ fn agree(config: &HostConfig, policy: &TrustPolicy) -> Result<ImageVersion, Conf
         })
 }
 
-fn describe(config: &HostConfig, min_version: Option<ImageVersion>) -> String {
+/// A host config, in words; and whom it is signed by, where that is to be said.
+fn describe(config: &HostConfig, min_version: Option<ImageVersion>, by: Option<String>) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let mut rows = vec![row(
         "image",
@@ -196,6 +346,7 @@ fn describe(config: &HostConfig, min_version: Option<ImageVersion>) -> String {
     if !config.ntp.is_empty() {
         rows.push(row("time servers", list(&config.ntp)));
     }
+    rows.extend(by.map(|by| row("signed by", by)));
     output::columns(rows)
 }
 

@@ -55,6 +55,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 /// Envelopes of images, as signing sees them.
 const IMAGE: Kind = Kind {
     command: "image",
+    what: "image",
+    limit: LIMITS.envelope_bytes,
     read: read_envelope,
     show: "sealboot image inspect",
     make: "pack the image again",

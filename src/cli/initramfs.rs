@@ -29,9 +29,10 @@ pub(super) enum Command {
 /// everything that they need, firmware included. Of the modules, a machine loads those that its devices
 /// ask for, so one initramfs can serve machines of many kinds.
 ///
-/// What the loader would refuse is refused here: a policy that does not load, a mirror that the policy
-/// does not allow, a loader that is not static, a module of another kernel's architecture. Modules of
-/// disks and file systems are not baked in, unless --allow-disk-module names each.
+/// What the loader would refuse is refused here: a policy that does not load, a host config that is not
+/// signed as the policy asks, a mirror that it does not allow, a loader that is not static, a module of
+/// another kernel's architecture. Modules of disks and file systems are not baked in, unless
+/// --allow-disk-module names each.
 ///
 /// The same inputs give the same bytes. With SOURCE_DATE_EPOCH set, that time is baked in, and the
 /// loader never lets its clock be earlier.
@@ -48,7 +49,7 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
 
-    /// The host config; without it, machines must be told by sealboot.mirror=, sealboot.image= and ip=
+    /// The host config, plain or signed; without it, machines must be told by sealboot.mirror=, sealboot.image= and ip=
     #[arg(long, value_name = "FILE")]
     host_config: Option<PathBuf>,
 
@@ -394,6 +395,9 @@ impl ListedEntry {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        if let BuildError::HostConfigRefused { source, .. } = &error {
+            return Self::refused(&**source).context(&error);
+        }
         Self::from_error(&error, error.hint())
     }
 }

@@ -359,6 +359,58 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
 }
 
 #[test]
+fn a_host_config_is_baked_in_as_the_policy_takes_it() {
+    let bench = Bench::new();
+    let sealboot = |line: &str| {
+        let output = bench.command().args(line.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    };
+    for name in ["alice", "installer", "stranger"] {
+        sealboot(&format!("key generate --out {name}"));
+    }
+    sealboot(
+        "policy create --threshold 1 --key alice.pub --name relay --host-config-key installer.pub --require-signed-host-config --out signed-only.json",
+    );
+    bench.put("strange.json", HOST.as_bytes());
+    sealboot("host-config sign --key installer.key host.json");
+    sealboot("host-config sign --key stranger.key strange.json");
+    bench.put("loader.img", b"the one before");
+    for (policy, host, code) in [
+        ("signed-only.json", "host.json", "CONFIGURE-HOST-UNSIGNED"),
+        (
+            "signed-only.json",
+            "strange.signed.json",
+            "CONFIGURE-HOST-THRESHOLD",
+        ),
+        ("policy.json", "host.signed.json", "CONFIGURE-HOST-ROLE"),
+        ("signed-only.json", "store.json", "CONFIGURE-HOST-ENVELOPE"),
+    ] {
+        bench.put("store.json", br#"{"payloadType": "x"}"#);
+        let output = bench.build(&[("--policy", Some(policy)), ("--host-config", Some(host))]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        let first = format!("refused: {host} cannot be baked in with this trust policy: ");
+        assert!(said.starts_with(&first), "{said}");
+        assert!(
+            said.contains(&format!("\n  code: {code}\nhint: ")),
+            "{said}"
+        );
+        assert_eq!(
+            fs::read(bench.path("loader.img")).unwrap(),
+            b"the one before"
+        );
+    }
+    let build = [
+        ("--policy", Some("signed-only.json")),
+        ("--host-config", Some("host.signed.json")),
+    ];
+    assert_done(&bench.build(&build));
+    let files = files(&bench.path("loader.img"));
+    let signed = fs::read(bench.path("host.signed.json")).unwrap();
+    assert_eq!(files["etc/sealboot/host.json"], signed);
+}
+
+#[test]
 fn an_appended_archive_shows_when_an_initramfs_is_inspected() {
     let bench = Bench::new();
     assert_done(&bench.build(&[]));

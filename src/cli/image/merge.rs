@@ -7,7 +7,7 @@ use clap::Args;
 use super::{IMAGE, place, read_envelope, unverified_manifest};
 use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
 use crate::cli::{Failure, output, policy, rotation};
-use crate::trust::TrustPolicy;
+use crate::trust::{Role, TrustPolicy};
 
 /// Join signatures that were made elsewhere to an envelope, in place.
 ///
@@ -40,8 +40,8 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
     };
     let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;
     unverified_manifest(&args.envelope, file.envelope())?;
-    let policies: Vec<&TrustPolicy> = policy.iter().collect();
-    Merge::read(&file, &args.signatures, &policies)?.write(&file)?;
+    let roles: Vec<Role<'_>> = policy.iter().map(TrustPolicy::signing).collect();
+    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
     match &policy {
         Some(policy) => {
             let counted = Counted::new(policy, &read_envelope(&args.envelope)?);

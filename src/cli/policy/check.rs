@@ -38,6 +38,8 @@ struct Summary<'a> {
     denied_digests: &'a [Sha256Digest],
     expiry: ExpiryRule,
     freshness: Option<SummaryFreshness<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_config: Option<SummaryHostConfig<'a>>,
     allow_http: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     mirror_keys: &'a [Sha256Digest],
@@ -59,6 +61,13 @@ struct SummaryFreshness<'a> {
     signers: Vec<SummarySigner<'a>>,
     required: bool,
     max_hours: u32,
+}
+
+#[derive(Serialize)]
+struct SummaryHostConfig<'a> {
+    threshold: usize,
+    signers: Vec<SummarySigner<'a>>,
+    required: bool,
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
@@ -92,6 +101,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
             signers: signers(&rule.keys),
             required: rule.required,
             max_hours: rule.max_hours,
+        }),
+        host_config: policy.host_config().map(|rule| SummaryHostConfig {
+            threshold: rule.threshold,
+            signers: signers(&rule.keys),
+            required: rule.required,
         }),
         allow_http: policy.allows_http(),
         mirror_keys: policy.mirror_keys(),

@@ -8,7 +8,7 @@ use clap::Args;
 use super::before;
 use super::describe::{describe, weaknesses};
 use super::roles::Roles;
-use super::rules::Rules;
+use super::rules::{Keys, Rules};
 use super::sign::compared;
 use crate::cli::files::{self, Existing};
 use crate::cli::{Failure, key_file, output};
@@ -21,8 +21,8 @@ use crate::trust::policy::{Signer, SignerName};
 /// Prints the path of the new file; what the policy means, and what is weak about it, goes to stderr.
 ///
 /// With --from, everything is as in the old policy but what is given here, and it is said what changes
-/// and who must sign. A list that is given (--key, --name, --freshness-key) replaces the old one;
-/// denials add up. What no option takes back, such as a denial, can be edited out of the file before it
+/// and who must sign. A list that is given (--key, --name, --freshness-key, --host-config-key) replaces
+/// the old one; denials add up. What no option takes back, such as a denial, can be edited out of the file before it
 /// is signed.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CreateArgs {
@@ -52,6 +52,14 @@ pub(in crate::cli) struct CreateArgs {
     #[arg(long = "freshness-key", value_name = "[NAME=]FILE.pub")]
     freshness_keys: Vec<KeyArgument>,
 
+    /// The public key of who signs host configs; give one for each
+    ///
+    /// With such a role, a host config may be signed (`sealboot host-config sign`); with
+    /// --require-signed-host-config, it must. Its keys sign nothing else, so none of them may be a --key
+    /// or a --freshness-key too.
+    #[arg(long = "host-config-key", value_name = "[NAME=]FILE.pub")]
+    host_config_keys: Vec<KeyArgument>,
+
     #[command(flatten)]
     rules: Rules,
 
@@ -65,9 +73,12 @@ pub(super) fn run(args: CreateArgs) -> Result<(), Failure> {
         Some(path) => Some(before(path, args.store.as_deref(), None)?),
         None => None,
     };
-    let keys = signers(args.keys)?;
-    let freshness_keys = signers(args.freshness_keys)?;
-    let policy = args.rules.policy(keys, freshness_keys, old.as_ref())?;
+    let keys = Keys {
+        signing: signers(args.keys)?,
+        freshness: signers(args.freshness_keys)?,
+        host_config: signers(args.host_config_keys)?,
+    };
+    let policy = args.rules.policy(keys, old.as_ref())?;
     files::write(&args.out, &policy.encode(), 0o644, Existing::Keep)?;
     output::talk(describe(&policy).trim_end());
     if let Some(old) = &old {

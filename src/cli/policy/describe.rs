@@ -35,6 +35,14 @@ pub(super) fn describe(policy: &TrustPolicy) -> String {
             output::columns(rule.keys.iter().map(named)),
         ));
     }
+    if let Some(rule) = policy.host_config() {
+        text.push_str(&format!(
+            "signers of host configs, of whom {} of {} must sign\n{}",
+            rule.threshold,
+            rule.keys.len(),
+            output::columns(rule.keys.iter().map(named)),
+        ));
+    }
     text + "rules\n" + &output::columns(rules(policy))
 }
 
@@ -51,7 +59,7 @@ fn versions(image: &AcceptedImage) -> String {
     text
 }
 
-fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
+fn rules(policy: &TrustPolicy) -> Vec<[String; 2]> {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let ExpiryRule { required, max_days } = policy.expiry();
     let expiry = match (required, max_days) {
@@ -109,7 +117,7 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
     if on_failure.shell {
         last.push_str("; a shell at the console");
     }
-    [
+    let mut rules = vec![
         row("images", expiry),
         row("freshness", freshness),
         row(
@@ -127,7 +135,16 @@ fn rules(policy: &TrustPolicy) -> [[String; 2]; 5] {
                 on_failure.first_wait_seconds, on_failure.longest_wait_seconds
             ),
         ),
-    ]
+    ];
+    if let Some(rule) = policy.host_config() {
+        let says = if rule.required {
+            "must be signed, and the kernel command line says nothing in their place"
+        } else {
+            "need not be signed, but one that is must be by the signers above"
+        };
+        rules.insert(2, row("host configs", says.to_owned()));
+    }
+    rules
 }
 
 /// A week: with longer statements, nobody notices a frozen mirror before what it hides is old news.
@@ -162,6 +179,12 @@ pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
         );
     }
     found.extend(freshness_weakness(freshness, required));
+    if policy.host_config().is_some_and(|rule| !rule.required) {
+        found.push(
+            "signed host configs not required: whoever gives a machine a plain one, or a kernel command line, decides whom it asks; see --require-signed-host-config"
+                .to_owned(),
+        );
+    }
     if policy.on_failure().shell {
         found.push(
             "a shell allowed: where the initramfs has one, whoever reaches a console of a machine can do anything to it before its image boots"
@@ -248,7 +271,16 @@ fn facts(policy: &TrustPolicy) -> Vec<(String, String)> {
         facts.push(("freshness threshold".to_owned(), rule.threshold.to_string()));
         facts.extend(rule.keys.iter().map(|key| signer("freshness signer", key)));
     }
-    facts.extend(rules(policy).map(|[name, value]| (name, value)));
+    if let Some(rule) = policy.host_config() {
+        let threshold = rule.threshold.to_string();
+        facts.push(("host config threshold".to_owned(), threshold));
+        facts.extend(
+            rule.keys
+                .iter()
+                .map(|key| signer("host config signer", key)),
+        );
+    }
+    facts.extend(rules(policy).into_iter().map(|[name, value]| (name, value)));
     facts
 }
 
@@ -267,6 +299,8 @@ mod tests {
             "expiry": {"required": true, "max_days": 90},
             "freshness": {"keys": [{"name": "clockwork", "key": "ed25519:fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"}],
                           "threshold": 1, "required": true, "max_hours": 72},
+            "host_config": {"keys": [{"name": "dora", "key": "ed25519:ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf"}],
+                            "threshold": 1, "required": true},
             "allow_http": false,
             "clock_tolerance_seconds": 300,
             "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}
@@ -311,6 +345,12 @@ mod tests {
                 "\"required\": false, \"max_hours\"",
             ),
             ("\"max_hours\": 72", "\"max_hours\": 73"),
+            ("\"dora\"", "\"dorothy\""),
+            (
+                "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
+                "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
+            ),
+            ("\"required\": true}", "\"required\": false}"),
             ("\"allow_http\": false", "\"allow_http\": true"),
             ("300", "301"),
             ("\"first_wait_seconds\": 2", "\"first_wait_seconds\": 3"),
@@ -360,6 +400,10 @@ mod tests {
         warns(
             &sound.clone().with_freshness(None).expect("agrees"),
             "not noticed before its image expires",
+        );
+        warns(
+            &policy(|json| json.replace("\"required\": true}", "\"required\": false}")),
+            "signed host configs not required",
         );
         warns(
             &policy(|json| json.replace("\"required\": true", "\"required\": false")),

@@ -8,7 +8,7 @@ use super::roles::Roles;
 use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::Merge;
 use crate::cli::{Failure, output};
-use crate::trust::TrustPolicy;
+use crate::trust::{Role, TrustPolicy};
 
 /// Join signatures that were made elsewhere to a policy's envelope, in place.
 ///
@@ -47,11 +47,11 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         old: old.as_ref(),
         new: &policy,
     };
-    let policies: Vec<&TrustPolicy> = match old {
-        Some(_) => roles.each().collect(),
+    let counting: Vec<Role<'_>> = match old {
+        Some(_) => roles.each().map(TrustPolicy::signing).collect(),
         None => Vec::new(),
     };
-    Merge::read(&file, &args.signatures, &policies)?.write(&file)?;
+    Merge::read(&file, &args.signatures, &counting)?.write(&file)?;
     if old.is_some() {
         output::talk(roles.standing(&read_envelope(file.shown())?).trim_end());
     } else {

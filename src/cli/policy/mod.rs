@@ -9,7 +9,7 @@ mod roles;
 mod rules;
 mod sign;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 
@@ -36,7 +36,7 @@ use crate::trust::{Chain, Envelope, PolicyError, TrustPolicy};
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(super) enum Command {
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     Check(check::CheckArgs),
     Sign(sign::SignArgs),
     Merge(merge::MergeArgs),
@@ -45,7 +45,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Create(args) => create::run(args),
+        Command::Create(args) => create::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Merge(args) => merge::run(&args),
@@ -68,6 +68,8 @@ fn unusable(path: &Path, error: &PolicyError) -> Failure {
 /// Envelopes of policies, as signing sees them.
 const POLICY: Kind = Kind {
     command: "policy",
+    what: "policy",
+    limit: LIMITS.policy_envelope_bytes,
     read: read_envelope,
     show: "sealboot policy check",
     make: "move the file away, sign the policy anew",
@@ -165,7 +167,8 @@ fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), Failure> {
             // One that was written by hand may be larger in the one spelling that is signed.
             let spelled = TrustPolicy::parse_signed(&policy.encode());
             let policy = spelled.map_err(|error| unusable(file, &error))?;
-            (beside(file, &policy)?, policy)
+            let unsigned = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, policy.encode());
+            (EnvelopeFile::beside(&POLICY, file, unsigned)?, policy)
         }
     };
     if policy.version() == PolicyVersion::FIRST {
@@ -176,52 +179,4 @@ fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), Failure> {
         .hint("a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`"));
     }
     Ok((envelope_file, policy))
-}
-
-fn beside(file: &Path, policy: &TrustPolicy) -> Result<EnvelopeFile, Failure> {
-    let path = signed_path(file);
-    let unsigned = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, policy.encode());
-    if matches!(path.try_exists(), Ok(false)) {
-        return Ok(EnvelopeFile::absent(&POLICY, &path, unsigned).of(file));
-    }
-    let there = EnvelopeFile::open(&POLICY, &path)?.of(file);
-    if there.envelope().signed_bytes() == unsigned.signed_bytes() {
-        return Ok(there);
-    }
-    Err(Failure::refusal(format!(
-        "{} holds another policy than {}",
-        path.display(),
-        file.display()
-    ))
-    .hint(format!(
-        "nothing was changed; if the policy was changed after it was signed, move {} away and sign anew",
-        path.display()
-    )))
-}
-
-/// `trust-2.json` is signed in `trust-2.signed.json`.
-fn signed_path(file: &Path) -> PathBuf {
-    let stem = if file.extension().is_some_and(|suffix| suffix == "json") {
-        file.with_extension("")
-    } else {
-        file.to_owned()
-    };
-    files::with_suffix(&stem, ".signed.json")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signed_policy_stands_beside_the_plain_one() {
-        for (plain, signed) in [
-            ("trust-2.json", "trust-2.signed.json"),
-            ("keys/trust.v2.json", "keys/trust.v2.signed.json"),
-            ("keys.d/trust", "keys.d/trust.signed.json"),
-            ("trust.2", "trust.2.signed.json"),
-        ] {
-            assert_eq!(signed_path(Path::new(plain)), Path::new(signed));
-        }
-    }
 }

@@ -11,8 +11,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::roles::Roles;
-use super::{Stored, load, read_envelope, signed_path};
+use super::{Stored, load, read_envelope};
 use crate::cli::files::{self, Existing};
+use crate::cli::signatures::signed_path;
 use crate::cli::{Failure, output, passphrase, rotation, time};
 use crate::failure::Diagnose as _;
 use crate::format::digest::Sha256Digest;

@@ -56,21 +56,50 @@ impl<'a> Roles<'a> {
         let Some(old) = self.old else {
             return Vec::new();
         };
+        let mut warnings = Vec::from_iter(self.stranded_host_configs(old));
         let remaining = self.remaining();
         if remaining.len() >= self.new.threshold() {
-            return Vec::new();
+            return warnings;
         }
         let who = match remaining.as_slice() {
             [] => "none".to_owned(),
             [one] => format!("{one} alone"),
             some => format!("only {}", names(some)),
         };
-        vec![format!(
+        warnings.insert(0, format!(
             "of version {}'s signers {who} can sign by version {}, which asks for {}: what they have signed boots no more once it is published; have its new signers sign the published images first",
             old.version(),
             self.new.version(),
             self.new.threshold()
-        )]
+        ));
+        warnings
+    }
+
+    /// Whether a host config that machines have by the old policy may be refused by the new one: it is baked in, or
+    /// stands where no store reaches.
+    fn stranded_host_configs(self, old: &TrustPolicy) -> Option<String> {
+        let before = old.host_config();
+        let what = match (before, self.new.host_config()) {
+            (None, None) => return None,
+            (Some(_), None) => "signed host configs",
+            (None, Some(rule)) if rule.required => "plain host configs",
+            (Some(before), Some(rule)) if rule.required && !before.required => "plain host configs",
+            (None, Some(_)) => return None,
+            (Some(before), Some(rule)) => {
+                let is_old = |signer: &&Signer| before.keys.iter().any(|key| key.key == signer.key);
+                let remaining = rule.keys.iter().filter(is_old).count();
+                // Any threshold of the old signers may have signed one.
+                let surely = (remaining + before.threshold).saturating_sub(before.keys.len());
+                if surely >= rule.threshold {
+                    return None;
+                }
+                "host configs that too few of the remaining signers have signed"
+            }
+        };
+        Some(format!(
+            "{what} are refused once version {} is published, and machines that have them boot no more: bake that version, with host configs that it takes, into their initramfs first",
+            self.new.version()
+        ))
     }
 
     /// Whether a signature by `key` counts at all.

@@ -14,7 +14,8 @@ use crate::format::manifest::{ImageName, ImageVersion};
 use crate::format::version::PolicyVersion;
 use crate::trust::TrustPolicy;
 use crate::trust::policy::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, PolicyError, Signer,
+    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule, PolicyError,
+    Signer,
 };
 
 /// What a policy says besides its keys, as far as the command line does.
@@ -62,6 +63,14 @@ pub(super) struct Rules {
     /// The longest that such a statement may count for, such as 72h or 3d [default: 72h]
     #[arg(long, value_name = "SPAN", value_parser = time::hours)]
     max_freshness: Option<u32>,
+
+    /// How many of the keys of host configs must sign one [default: 1]
+    #[arg(long, value_name = "N")]
+    host_config_threshold: Option<usize>,
+
+    /// Refuse a host config that is not signed, and what the kernel command line says in its place
+    #[arg(long)]
+    require_signed_host_config: bool,
 
     /// Let mirrors be plain http
     ///
@@ -135,6 +144,14 @@ impl From<GiveUpArg> for GiveUp {
     }
 }
 
+/// The keys that the command line names, by role.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) signing: Vec<Signer>,
+    pub(super) freshness: Vec<Signer>,
+    pub(super) host_config: Vec<Signer>,
+}
+
 /// As long as a freshness statement counts at most if nobody says otherwise: a long weekend in which
 /// nobody sees that renewing has stopped.
 const USUAL_FRESHNESS_HOURS: u32 = 72;
@@ -143,11 +160,11 @@ impl Rules {
     /// The policy over these keys. Where it follows `old`, an empty list is the old one.
     pub(super) fn policy(
         self,
-        keys: Vec<Signer>,
-        freshness_keys: Vec<Signer>,
+        keys: Keys,
         old: Option<&TrustPolicy>,
     ) -> Result<TrustPolicy, Failure> {
-        let freshness = self.freshness(freshness_keys, old)?;
+        let freshness = self.freshness(keys.freshness, old)?;
+        let host_config = self.host_config(keys.host_config, old)?;
         let mut images = self.images(old.map_or(&[], TrustPolicy::images));
         for (name, version) in &self.denied_versions {
             let image = images
@@ -160,19 +177,20 @@ impl Rules {
             add(&mut image.denied_versions, *version);
         }
         let policy = match old {
-            None => TrustPolicy::new(keys, self.threshold.unwrap_or_default(), images),
-            Some(old) => self.following(old, next_version(old)?, keys, images),
+            None => TrustPolicy::new(keys.signing, self.threshold.unwrap_or_default(), images),
+            Some(old) => self.following(old, next_version(old)?, keys.signing, images),
         };
         policy
             .and_then(|policy| self.with_rules(policy))
             .and_then(|policy| policy.with_freshness(freshness))
+            .and_then(|policy| policy.with_host_config(host_config))
             // What is written must load, and could be larger than a policy may be.
             .and_then(|policy| TrustPolicy::parse_signed(&policy.encode()))
             .map_err(|error| contradiction(&error))
     }
 
-    /// The old policy in this version, over these keys and images. Without its freshness: a key may go
-    /// from one role to the other.
+    /// The old policy in this version, over these keys and images. Without its other roles: a key may go
+    /// from one to another.
     fn following(
         &self,
         old: &TrustPolicy,
@@ -189,6 +207,7 @@ impl Rules {
         old.clone()
             .with_version(version)
             .with_freshness(None)?
+            .with_host_config(None)?
             .with_signers(keys, threshold)?
             .with_images(images)
     }
@@ -284,6 +303,43 @@ impl Rules {
             .hint("say whose statements count: --freshness-key FILE.pub")),
         }
     }
+
+    fn host_config(
+        &self,
+        keys: Vec<Signer>,
+        old: Option<&TrustPolicy>,
+    ) -> Result<Option<HostConfigRule>, Failure> {
+        let old = old.and_then(TrustPolicy::host_config);
+        let keys = match old {
+            Some(old) if keys.is_empty() => old.keys.clone(),
+            _ => keys,
+        };
+        if !keys.is_empty() {
+            let threshold = old.map_or(1, |old| old.threshold);
+            return Ok(Some(HostConfigRule {
+                keys,
+                threshold: self.host_config_threshold.unwrap_or(threshold),
+                required: self.require_signed_host_config || old.is_some_and(|old| old.required),
+            }));
+        }
+        let asked = [
+            (
+                self.require_signed_host_config,
+                "--require-signed-host-config",
+            ),
+            (
+                self.host_config_threshold.is_some(),
+                "--host-config-threshold",
+            ),
+        ];
+        match asked.iter().find(|(asked, _)| *asked) {
+            None => Ok(None),
+            Some((_, option)) => Err(Failure::new(format!(
+                "{option} is given, but there is no key for host configs"
+            ))
+            .hint("say who signs them: --host-config-key FILE.pub")),
+        }
+    }
 }
 
 fn next_version(old: &TrustPolicy) -> Result<PolicyVersion, Failure> {
@@ -346,6 +402,9 @@ fn contradiction(error: &PolicyError) -> Failure {
         "freshness.keys.key" => failure.hint("freshness needs keys of its own, each given once: they often live on a server, and must not count where people sign"),
         "freshness.keys.name" => failure.hint("tell them apart: --freshness-key NAME=FILE.pub"),
         "freshness.threshold" => failure.hint("give as many --freshness-key as must sign, or another --freshness-threshold"),
+        "host_config.keys.key" => failure.hint("host configs need keys of their own, each given once: who installs machines must not count where images are released"),
+        "host_config.keys.name" => failure.hint("tell them apart: --host-config-key NAME=FILE.pub"),
+        "host_config.threshold" => failure.hint("give as many --host-config-key as must sign, or another --host-config-threshold"),
         "on_failure.longest_wait_seconds" => failure.hint("make --longest-wait at least as long as --first-wait"),
         "on_failure.stall_seconds" => failure.hint("make --stall at least 6m: a mirror may ask for five minutes of rest"),
         "images.denied_versions" | "denied_digests" => failure.hint(FEWER_DENIALS),
@@ -431,19 +490,27 @@ mod tests {
                 "denied_digests": ["{}"],
                 "expiry": {{"required": true, "max_days": 90}},
                 "freshness": {{"keys": [{{"name": "clockwork", "key": "ed25519:{}"}}], "threshold": 1, "required": true, "max_hours": 5}},
+                "host_config": {{"keys": [{{"name": "dora", "key": "ed25519:{}"}}], "threshold": 1, "required": true}},
                 "allow_http": true,
                 "clock_tolerance_seconds": 17,
                 "on_failure": {{"first_wait_seconds": 3, "longest_wait_seconds": 61, "reboot_after": 21}}
             }}"#,
-            KEYS[0], KEYS[1], KEYS[0], KEYS[2]
+            KEYS[0], KEYS[1], KEYS[0], KEYS[2], KEYS[3]
         );
         TrustPolicy::parse(json.as_bytes()).expect("agrees with itself")
+    }
+
+    fn signing(keys: Vec<Signer>) -> Keys {
+        Keys {
+            signing: keys,
+            ..Keys::default()
+        }
     }
 
     fn next(rules: Rules) -> TrustPolicy {
         let old = whole();
         rules
-            .policy(Vec::new(), Vec::new(), Some(&old))
+            .policy(Keys::default(), Some(&old))
             .expect("agrees with itself")
     }
 
@@ -529,8 +596,11 @@ mod tests {
     fn keys_replace_keys_and_may_change_their_role() {
         let policy = Rules::default()
             .policy(
-                vec![signer("bob", 1), signer("clockwork", 2)],
-                vec![signer("alice", 0)],
+                Keys {
+                    signing: vec![signer("bob", 1), signer("clockwork", 2)],
+                    freshness: vec![signer("alice", 0)],
+                    ..Keys::default()
+                },
                 Some(&whole()),
             )
             .expect("agrees with itself");
@@ -543,8 +613,7 @@ mod tests {
     #[test]
     fn a_key_that_would_have_both_roles_is_refused() {
         let both = Rules::default().policy(
-            vec![signer("bob", 1), signer("clockwork", 2)],
-            Vec::new(),
+            signing(vec![signer("bob", 1), signer("clockwork", 2)]),
             Some(&whole()),
         );
         assert_eq!(
@@ -555,7 +624,7 @@ mod tests {
 
     #[test]
     fn an_inherited_threshold_that_fewer_keys_cannot_reach_is_refused() {
-        let fewer = Rules::default().policy(vec![signer("bob", 1)], Vec::new(), Some(&whole()));
+        let fewer = Rules::default().policy(signing(vec![signer("bob", 1)]), Some(&whole()));
         assert_eq!(
             fewer.expect_err("one of two").fact(),
             "these make no trust policy"
@@ -570,7 +639,13 @@ mod tests {
             ..Rules::default()
         };
         let policy = rules
-            .policy(vec![signer("alice", 0)], vec![signer("clockwork", 2)], None)
+            .policy(
+                Keys {
+                    freshness: vec![signer("clockwork", 2)],
+                    ..signing(vec![signer("alice", 0)])
+                },
+                None,
+            )
             .expect("agrees with itself");
         let freshness = policy.freshness().expect("given");
         assert_eq!((freshness.threshold, freshness.max_hours), (1, 72));
@@ -604,11 +679,94 @@ mod tests {
                 "--freshness-threshold",
             ),
         ] {
-            let failure = rules
-                .policy(Vec::new(), Vec::new(), Some(&old))
-                .expect_err(option);
+            let failure = rules.policy(Keys::default(), Some(&old)).expect_err(option);
             assert!(failure.fact().starts_with(option), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_role_for_host_configs_starts_with_one_key_and_is_carried_on() {
+        let rules = Rules {
+            threshold: Some(1),
+            images: images(&["relay"]),
+            ..Rules::default()
+        };
+        let keys = Keys {
+            host_config: vec![signer("dora", 3)],
+            ..signing(vec![signer("alice", 0)])
+        };
+        let policy = rules.policy(keys, None).expect("agrees with itself");
+        let rule = policy.host_config().expect("given");
+        assert_eq!((rule.threshold, rule.required), (1, false));
+        let rules = Rules {
+            require_signed_host_config: true,
+            host_config_threshold: Some(2),
+            ..Rules::default()
+        };
+        let keys = Keys {
+            host_config: vec![signer("bob", 1), signer("dora", 3)],
+            ..Keys::default()
+        };
+        let next = rules.policy(keys, Some(&policy)).expect("agrees");
+        let rule = next.host_config().expect("given");
+        assert_eq!(
+            (rule.keys.len(), rule.threshold, rule.required),
+            (2, 2, true)
+        );
+        let again = Rules::default().policy(Keys::default(), Some(&next));
+        assert_eq!(again.expect("agrees").host_config(), Some(rule));
+    }
+
+    #[test]
+    fn rules_about_host_configs_need_somebody_who_signs_them() {
+        let old = whole().with_host_config(None).expect("agrees with itself");
+        for (rules, option) in [
+            (
+                Rules {
+                    require_signed_host_config: true,
+                    ..Rules::default()
+                },
+                "--require-signed-host-config",
+            ),
+            (
+                Rules {
+                    host_config_threshold: Some(1),
+                    ..Rules::default()
+                },
+                "--host-config-threshold",
+            ),
+        ] {
+            let failure = rules.policy(Keys::default(), Some(&old)).expect_err(option);
+            assert!(failure.fact().starts_with(option), "{failure}");
+        }
+    }
+
+    #[test]
+    fn keys_may_change_places_between_all_three_roles() {
+        let keys = Keys {
+            signing: vec![signer("dora", 3), signer("clockwork", 2)],
+            freshness: vec![signer("bob", 1)],
+            host_config: vec![signer("alice", 0)],
+        };
+        let policy = Rules::default().policy(keys, Some(&whole()));
+        let policy = policy.expect("agrees with itself");
+        assert_eq!(
+            policy.host_config().expect("given").keys,
+            [signer("alice", 0)]
+        );
+        let both = Keys {
+            host_config: vec![signer("bob", 1)],
+            ..Keys::default()
+        };
+        let failure = Rules::default()
+            .policy(both, Some(&whole()))
+            .expect_err("bob");
+        assert!(
+            failure
+                .to_string()
+                .contains("host configs need keys of their own"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -617,11 +775,7 @@ mod tests {
             denied_versions: vec![("other".parse().expect("a name"), version(1))],
             ..Rules::default()
         };
-        assert!(
-            rules
-                .policy(Vec::new(), Vec::new(), Some(&whole()))
-                .is_err()
-        );
+        assert!(rules.policy(Keys::default(), Some(&whole())).is_err());
     }
 
     #[test]
@@ -638,7 +792,7 @@ mod tests {
             ..Rules::default()
         };
         let failure = rules
-            .policy(Vec::new(), Vec::new(), Some(&whole()))
+            .policy(Keys::default(), Some(&whole()))
             .expect_err("too large");
         assert!(
             failure.to_string().contains("larger than 65536 bytes"),
@@ -649,7 +803,7 @@ mod tests {
     #[test]
     fn after_the_last_version_there_is_none() {
         let last = whole().with_version(9_007_199_254_740_991.try_into().expect("in range"));
-        let after = Rules::default().policy(Vec::new(), Vec::new(), Some(&last));
+        let after = Rules::default().policy(Keys::default(), Some(&last));
         assert!(after.is_err());
     }
 }

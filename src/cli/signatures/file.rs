@@ -8,8 +8,8 @@ use super::Kind;
 use crate::cli::Failure;
 use crate::cli::files::{self, Existing};
 use crate::format::limits::LIMITS;
-use crate::trust::Envelope;
 use crate::trust::envelope::EnvelopeSignature;
+use crate::trust::{Envelope, EnvelopeError};
 
 /// An envelope, and the file that it stands in or will stand in.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl EnvelopeFile {
     }
 
     /// The file, not there yet, of this envelope.
-    pub(in crate::cli) fn absent(kind: &'static Kind, shown: &Path, envelope: Envelope) -> Self {
+    fn absent(kind: &'static Kind, shown: &Path, envelope: Envelope) -> Self {
         Self {
             kind,
             shown: shown.to_owned(),
@@ -55,8 +55,34 @@ impl EnvelopeFile {
         }
     }
 
+    /// The envelope beside a plain file, which is `unsigned` as long as nobody has signed it.
+    pub(in crate::cli) fn beside(
+        kind: &'static Kind,
+        file: &Path,
+        unsigned: Envelope,
+    ) -> Result<Self, Failure> {
+        let path = signed_path(file);
+        if matches!(path.try_exists(), Ok(false)) {
+            return Ok(Self::absent(kind, &path, unsigned).of(file));
+        }
+        let there = Self::open(kind, &path)?.of(file);
+        if there.envelope.signed_bytes() == unsigned.signed_bytes() {
+            return Ok(there);
+        }
+        let what = kind.what;
+        Err(Failure::refusal(format!(
+            "{} holds another {what} than {}",
+            path.display(),
+            file.display()
+        ))
+        .hint(format!(
+            "nothing was changed; if the {what} was changed after it was signed, move {} away and sign anew",
+            path.display()
+        )))
+    }
+
     /// The same, where the command line named another file, which the envelope goes with.
-    pub(in crate::cli) fn of(self, typed: &Path) -> Self {
+    fn of(self, typed: &Path) -> Self {
         Self {
             typed: typed.to_owned(),
             ..self
@@ -126,13 +152,20 @@ impl EnvelopeFile {
 
     /// Refuses to make an envelope that nobody could read.
     pub(super) fn check_room(&self, envelope: &Envelope, more: usize) -> Result<(), Failure> {
-        let full = |cause: &(dyn std::error::Error + 'static)| {
-            Failure::new("with one more signature, nobody could read the envelope")
-                .because(cause)
-                .hint(format!(
+        let limit = self.kind.limit;
+        let full = |cause: EnvelopeError| {
+            let failure = Failure::new("with one more signature, nobody could read the envelope");
+            let hint = match cause {
+                EnvelopeError::TooLarge { .. } => format!(
+                    "in base64 and with its signatures, a signed {} must have room in {limit} bytes: make it smaller",
+                    self.kind.what
+                ),
+                _ => format!(
                     "an envelope holds at most {} signatures; {} and let only its signers sign",
                     LIMITS.signatures, self.kind.make
-                ))
+                ),
+            };
+            failure.because(&cause).hint(hint)
         };
         let mut probe = envelope.clone();
         for at in 0..more {
@@ -141,8 +174,38 @@ impl EnvelopeFile {
                 bytes: vec![0; 64],
             });
         }
-        Envelope::parse(&probe.encode())
-            .map(drop)
-            .map_err(|error| full(&error))
+        let bytes = probe.encode();
+        if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
+            let found = bytes.len();
+            return Err(full(EnvelopeError::TooLarge { found, limit }));
+        }
+        Envelope::parse(&bytes).map(drop).map_err(full)
+    }
+}
+
+/// `trust-2.json` is signed in `trust-2.signed.json`.
+pub(in crate::cli) fn signed_path(file: &Path) -> PathBuf {
+    let stem = if file.extension().is_some_and(|suffix| suffix == "json") {
+        file.with_extension("")
+    } else {
+        file.to_owned()
+    };
+    files::with_suffix(&stem, ".signed.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_file_stands_beside_the_plain_one() {
+        for (plain, signed) in [
+            ("trust-2.json", "trust-2.signed.json"),
+            ("keys/trust.v2.json", "keys/trust.v2.signed.json"),
+            ("keys.d/trust", "keys.d/trust.signed.json"),
+            ("trust.2", "trust.2.signed.json"),
+        ] {
+            assert_eq!(signed_path(Path::new(plain)), Path::new(signed));
+        }
     }
 }

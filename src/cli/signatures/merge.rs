@@ -7,7 +7,7 @@ use crate::cli::{Failure, files, output};
 use crate::format::limits::LIMITS;
 use crate::trust::detached::DetachedSignatures;
 use crate::trust::envelope::EnvelopeSignature;
-use crate::trust::{Envelope, TrustPolicy};
+use crate::trust::{Envelope, Role};
 
 /// Signatures out of files, found to be over what an envelope holds, and not written yet.
 #[derive(Debug)]
@@ -18,12 +18,12 @@ pub(in crate::cli) struct Merge {
 }
 
 impl Merge {
-    /// Reads the signatures of `files`. One that no signer of these policies made is refused, where there
-    /// is a policy.
+    /// Reads the signatures of `files`. One that no key of these roles made is refused, where there
+    /// is a role.
     pub(in crate::cli) fn read(
         file: &EnvelopeFile,
         files: &[PathBuf],
-        policies: &[&TrustPolicy],
+        roles: &[Role<'_>],
     ) -> Result<Self, Failure> {
         let envelope = file.envelope();
         let mut merge = Self {
@@ -41,12 +41,10 @@ impl Merge {
             })?;
             for signature in detached.signatures() {
                 let alone = envelope.with_only(signature.clone());
-                let mut by = policies
-                    .iter()
-                    .flat_map(|policy| policy.tally(&alone).signers);
+                let mut by = roles.iter().flat_map(|role| role.tally(&alone).signers);
                 let whose = match by.next() {
                     Some(signer) => format!("{signer}'s signature"),
-                    None if policies.is_empty() => {
+                    None if roles.is_empty() => {
                         format!("the signature under key id {}", claimed_key_id(signature))
                     }
                     None => return Err(by_nobody(from, signature)),

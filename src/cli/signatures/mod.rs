@@ -11,7 +11,7 @@ use super::Failure;
 use crate::trust::Envelope;
 use crate::trust::envelope::EnvelopeSignature;
 
-pub(super) use file::EnvelopeFile;
+pub(super) use file::{EnvelopeFile, signed_path};
 pub(super) use merge::Merge;
 pub(super) use sign::{Options, Outcome};
 pub(super) use tally::{Counted, names};
@@ -19,8 +19,12 @@ pub(super) use tally::{Counted, names};
 /// A kind of signed file: how it is read, and what the commands that work on it are called.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// `image` or `policy`, as in `sealboot image sign`.
+    /// `image`, `policy` or `host-config`, as in `sealboot image sign`.
     pub(super) command: &'static str,
+    /// What it holds, in words.
+    pub(super) what: &'static str,
+    /// Bytes of the largest that is read.
+    pub(super) limit: u64,
     /// Reads an envelope of this kind, to work on it.
     pub(super) read: fn(&Path) -> Result<Envelope, Failure>,
     /// What shows such a file.

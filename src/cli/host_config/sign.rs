@@ -1,0 +1,41 @@
+//! `sealboot host-config sign`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{describe, doubts, to_be_signed};
+use crate::cli::signatures::{self, Outcome};
+use crate::cli::{Failure, output};
+
+/// Add a signature to a host config, or write one that travels by itself.
+///
+/// Shows on stderr what is being signed; on a terminal, it then asks. Read it: with your signature,
+/// every machine whose trust policy names your key for host configs asks these mirrors for this image.
+/// Nothing in a host config says for which machine it was made.
+///
+/// A plain host config is signed in an envelope beside it, as its bytes stand: host.json in
+/// host.signed.json. An envelope is signed in place. Other signatures stay. Prints the path of the
+/// envelope, which takes the place of the plain file: in `initramfs build --host-config`, or wherever a
+/// machine finds its host config.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SignArgs {
+    #[command(flatten)]
+    options: signatures::Options,
+
+    /// The host config, or the envelope that holds it
+    file: PathBuf,
+}
+
+pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
+    let signer = args.options.signer()?;
+    let (file, config) = to_be_signed(&args.file)?;
+    let outcome = args.options.sign(signer, &file, |_| {
+        output::talk(describe(&config, None, None).trim_end());
+        doubts(&config).iter().for_each(output::warn);
+    })?;
+    if outcome == Outcome::Detached {
+        return Ok(());
+    }
+    output::data(&format!("{}\n", file.shown().display()))
+}
