@@ -46,6 +46,9 @@ struct Expectation {
     arch: Arch,
     /// The machine's time.
     now: Timestamp,
+    /// The machine's kernel command line; nobody judges one without what it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    cmdline: String,
     /// Files that are longer than they are kept: spaces follow, up to so many bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     padded: BTreeMap<String, usize>,
@@ -120,6 +123,7 @@ fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
         image: case.image.parse().unwrap(),
         arch: case.arch,
         now: case.now.parse().unwrap(),
+        cmdline: case.cmdline.to_owned(),
         padded: case.padded,
     };
     let mut json = serde_json::to_vec_pretty(&expectation).unwrap();

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use sealboot::boot::configure::configure;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
 use sealboot::boot::unpack::verify_archive;
 use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::{Patience, Reputation};
+use sealboot::format::cmdline::Parameters;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::Arch;
@@ -18,6 +20,7 @@ use sealboot::trust::verified::Expected;
 use sealboot::trust::{Chain, Presented, TrustPolicy};
 
 use super::Expectation;
+use super::attacks::HOST_CONFIG;
 use crate::lab::mirror::Loopback;
 
 type Verdict = Result<(), FailureCode>;
@@ -46,6 +49,8 @@ pub(crate) fn assert_library(folder: &Path, expectation: &Expectation, expected:
 fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let store = folder.join("store");
     let mut chain = baked_in(folder)?;
+    let presented = presented(folder, expectation);
+    judge_host_config(chain.newest(), presented.as_ref())?;
     while let Some(version) = chain.next() {
         let path = store.join(format!("trust/{version}.json"));
         if !path.exists() {
@@ -54,6 +59,7 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
         let envelope = fetched(&path, LIMITS.policy_envelope_bytes)?;
         chain.step(&envelope).map_err(code)?;
     }
+    judge_host_config(chain.newest(), presented.as_ref())?;
     let channel = store.join(format!("images/{}.json", expectation.image));
     let channel = fetched(&channel, LIMITS.channel_bytes)?;
     let expected = Expected {
@@ -74,6 +80,45 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
 fn baked_in(folder: &Path) -> Result<Chain, FailureCode> {
     let policy = fs::read(folder.join("trust.json")).unwrap();
     TrustPolicy::parse(&policy).map(Chain::from).map_err(code)
+}
+
+/// What the machine's host config is made of, in a folder that says something of it.
+fn presented(folder: &Path, expectation: &Expectation) -> Option<Presented> {
+    let stored = fs::read(folder.join(HOST_CONFIG)).ok();
+    let of_interest = stored.is_some() || !expectation.cmdline.is_empty();
+    of_interest.then(|| Presented {
+        stored,
+        cmdline: Parameters::parse(&expectation.cmdline),
+    })
+}
+
+fn judge_host_config(
+    policy: &TrustPolicy,
+    presented: Option<&Presented>,
+) -> Result<(), FailureCode> {
+    let judged = presented.map(|presented| policy.judge_host_config(presented));
+    judged.transpose().map(drop).map_err(code)
+}
+
+/// The stage `configure`, where the folder says something of a host config.
+fn configured(folder: &Path, expectation: &Expectation) -> Result<Option<Presented>, FailureCode> {
+    if presented(folder, expectation).is_none() {
+        return Ok(None);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let etc = root.path().join("etc/sealboot");
+    fs::create_dir_all(&etc).unwrap();
+    for file in ["trust.json", HOST_CONFIG] {
+        if folder.join(file).exists() {
+            fs::copy(folder.join(file), etc.join(file)).unwrap();
+        }
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertificateParams::default().self_signed(&key);
+    fs::write(etc.join("tls-roots.pem"), authority.unwrap().pem()).unwrap();
+    let cmdline = Parameters::parse(&expectation.cmdline);
+    let done = configure(root.path(), &cmdline, None).map_err(code)?;
+    Ok(Some(done.into_value().presented))
 }
 
 /// A file of the store, read as far as the loader reads it.
@@ -110,6 +155,7 @@ pub(crate) fn assert_loader(folder: &Path, expectation: &Expectation, expected: 
 
 async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     let mut chain = baked_in(folder)?;
+    let presented = configured(folder, expectation)?;
     let loopback = Loopback::new();
     let mirror = loopback.serve(&folder.join("store"));
     let host = HostConfig {
@@ -118,10 +164,11 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         network: Network::by_dhcp(),
         ntp: Vec::new(),
     };
-    let presented = Presented {
+    // Which mirror a folder's host config names is of no interest: it is this one.
+    let presented = presented.unwrap_or_else(|| Presented {
         stored: Some(host.encode()),
         ..Presented::default()
-    };
+    });
     let client = &loopback.client;
     let mut reputation = Reputation::default();
     let accepted = manifest(
@@ -154,11 +201,32 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     .map_err(code)
 }
 
+/// Whether this is said of a host config, or no refusal at all.
+fn is_of_host_configs(verdict: Verdict) -> bool {
+    verdict.map_or_else(
+        |code| code.as_str().starts_with("CONFIGURE-HOST"),
+        |()| true,
+    )
+}
+
 /// `sealboot` comes to the same verdict, and exits with 3 where it is a refusal.
 pub(crate) fn assert_tool(folder: &Path, expectation: &Expectation, expected: Verdict) {
+    let host = folder.join(HOST_CONFIG).exists();
+    if !expectation.cmdline.is_empty() && expected.is_err() {
+        // It knows of no machine's command line.
+        return;
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealboot"));
     command.current_dir(folder).env("NO_COLOR", "1");
-    if expected == Err(FailureCode::ConfigurePolicy) {
+    if host && is_of_host_configs(expected) {
+        command.args([
+            "host-config",
+            "check",
+            "--policy",
+            "trust.json",
+            HOST_CONFIG,
+        ]);
+    } else if expected == Err(FailureCode::ConfigurePolicy) {
         // To verify by a policy that does not load is a mistake of the caller; this judges the policy.
         command.args(["policy", "check", "trust.json"]);
     } else {

@@ -40,6 +40,7 @@ mod archives;
 mod bytes;
 mod confusion;
 mod counting;
+mod host_configs;
 mod images;
 mod mathematics;
 mod newness;
@@ -48,7 +49,7 @@ mod rotation;
 mod zstd;
 
 /// Every vector, by family.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 10] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
     [
         ("Who signed", counting::ALL),
         (
@@ -61,6 +62,7 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 10] {
         ),
         ("Rotation", rotation::ALL),
         ("Freshness", newness::ALL),
+        ("Host configs", host_configs::ALL),
         ("Which image, of which age", images::ALL),
         ("Numbers", numbers::ALL),
         ("Bytes and spellings", bytes::ALL),
@@ -103,6 +105,7 @@ pub(crate) struct Case {
     pub(crate) image: &'static str,
     pub(crate) arch: Arch,
     pub(crate) now: &'static str,
+    pub(crate) cmdline: &'static str,
 }
 
 impl Case {
@@ -120,6 +123,7 @@ impl Case {
             image: "relay",
             arch: Arch::X86_64,
             now: NOW,
+            cmdline: "",
         }
     }
 
@@ -150,6 +154,17 @@ impl Case {
         Self { now, ..self }
     }
 
+    /// The machine finds this host config.
+    pub(crate) fn host(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(HOST_CONFIG.to_owned(), bytes.into());
+        self
+    }
+
+    /// The machine's kernel command line.
+    pub(crate) fn with_cmdline(self, cmdline: &'static str) -> Self {
+        Self { cmdline, ..self }
+    }
+
     /// Spaces follow this file of the folder, up to so many bytes.
     pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
         self.padded.insert(path.to_owned(), bytes);
@@ -173,6 +188,9 @@ pub(crate) fn accepted_by_the_loader(case: Case) -> Case {
 
 /// Where the mirror shows what is newest.
 pub(crate) const CHANNEL: &str = "images/relay.json";
+
+/// The host config that a machine finds, where it is of interest.
+pub(crate) const HOST_CONFIG: &str = "host.json";
 
 /// The time on the machines.
 pub(crate) const NOW: &str = "2026-01-15T00:00:00Z";
