@@ -96,7 +96,13 @@ impl Machine {
     pub(crate) async fn boot_with(port: u16, options: Options) -> Self {
         let slot = take_slot();
         let mirror = format!("https://{HOST_ADDRESS}:{port}/");
-        Self::start(&mirror, options, Some(slot)).await
+        Self::start(Some(&mirror), options, Some(slot)).await
+    }
+
+    /// Boots with these options alone: the kernel command line names no mirror.
+    pub(crate) async fn boot_by_itself(options: Options) -> Self {
+        let slot = take_slot();
+        Self::start(None, options, Some(slot)).await
     }
 
     /// Boots with the mirror at this URL, on the cables of a router, which has the slots of both.
@@ -105,17 +111,19 @@ impl Machine {
             nics: router.far_ends(),
             ..options
         };
-        Self::start(mirror, options, None).await
+        Self::start(Some(mirror), options, None).await
     }
 
-    async fn start(mirror: &str, options: Options, slot: Option<File>) -> Self {
+    async fn start(mirror: Option<&str>, options: Options, slot: Option<File>) -> Self {
         let lab = Lab::get();
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
         let kernel = options.kernel.as_ref().unwrap_or(&lab.kernel);
         let mut machine = vm::Machine::new(kernel, initramfs);
+        let mirror = mirror.map(|mirror| format!("sealboot.mirror={mirror}"));
         machine.append = format!(
-            "{} no_timer_check sealboot.mirror={mirror} {}",
+            "{} no_timer_check {} {}",
             vm::DEFAULT_APPEND,
+            mirror.unwrap_or_default(),
             options.append
         );
         machine.nics = options.nics;

@@ -23,6 +23,7 @@ mod refusals;
 mod rotation;
 mod router;
 mod server;
+mod signed_host_config;
 mod stale;
 mod store;
 mod time;
