@@ -4,6 +4,8 @@
 //! |---|---|
 //! | what was read is written and read again as itself | `host-config check` shows what a machine does |
 //! | file and line together make nothing that a file alone could not say | one check covers both |
+//! | where the policy requires it, a signed file is taken as it is or not at all, and nothing else is | a command line must not take back what was signed |
+//! | a line that has no setting of a host config changes nothing | no setting is overlooked |
 //! | a file of a mirror is below the mirror's own root | a path must not choose another host |
 //! | a gateway is on the link, an interface has a name that the kernel takes | else the machine comes up and reaches nothing |
 
@@ -11,9 +13,11 @@ use sealboot::format::cmdline::Parameters;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::network::{Ipv4Method, Ipv6Method, LinkRef};
+use sealboot::trust::{Judged, Presented};
 
 use super::Verdict;
 use super::input::Input;
+use super::signed::{INSTALLER, POLICY_OF_HOSTS, seal};
 use super::spoken;
 
 /// `JSON`, or `JSON NUL LINE`, or `NUL LINE` where there is no file.
@@ -21,6 +25,8 @@ pub fn run(bytes: &[u8]) -> Verdict {
     let mut input = Input::new(bytes);
     let json = input.text();
     let line = String::from_utf8_lossy(input.rest());
+    let line = Parameters::parse(&line);
+    is_taken_as_signed(json, &line);
     let file = match HostConfig::parse(json) {
         Ok(config) => Some(config),
         Err(_) if json.is_empty() => None,
@@ -32,16 +38,42 @@ pub fn run(bytes: &[u8]) -> Verdict {
     if let Some(file) = &file {
         is_sound(file);
     }
-    match HostConfig::with_cmdline(file, &Parameters::parse(&line)) {
+    let unset = HostConfig::setting(&line).is_none();
+    match HostConfig::with_cmdline(file.clone(), &line) {
         Ok(whole) => {
             is_sound(&whole);
+            assert!(!unset || Some(whole) == file, "a setting was overlooked");
             Verdict::Taken
         }
         Err(error) => {
+            assert!(!unset || file.is_none(), "a setting was overlooked");
             spoken::is_safe_to_print(&error);
             Verdict::Refused
         }
     }
+}
+
+/// Judges the file as it is, and with a good signature, by a policy that takes nothing but that.
+fn is_taken_as_signed(json: &[u8], line: &Parameters) {
+    let judge = |stored: Vec<u8>| {
+        let presented = Presented {
+            stored: Some(stored),
+            cmdline: line.clone(),
+        };
+        let judged = POLICY_OF_HOSTS.judge_host_config(&presented);
+        if let Err(refusal) = &judged {
+            spoken::is_safe_to_print(refusal);
+        }
+        judged.ok()
+    };
+    assert!(judge(json.to_vec()).is_none(), "nobody has signed it");
+    let stored = seal(HostConfig::PAYLOAD_TYPE, json, &[&INSTALLER]).encode();
+    let fits = u64::try_from(stored.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes);
+    let expected = HostConfig::parse(json)
+        .ok()
+        .filter(|_| fits && HostConfig::setting(line).is_none());
+    let judged = judge(stored).map(Judged::into_config);
+    assert_eq!(judged, expected);
 }
 
 fn is_sound(config: &HostConfig) {

@@ -4,7 +4,7 @@
 //! | property | because |
 //! |---|---|
 //! | what is taken is written and read again as itself, signed too | a statement has one spelling |
-//! | keys are distinct in each role and over both, and a threshold can be met | a key counts once |
+//! | keys are distinct in each role and over all, and a threshold can be met | a key counts once |
 //! | a successor is taken exactly where it is the next version, signed by the threshold of the old and by its own | a chain must not be walked by one half |
 //! | a refused successor leaves the walk where it stood | it trusts what it trusted |
 
@@ -69,6 +69,13 @@ fn is_sound(policy: &TrustPolicy) {
         let both = |signer: &Signer| policy.keys().iter().any(|other| other.key == signer.key);
         assert!(!rule.keys.iter().any(both), "a key in two roles");
         assert!((1..=8760).contains(&rule.max_hours));
+    }
+    if let Some(rule) = policy.host_config() {
+        role_is_sound(&rule.keys, rule.threshold);
+        let renewing = policy.freshness().map_or(&[][..], |rule| &rule.keys);
+        let mut others = policy.keys().iter().chain(renewing);
+        let both = |other: &Signer| rule.keys.iter().any(|signer| signer.key == other.key);
+        assert!(!others.any(both), "a key in two roles");
     }
     let images = policy.images();
     assert!((1..=LIMITS.policy_images).contains(&images.len()));

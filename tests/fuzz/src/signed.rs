@@ -42,6 +42,9 @@ pub static CLOCKWORK: LazyLock<Key> = LazyLock::new(|| Key::new(3));
 /// In no policy at first.
 pub static CAROL: LazyLock<Key> = LazyLock::new(|| Key::new(4));
 
+/// The one of host configs, in [`POLICY_OF_HOSTS`].
+pub static INSTALLER: LazyLock<Key> = LazyLock::new(|| Key::new(5));
+
 /// Version 1: alice and bob sign, clockwork renews; see [`accepts`].
 pub static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
     let json = format!(
@@ -69,6 +72,21 @@ pub static POLICY_OF_ONE: LazyLock<TrustPolicy> = LazyLock::new(|| {
             "keys": [{{"name": "alice", "key": "{}"}}]
         }}"#,
         ALICE.public,
+    );
+    TrustPolicy::parse(json.as_bytes()).expect("valid")
+});
+
+/// Takes host configs that the installer has signed, and no others.
+pub static POLICY_OF_HOSTS: LazyLock<TrustPolicy> = LazyLock::new(|| {
+    let json = format!(
+        r#"{{
+            "version": 1, "threshold": 1, "images": [{{"name": "relay"}}],
+            "keys": [{{"name": "alice", "key": "{}"}}],
+            "host_config": {{
+                "keys": [{{"name": "installer", "key": "{}"}}], "threshold": 1, "required": true
+            }}
+        }}"#,
+        ALICE.public, INSTALLER.public,
     );
     TrustPolicy::parse(json.as_bytes()).expect("valid")
 });
