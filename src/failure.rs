@@ -146,7 +146,7 @@ failure_codes! {
     }
     ConfigureHost = "CONFIGURE-HOST" {
         cause: "No host config was found, or the one found is invalid.",
-        remedy: "check the file with `sealboot host-config check` and build the initramfs again, or give sealboot.mirror=, sealboot.image= and ip= on the kernel command line"
+        remedy: "check it with `sealboot host-config check`; where there is none, bake one in (initramfs build --host-config), write one on the machine (sealboot host-config write-efi), or give sealboot.mirror=, sealboot.image= and ip= on the kernel command line"
     }
     ConfigureHostUnsigned = "CONFIGURE-HOST-UNSIGNED" {
         cause: "The trust policy requires a signed host config, and there is a plain one, or none, or a setting of the kernel command line that would take its place.",

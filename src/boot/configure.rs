@@ -1,6 +1,6 @@
 //! Stage `configure`: the baked-in files and the command line become types.
 //!
-//! On entry /proc is mounted. On exit the trust policy, the host config and the TLS roots are whole and
+//! On entry /proc and /sys are mounted. On exit the trust policy, the host config and the TLS roots are whole and
 //! agree with each other. Everything is read anew at each attempt, and nothing falls through silently:
 //! a source that exists and is invalid is an error.
 
@@ -72,7 +72,7 @@ pub enum ConfigureError {
     #[error(transparent)]
     Find(#[from] FindError),
     /// The host config does not load.
-    #[error("the host config {from} does not load")]
+    #[error("the host config in {from} does not load")]
     Host {
         /// Where it stands.
         from: Source,
@@ -94,6 +94,12 @@ pub enum ConfigureError {
     /// Host config and command line do not make a whole.
     #[error(transparent)]
     Cmdline(HostConfigError),
+    /// No source has a host config, and the command line alone does not make one.
+    #[error("{why}{places}", places = places())]
+    Nowhere {
+        /// Which setting is missing.
+        why: HostConfigError,
+    },
     /// The kernel command line cannot be read.
     #[error("the kernel command line cannot be read")]
     ReadCmdline(#[source] io::Error),
@@ -119,7 +125,9 @@ impl Diagnose for ConfigureError {
         match self {
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
             Self::Find(error) => error.code(),
-            Self::Host { source, .. } | Self::Cmdline(source) => source.code(),
+            Self::Host { source, .. } | Self::Cmdline(source) | Self::Nowhere { why: source } => {
+                source.code()
+            }
             Self::Refused { refusal, .. } => refusal.code(),
             Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
@@ -130,7 +138,8 @@ impl Diagnose for ConfigureError {
     fn hint(&self) -> String {
         match self {
             Self::Find(error) => error.hint(),
-            Self::Host { source, .. } | Self::Cmdline(source) => source.hint(),
+            Self::Host { from, .. } => from.remedy().to_owned(),
+            Self::Cmdline(source) => source.hint(),
             Self::Refused { refusal, .. } => refusal.hint(),
             _ => self.code().remedy().to_owned(),
         }
@@ -234,6 +243,9 @@ fn judge(
             from: from.clone(),
             source: error,
         },
+        (Refusal::HostCmdline(error @ HostConfigError::Incomplete { .. }), _) => {
+            ConfigureError::Nowhere { why: error }
+        }
         (Refusal::HostCmdline(error), _) => ConfigureError::Cmdline(error),
         (refusal, from) => ConfigureError::Refused {
             from: from.cloned(),
@@ -270,6 +282,13 @@ fn said(judged: &Judged) -> String {
 fn names(judged: &Judged, between: &str) -> Option<String> {
     let signers = judged.signers()?.iter().map(SignerName::as_str);
     Some(signers.collect::<Vec<_>>().join(between))
+}
+
+/// Where a host config was looked for, each on a line of its own.
+fn places() -> String {
+    Source::WITHOUT_A_WORD
+        .map(|place| format!("\n  none in {place}"))
+        .concat()
 }
 
 fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
@@ -496,6 +515,17 @@ mod tests {
         );
     }
 
+    /// Why nothing comes of the files under a root that `change` has had its way with.
+    fn error(cmdline: &str, change: impl FnOnce(&Path)) -> ConfigureError {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc/sealboot");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("trust.json"), POLICY).unwrap();
+        fs::write(etc.join("host.json"), HOST).unwrap();
+        change(root.path());
+        configure(root.path(), &Parameters::parse(cmdline), None).unwrap_err()
+    }
+
     #[test]
     fn good_files_make_a_configuration() {
         let configured = configured("console=ttyS0", |_| {}).unwrap();
@@ -515,6 +545,72 @@ mod tests {
             configured("", remove).unwrap_err(),
             FailureCode::ConfigureHost
         );
+    }
+
+    #[test]
+    fn where_there_is_none_every_place_that_was_looked_at_is_named() {
+        let error = error("ip=dhcp", |root| {
+            fs::remove_file(root.join("etc/sealboot/host.json")).unwrap();
+        });
+        assert_eq!(
+            error.to_string(),
+            "there is no host config, and the kernel command line has no sealboot.mirror=
+  none in /etc/sealboot/host.json
+  none in the EFI variable SealbootHostConfig-df55c348-5613-44bd-be79-b44fa251bce8
+  none in the SMBIOS OEM string sealboot.host-config
+  none in fw_cfg opt/sealboot/host-config"
+        );
+    }
+
+    #[test]
+    fn an_invalid_source_is_named_with_field_line_and_column_and_nothing_falls_through() {
+        let error = error("", |root| {
+            fs::remove_file(root.join("etc/sealboot/host.json")).unwrap();
+            let efi = root.join("sys/firmware/efi/efivars");
+            fs::create_dir_all(&efi).unwrap();
+            let name = "SealbootHostConfig-df55c348-5613-44bd-be79-b44fa251bce8";
+            let json = HOST.replace("https://", "");
+            fs::write(efi.join(name), format!("\x07\0\0\0{json}")).unwrap();
+            let fw_cfg = root.join("sys/firmware/qemu_fw_cfg/by_name/opt/sealboot/host-config");
+            fs::create_dir_all(&fw_cfg).unwrap();
+            fs::write(fw_cfg.join("raw"), HOST).unwrap();
+        });
+        assert_eq!(
+            Report(&error).to_string(),
+            r#"the host config in the EFI variable SealbootHostConfig-df55c348-5613-44bd-be79-b44fa251bce8 does not load
+  caused by: the host config's field mirrors[0] is not what it should be
+  caused by: mirror: "boot.example/" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 1 column 47
+  hint: write a good one on the machine (sealboot host-config write-efi FILE), or remove it (sealboot host-config remove-efi)"#
+        );
+    }
+
+    #[test]
+    fn what_the_firmware_says_reaches_another_mirror_and_changes_no_trust() {
+        let said = |json: String| {
+            configured("", move |etc| {
+                fs::remove_file(etc.join("host.json")).unwrap();
+                let fw_cfg = "sys/firmware/qemu_fw_cfg/by_name/opt/sealboot/host-config";
+                let fw_cfg = etc.parent().unwrap().parent().unwrap().join(fw_cfg);
+                fs::create_dir_all(&fw_cfg).unwrap();
+                fs::write(fw_cfg.join("raw"), json).unwrap();
+            })
+        };
+        let other = said(HOST.replace("boot.", "other.")).unwrap();
+        assert_eq!(other.host.mirrors[0].to_string(), "https://other.example/");
+        assert_eq!(other.policy_sha256, Sha256Digest::of(POLICY.as_bytes()));
+        for (json, code) in [
+            (HOST.replace("https", "http"), FailureCode::FetchPlainHttp),
+            (
+                HOST.replace('{', "{\"allow_http\": true, "),
+                FailureCode::ConfigureHost,
+            ),
+            (
+                HOST.replace('{', "{\"tls_roots\": [], "),
+                FailureCode::ConfigureHost,
+            ),
+        ] {
+            assert_eq!(said(json.clone()).unwrap_err(), code, "{json}");
+        }
     }
 
     #[test]

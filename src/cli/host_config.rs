@@ -1,5 +1,6 @@
 //! `sealboot host-config`: how a machine reaches its image, explained before it has to.
 
+mod efi;
 mod merge;
 mod sign;
 
@@ -20,16 +21,18 @@ use crate::trust::envelope::is_envelope;
 use crate::trust::policy::SignerName;
 use crate::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
 
-/// Check and sign host configs: how a machine reaches its image.
+/// Check, sign and keep host configs: how a machine reaches its image.
 ///
 /// A host config names the image that a machine boots, the mirrors that serve it and how the machine
-/// gets its address. It is baked into the loader's initramfs, or stands where the machine finds it;
-/// nothing in it is trusted for more than reaching bytes. A trust policy can ask for a signed one.
+/// gets its address. It is baked into the loader's initramfs, or the machine's firmware keeps it; nothing
+/// in it is trusted for more than reaching bytes. A trust policy can ask for a signed one.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Check(CheckArgs),
     Sign(sign::SignArgs),
     Merge(merge::MergeArgs),
+    WriteEfi(efi::WriteArgs),
+    RemoveEfi(efi::RemoveArgs),
 }
 
 /// Envelopes of host configs, as signing sees them.
@@ -68,6 +71,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Check(args) => check(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::WriteEfi(args) => efi::write(&args),
+        Command::RemoveEfi(args) => efi::remove(&args),
     }
 }
 
@@ -142,21 +147,48 @@ impl Signatures {
     }
 }
 
-fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let bytes = files::read(&args.file, LIMITS.host_config_bytes)?;
-    let policy = args.policy.as_deref().map(policy::load).transpose()?;
+/// A host config that a loader would take.
+struct Loaded {
+    config: HostConfig,
+    /// As it stands in the file.
+    bytes: Vec<u8>,
+    /// Of a signed one.
+    signatures: Option<Signatures>,
+    /// The oldest version of its image that the policy takes, where one was given.
+    min_version: Option<ImageVersion>,
+}
+
+/// Reads a host config, plain or signed, as a loader does, and compares it with a policy.
+fn load(file: &Path, policy: Option<&Path>) -> Result<Loaded, Failure> {
+    let bytes = files::read(file, LIMITS.host_config_bytes)?;
+    let policy = policy.map(policy::load).transpose()?;
     let (config, signatures) = match &policy {
-        Some(policy) => judged(&args.file, bytes, policy)?,
-        None if is_envelope(&bytes) => claimed(&args.file, &bytes)?,
-        None => (parse(&args.file, &bytes)?, None),
+        Some(policy) => judged(file, bytes.clone(), policy)?,
+        None if is_envelope(&bytes) => claimed(file, &bytes)?,
+        None => (parse(file, &bytes)?, None),
     };
     let min_version = policy
         .as_ref()
         .map(|policy| {
             agree(&config, policy)
-                .map_err(|conflict| Failure::refused(&conflict).context(args.file.display()))
+                .map_err(|conflict| Failure::refused(&conflict).context(file.display()))
         })
         .transpose()?;
+    Ok(Loaded {
+        config,
+        bytes,
+        signatures,
+        min_version,
+    })
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let Loaded {
+        config,
+        signatures,
+        min_version,
+        ..
+    } = load(&args.file, args.policy.as_deref())?;
     let warnings = doubts(&config);
     if args.json {
         return output::json(&Summary {

@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_path_to_error::Segment;
 
 /// Reads one JSON value, and nothing after it.
 ///
@@ -28,6 +29,40 @@ pub(crate) fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::
     T::deserialize(Strict(&mut deserializer))
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(fit_to_be_shown)
+}
+
+/// Why a value cannot be read, and which part of it.
+#[derive(Debug)]
+pub(crate) struct Misplaced {
+    /// The part's path, such as `mirrors[1]`, fit to be shown; none where it is the whole, or no JSON.
+    pub(crate) field: Option<String>,
+    /// The message names line and column, and can be shown.
+    pub(crate) source: serde_json::Error,
+}
+
+/// As [`from_slice`]; an error says in which field it is.
+///
+/// # Errors
+///
+/// [`Misplaced`].
+pub(crate) fn from_slice_by_field<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Misplaced> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let misplaced = |field: Option<String>, error| Misplaced {
+        field: field.map(|field| super::shown(&field, 80)),
+        source: fit_to_be_shown(error),
+    };
+    let value = serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| {
+        let path = error.path();
+        let is_whole = path.iter().next().is_none();
+        let is_known = !path
+            .iter()
+            .any(|segment| matches!(segment, Segment::Unknown));
+        let field = (!is_whole && is_known).then(|| path.to_string());
+        misplaced(field, error.into_inner())
+    })?;
+    let end = deserializer.end();
+    end.map_err(|error| misplaced(None, error))?;
+    Ok(value)
 }
 
 /// The same error, its message cut to what fits a few console lines and escaped.
@@ -207,7 +242,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
 mod tests {
     use serde::Deserialize;
 
-    use super::from_slice;
+    use super::{from_slice, from_slice_by_field};
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -370,5 +405,37 @@ mod tests {
             error.to_string(),
             r"unknown field `it's \u{1b}[2J \u{202e}\u{e9}`, expected `on` at line 1 column 23"
         );
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named_by_its_path() {
+        for (from, to, field) in [
+            (r#""count": 3"#, r#""count": -3"#, Some("count")),
+            (r#"{"on": false}]"#, r#"{"on": 0}]"#, Some("list[1].on")),
+            (r#"[{"on": true}, "#, r#"[[true], "#, Some("list[0]")),
+            (r#""on": true"#, r#""off": true"#, Some("inner.off")),
+            (r#""depth": -1"#, r#""depth": true"#, Some("tagged")),
+            (r#""count": 3,"#, "", None),
+            (r#""one"}"#, r#""one"} {}"#, None),
+            (r#""one"}"#, r#""one""#, None),
+        ] {
+            assert!(WHOLE.contains(from), "{from}");
+            let json = WHOLE.replacen(from, to, 1);
+            let error = from_slice_by_field::<Outer>(json.as_bytes()).expect_err(&json);
+            assert_eq!(error.field.as_deref(), field, "{json}");
+            let plain = from_slice::<Outer>(json.as_bytes()).expect_err(&json);
+            assert_eq!(error.source.to_string(), plain.to_string());
+        }
+        let whole: Outer = from_slice_by_field(WHOLE.as_bytes()).expect("valid");
+        assert_eq!(whole, from_slice(WHOLE.as_bytes()).expect("valid"));
+    }
+
+    #[test]
+    fn a_path_of_strange_names_can_be_shown() {
+        let json = format!("{{\"\\u001b[2J\\u202e{}\": true}}", "x".repeat(1_000));
+        let error = from_slice_by_field::<Inner>(json.as_bytes()).expect_err("unknown");
+        let field = error.field.expect("a field");
+        assert!(field.starts_with(r"\u{1b}[2J\u{202e}xxx"), "{field}");
+        assert!(field.len() < 200, "{field}");
     }
 }

@@ -35,6 +35,9 @@ pub struct Limits {
     pub host_config_bytes: u64,
     /// Bytes of an EFI variable's value. Firmware takes less, most of it 32 KiB.
     pub efi_variable_bytes: u64,
+    /// Bytes of an SMBIOS table. One of SMBIOS 2 has 64 KiB at most, those of large servers are 30 KiB; what is
+    /// behind this is cut.
+    pub smbios_bytes: u64,
     /// Mirrors in a host config.
     pub mirrors: usize,
     /// Bytes of the baked-in TLS roots: about 400 certificate authorities.
@@ -79,6 +82,7 @@ pub const LIMITS: Limits = Limits {
     policy_images: 64,
     host_config_bytes: 64 << 10,
     efi_variable_bytes: 128 << 10,
+    smbios_bytes: 1 << 20,
     mirrors: 16,
     tls_roots_bytes: 1 << 20,
     key_file_bytes: 16 << 10,

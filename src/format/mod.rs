@@ -9,6 +9,7 @@
 //! | [`frame`] | what the header of a zstd archive must say |
 //! | [`host_config`] | how this machine reaches its image |
 //! | [`network`] | how a machine reaches a network, in JSON and in dracut's syntax |
+//! | [`smbios`] | the host config among a machine's OEM strings |
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`kmod`] | what depmod(8) writes about kernel modules |
 //! | [`freshness`] | the signed statement about which version is the newest |
@@ -42,6 +43,7 @@ pub mod network;
 pub mod openssh;
 #[cfg(feature = "operator")]
 pub mod pem;
+pub mod smbios;
 #[cfg(feature = "operator")]
 pub mod ssh_agent;
 pub mod version;

@@ -112,6 +112,21 @@ impl Lab {
         out
     }
 
+    /// The first one again without a host config, in `directory`.
+    pub(crate) fn bare_initramfs(&self, directory: &Path) -> PathBuf {
+        let out = directory.join("bare.initramfs");
+        let (loader, modules) = (
+            self.loader.to_str().unwrap(),
+            self.modules.to_str().unwrap(),
+        );
+        #[rustfmt::skip]
+        self.run(&self.directory, [
+            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "--tls-roots", "tls/ca.pem", "--modules", modules, "--out", out.to_str().unwrap(),
+        ]);
+        out
+    }
+
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
     pub(crate) fn run<const N: usize>(&self, directory: &Path, words: [&str; N]) -> String {
         self.run_all(directory, &[], &words)

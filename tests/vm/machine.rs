@@ -249,12 +249,17 @@ impl Machine {
     }
 
     /// Follows the console to the OS's last words and the power-off.
-    pub(crate) async fn runs_the_os(mut self) -> String {
-        self.until("the OS's last words", |machine| {
+    pub(crate) async fn runs_the_os(self) -> String {
+        self.powers_off_after(os::LAST_WORDS).await
+    }
+
+    /// Follows the console to a line with these words and the power-off.
+    pub(crate) async fn powers_off_after(mut self, last_words: &str) -> String {
+        self.until(&format!("the last words, \"{last_words}\""), |machine| {
             machine
                 .console()
                 .lines()
-                .any(|line| line.trim_end() == os::LAST_WORDS)
+                .any(|line| line.trim_end() == last_words)
         })
         .await;
         self.powers_off().await

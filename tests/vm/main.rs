@@ -12,6 +12,7 @@ mod comes_back;
 mod demo;
 mod gate;
 mod hardware;
+mod host_config;
 mod lab;
 mod machine;
 mod memory;

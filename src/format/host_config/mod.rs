@@ -7,11 +7,11 @@
 mod mirror;
 mod time_server;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::Invalid;
 use super::cmdline::Parameters;
-use super::json;
+use super::json::{self, Misplaced};
 use super::limits::LIMITS;
 use super::manifest::ImageName;
 use super::network::{self, Network, Overrides};
@@ -27,11 +27,16 @@ pub struct HostConfig {
     /// The image that this machine boots.
     pub image: ImageName,
     /// Where the same store can be read, in order of preference.
+    #[serde(deserialize_with = "mirrors")]
     pub mirrors: Vec<MirrorUrl>,
     /// How the machine reaches a network.
     pub network: Network,
     /// Who is asked for the time, in place of those that the network names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "servers",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ntp: Vec<TimeServer>,
 }
 
@@ -41,12 +46,18 @@ pub enum HostConfigError {
     /// Not JSON, or JSON of another shape; serde's message names line and column.
     #[error("the host config is not the JSON it should be")]
     Json(#[source] serde_json::Error),
+    /// A field that is not what it should be; serde's message names line and column.
+    #[error("the host config's field {path} is not what it should be")]
+    Field {
+        /// Which: `mirrors[1]`.
+        path: String,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
     /// Longer than [`LIMITS`] allows.
     #[error("the host config is larger than {} bytes", LIMITS.host_config_bytes)]
     TooLarge,
-    /// A field's value cannot be used.
-    #[error("the host config has an unusable value: {0}")]
-    Value(Invalid),
     /// A kernel command-line setting cannot be used.
     #[error("the kernel command line has an unusable setting: {0}")]
     Cmdline(Invalid),
@@ -62,7 +73,7 @@ impl Diagnose for HostConfigError {
     fn code(&self) -> FailureCode {
         match self {
             Self::Cmdline(_) => FailureCode::ConfigureCmdline,
-            Self::Json(_) | Self::TooLarge | Self::Value(_) | Self::Incomplete { .. } => {
+            Self::Json(_) | Self::Field { .. } | Self::TooLarge | Self::Incomplete { .. } => {
                 FailureCode::ConfigureHost
             }
         }
@@ -82,9 +93,10 @@ impl HostConfig {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
             return Err(HostConfigError::TooLarge);
         }
-        let config: Self = json::from_slice(json).map_err(HostConfigError::Json)?;
-        config.check().map_err(HostConfigError::Value)?;
-        Ok(config)
+        json::from_slice_by_field(json).map_err(|Misplaced { field, source }| match field {
+            Some(path) => HostConfigError::Field { path, source },
+            None => HostConfigError::Json(source),
+        })
     }
 
     /// Writes the host config as indented JSON.
@@ -158,7 +170,8 @@ impl HostConfig {
             network,
             ntp: if ntp.is_empty() { servers } else { ntp },
         };
-        config.check().map_err(invalid)?;
+        check_mirrors(&config.mirrors).map_err(invalid)?;
+        check_servers(&config.ntp).map_err(invalid)?;
         Ok(config)
     }
 
@@ -176,20 +189,33 @@ impl HostConfig {
             own || network::is_setting(name, parameters)
         })
     }
+}
 
-    fn check(&self) -> Result<(), Invalid> {
-        if self.mirrors.is_empty() || self.mirrors.len() > LIMITS.mirrors {
-            return Err(Invalid::new(
-                "mirrors",
-                self.mirrors.len(),
-                "a list of 1 to 16 URLs",
-            ));
-        }
-        if self.ntp.len() > LIMITS.network_items {
-            return Err(Invalid::new("ntp", self.ntp.len(), "a list of at most 16"));
-        }
-        Ok(())
+fn mirrors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MirrorUrl>, D::Error> {
+    let mirrors = Vec::deserialize(deserializer)?;
+    check_mirrors(&mirrors).map_err(de::Error::custom)?;
+    Ok(mirrors)
+}
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TimeServer>, D::Error> {
+    let servers = Vec::deserialize(deserializer)?;
+    check_servers(&servers).map_err(de::Error::custom)?;
+    Ok(servers)
+}
+
+fn check_mirrors(mirrors: &[MirrorUrl]) -> Result<(), Invalid> {
+    if (1..=LIMITS.mirrors).contains(&mirrors.len()) {
+        return Ok(());
     }
+    let takes = "a list of 1 to 16 URLs";
+    Err(Invalid::new("mirrors", mirrors.len(), takes))
+}
+
+fn check_servers(servers: &[TimeServer]) -> Result<(), Invalid> {
+    if servers.len() <= LIMITS.network_items {
+        return Ok(());
+    }
+    Err(Invalid::new("ntp", servers.len(), "a list of at most 16"))
 }
 
 #[cfg(test)]
@@ -396,9 +422,47 @@ mod tests {
         for count in [0, 17] {
             let error = mirrors(count).expect_err("out of range");
             assert!(
-                matches!(&error, HostConfigError::Value(invalid) if invalid.field == "mirrors"),
+                matches!(&error, HostConfigError::Field { path, .. } if path == "mirrors"),
                 "{error:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_named_by_field_line_and_column() {
+        for (from, to, fact, cause) in [
+            (
+                "https://boot2.example/store",
+                "boot2.example",
+                "the host config's field mirrors[1] is not what it should be",
+                r#"mirror: "boot2.example" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 3 column 61"#,
+            ),
+            (
+                "\"192.0.2.1\"",
+                "\"198.51.100.1\"",
+                "the host config's field network is not what it should be",
+                r#"network.gateways: "198.51.100.1" is not inside the prefix of one of network.addresses at line 5 column 5"#,
+            ),
+            (
+                "\"relay\"",
+                "7",
+                "the host config's field image is not what it should be",
+                "invalid type: integer `7`, expected a string at line 2 column 18",
+            ),
+            (
+                "\"image\": \"relay\",",
+                "",
+                "the host config is not the JSON it should be",
+                "missing field `image` at line 5 column 5",
+            ),
+        ] {
+            assert!(WHOLE.contains(from), "{from}");
+            let error = HostConfig::parse(WHOLE.replace(from, to).as_bytes()).expect_err(to);
+            assert_eq!(error.to_string(), fact);
+            let source = std::error::Error::source(&error)
+                .expect("a cause")
+                .to_string();
+            assert_eq!(source, cause);
         }
     }
 

@@ -491,7 +491,9 @@ mod tests {
                 "{{\"image\": \"relay\", \"mirrors\": [\"https://m.example/\"],\n\"network\": {text}\n}}"
             );
             let error = HostConfig::parse(host.as_bytes()).expect_err(text);
-            let HostConfigError::Json(error) = error else {
+            let (HostConfigError::Json(error) | HostConfigError::Field { source: error, .. }) =
+                error
+            else {
                 panic!("{text}: {error}");
             };
             let error = error.to_string();
