@@ -649,6 +649,47 @@ mod tests {
         assert_eq!(network(line), Ok(Some(Network::by_dhcp())));
     }
 
+    fn names_a_setting(line: &str) -> bool {
+        let parameters = Parameters::parse(line);
+        let mut names = parameters.names_with("");
+        names.any(|name| is_setting(name, &parameters))
+    }
+
+    #[test]
+    fn a_setting_is_known_by_its_name_whatever_it_says() {
+        for line in [
+            "ip",
+            "ip=x",
+            "bond=x",
+            "vlan=x",
+            "rd.route=x",
+            "nameserver=x",
+            "ifname=x",
+            "bootdev=x",
+            "rd.peerdns=1",
+            "rd.net.dhcp.vendor-class=x",
+            "bridge=x",
+            "team=x",
+            "rd.znet=x",
+            "rd.znet_ifname=x",
+            "BOOTIF=x",
+            "BOOTIF=x rd.bootif=1",
+            "rd.bootif=0 rd.bootif=1 BOOTIF=x",
+        ] {
+            assert!(names_a_setting(line), "{line}");
+        }
+        for line in [
+            "",
+            "quiet",
+            "bootif=x",
+            "IP=x",
+            "rd.bootif=0",
+            "BOOTIF=x rd.bootif=0",
+        ] {
+            assert!(!names_a_setting(line), "{line}");
+        }
+    }
+
     #[test]
     fn a_bond_has_the_defaults_of_dracut() {
         let expected = r#"{"mode": "dhcp", "interface": "bond0",
@@ -682,6 +723,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_line_without_a_setting_says_nothing(line in "((ip|bond|vlan|rd.route|rd.bootif|rd.peerdns|BOOTIF|quiet)=(0|x|dhcp) ){0,3}") {
+            let said = Overrides::read(&Parameters::parse(&line));
+            let nothing = Overrides::read(&Parameters::default());
+            proptest::prop_assert!(names_a_setting(&line) || said == nothing);
+        }
+
         #[test]
         fn no_line_panics(line in "((ip|bond|vlan|rd.route|ifname|BOOTIF|nameserver)=[a-z0-9.:,/=\\[\\];-]{0,40} ){0,4}") {
             let _ = network(&line);
