@@ -192,3 +192,73 @@ fn missing(policy: &TrustPolicy, envelope: &Envelope) -> Option<(usize, Vec<Sign
     let others = others.filter(|name| !signed.contains(name)).collect();
     (count > 0).then_some((count, others))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::policy::{AcceptedImage, HostConfigRule};
+
+    fn signer(seed: u8) -> Signer {
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        Signer {
+            name: format!("signer-{seed}").parse().expect("a name"),
+            key: PublicKey::from_bytes(secret.verifying_key().as_bytes()).expect("a key"),
+        }
+    }
+
+    /// A policy that one signs; these sign host configs, if anybody does.
+    fn policy(role: Option<(&[u8], usize, bool)>) -> TrustPolicy {
+        let image = "relay".parse().expect("a name");
+        let image = AcceptedImage::new(image, 1.try_into().expect("in range"));
+        let rule = role.map(|(keys, threshold, required)| HostConfigRule {
+            keys: keys.iter().copied().map(signer).collect(),
+            threshold,
+            required,
+        });
+        TrustPolicy::new(vec![signer(0)], 1, vec![image])
+            .and_then(|policy| policy.with_host_config(rule))
+            .expect("agrees with itself")
+    }
+
+    #[test]
+    fn who_makes_a_policy_that_refuses_what_machines_have_is_told() {
+        const PLAIN: Option<&str> = Some("plain host configs are refused");
+        const SIGNED: Option<&str> = Some("signed host configs are refused");
+        const TOO_FEW: Option<&str> = Some("host configs that too few of the remaining");
+        let none = None::<(&[u8], usize, bool)>;
+        for (old, new, expected) in [
+            (none, none, None),
+            (none, Some((&[1][..], 1, false)), None),
+            (none, Some((&[1], 1, true)), PLAIN),
+            (Some((&[1], 1, false)), none, SIGNED),
+            (Some((&[1], 1, true)), none, SIGNED),
+            (Some((&[1], 1, false)), Some((&[1], 1, true)), PLAIN),
+            (Some((&[1], 1, true)), Some((&[1], 1, true)), None),
+            (Some((&[1], 1, true)), Some((&[1], 1, false)), None),
+            (Some((&[1], 1, true)), Some((&[1, 2], 1, true)), None),
+            (Some((&[1], 1, true)), Some((&[2], 1, true)), TOO_FEW),
+            (Some((&[1, 2], 1, true)), Some((&[1], 1, true)), TOO_FEW),
+            (Some((&[1, 2], 2, true)), Some((&[1], 1, true)), None),
+            (Some((&[1, 2], 2, true)), Some((&[1, 3], 2, true)), TOO_FEW),
+            (Some((&[1, 2], 1, true)), Some((&[1, 2], 2, true)), TOO_FEW),
+            (
+                Some((&[1, 2, 3], 2, false)),
+                Some((&[1, 2, 4], 1, false)),
+                None,
+            ),
+        ] {
+            let (before, after) = (policy(old), policy(new));
+            let roles = Roles {
+                old: Some(&before),
+                new: &after,
+            };
+            let warnings = roles.warnings();
+            let found = warnings.iter().map(String::as_str).collect::<Vec<_>>();
+            match (expected, &found[..]) {
+                (None, []) => {}
+                (Some(start), [one]) if one.starts_with(start) => {}
+                _ => panic!("{old:?} to {new:?}: {found:?}"),
+            }
+        }
+    }
+}
