@@ -172,6 +172,10 @@ failure_codes! {
         cause: "The baked-in TLS roots are missing or hold no usable certificate.",
         remedy: "build the initramfs with --tls-roots of a PEM file that holds the certificate authority of the mirrors"
     }
+    ConfigureIdentity = "CONFIGURE-IDENTITY" {
+        cause: "A mirror's URL asks for this machine's serial number, UUID, asset tag or link address, and the machine has none.",
+        remedy: "set what the URL asks for in the firmware's setup or in the hypervisor, or take it out of the mirror's URL"
+    }
     ConnectNoLink = "CONNECT-NO-LINK" {
         cause: "No network interface that fits the host config exists.",
         remedy: "bake the driver of the network card into the initramfs (--module NAME), or correct network.interface"

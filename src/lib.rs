@@ -20,7 +20,7 @@
 //! | [`trust`] | envelope, policies and their chain, freshness, [`Verified`](trust::Verified): the only way to trust anything |
 //! | [`net`] | links, addresses, DHCP, name resolution, clock |
 //! | [`hardware`] | the machine's devices, and the kernel modules that they ask for |
-//! | [`firmware`] | what the firmware keeps and tells: EFI variables |
+//! | [`firmware`] | what the firmware keeps and tells: EFI variables, and which machine this is |
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |
 //! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |
 //! | [`sys`] | the one home of `unsafe` |

@@ -76,12 +76,16 @@ impl World {
         stored: impl Fn(&HostConfig) -> Vec<u8>,
         now: Timestamp,
     ) -> Result<Accepted, FailureCode> {
+        let mirrors: Vec<MirrorUrl> = self
+            .mirrors
+            .iter()
+            .map(|mirror| mirror.url.clone())
+            .collect();
         let host = HostConfig {
             image: "relay".parse().unwrap(),
-            mirrors: self
-                .mirrors
+            mirrors: mirrors
                 .iter()
-                .map(|mirror| mirror.url.clone())
+                .map(|mirror| mirror.to_string().parse().unwrap())
                 .collect(),
             network: Network::by_dhcp(),
             ntp: Vec::new(),
@@ -92,7 +96,8 @@ impl World {
         };
         let mut reputation = Reputation::default();
         manifest_stage(
-            &host,
+            &host.image,
+            &mirrors,
             &presented,
             chain,
             &self.loopback.client,

@@ -39,7 +39,7 @@ use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::failure::Diagnose as _;
 use crate::format::cpio::{Tree, WriteError};
 use crate::format::digest::Sha256Digest;
-use crate::format::host_config::{HostConfigError, MirrorUrl};
+use crate::format::host_config::{HostConfigError, MirrorTemplate};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{Arch, ImageName};
 use crate::trust::{PolicyError, Presented, Refusal, TrustPolicy};
@@ -157,7 +157,7 @@ pub enum BuildError {
     #[error("mirror {mirror} is plain http, which the trust policy does not allow")]
     PlainHttp {
         /// The mirror.
-        mirror: MirrorUrl,
+        mirror: MirrorTemplate,
     },
     /// The host config asks for an image that the policy does not accept.
     #[error("the host config asks for image \"{image}\", which the trust policy does not accept")]

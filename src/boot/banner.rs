@@ -56,6 +56,7 @@ fn rows(configured: &Configured, cards: &[String]) -> Vec<[String; 2]> {
                 clock::binary_build_time()
             ),
         ),
+        row("machine", configured.identity.to_string()),
         row("cards", cards),
         row(
             "policy",

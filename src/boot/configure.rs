@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 pub use self::source::{FindError, Found, Source, find};
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode};
+use crate::firmware::identity::{Identity, IdentityError};
 use crate::format::cmdline::Parameters;
 use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfig, HostConfigError};
@@ -43,6 +44,8 @@ pub struct Configured {
     pub host: HostConfig,
     /// What that was made of, for a newer policy to judge.
     pub presented: Presented,
+    /// Which machine it is, as far as that is known without a link.
+    pub identity: Identity,
     /// Whom it takes for a mirror.
     pub tls_roots: RootCertStore,
 }
@@ -109,6 +112,9 @@ pub enum ConfigureError {
         /// The mirror.
         mirror: String,
     },
+    /// A mirror's URL asks for what the firmware does not say.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The TLS roots cannot be read, or hold no certificate that can be used.
     #[error("the TLS roots {} cannot be used", path.display())]
     TlsRoots {
@@ -131,6 +137,7 @@ impl Diagnose for ConfigureError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::ReadCmdline(_) => FailureCode::ConfigureCmdline,
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::Identity(error) => error.code(),
             Self::TlsRoots { .. } => FailureCode::ConfigureTlsRoots,
         }
     }
@@ -138,6 +145,7 @@ impl Diagnose for ConfigureError {
     fn hint(&self) -> String {
         match self {
             Self::Find(error) => error.hint(),
+            Self::Identity(error) => error.hint(),
             Self::Host { from, .. } => from.remedy().to_owned(),
             Self::Cmdline(source) => source.hint(),
             Self::Refused { refusal, .. } => refusal.hint(),
@@ -178,6 +186,10 @@ pub fn configure(
             mirror: mirror.to_string(),
         });
     }
+    let identity = Identity::read(root);
+    for mirror in &host.mirrors {
+        identity.suits(mirror)?;
+    }
     let tls_roots = read_tls_roots(root)?;
     let says = format!(
         "image \"{}\"{signed}, mirrors: {}, version {} of the trust policy, signatures required: {} of {}",
@@ -204,6 +216,7 @@ pub fn configure(
         policy_sha256,
         host,
         presented,
+        identity,
         tls_roots,
     }))
 }
@@ -582,6 +595,29 @@ mod tests {
   caused by: mirror: "boot.example/" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 1 column 47
   hint: write a good one on the machine (sealboot host-config write-efi FILE), or remove it (sealboot host-config remove-efi)"#
         );
+    }
+
+    #[test]
+    fn a_mirror_that_asks_for_what_the_firmware_does_not_say_is_found_out_before_there_is_a_network()
+     {
+        let asks = |path: &str, serial: &str| {
+            let mirror = format!("sealboot.mirror=https://boot.example/{path}");
+            configured(&mirror, |etc| {
+                let dmi = etc
+                    .parent()
+                    .unwrap()
+                    .parent()
+                    .unwrap()
+                    .join("sys/class/dmi/id");
+                fs::create_dir_all(&dmi).unwrap();
+                fs::write(dmi.join("product_serial"), serial).unwrap();
+            })
+        };
+        assert!(asks("$serial/$mac", "CZ1234").is_ok());
+        for (path, serial) in [("$serial", "None"), ("$serial", ""), ("$uuid", "CZ1234")] {
+            let code = asks(path, serial).unwrap_err();
+            assert_eq!(code, FailureCode::ConfigureIdentity, "{path} {serial}");
+        }
     }
 
     #[test]

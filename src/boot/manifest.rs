@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::stage::Done;
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::fetch::{Client, FetchError, Reputation};
-use crate::format::host_config::{HostConfig, MirrorUrl};
+use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::{Arch, ImageName};
 use crate::format::version::PolicyVersion;
 use crate::liveness;
@@ -126,7 +126,8 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
 ///
 /// [`ManifestStageError`] if no mirror did.
 pub async fn manifest(
-    host: &HostConfig,
+    image: &ImageName,
+    mirrors: &[MirrorUrl],
     presented: &Presented,
     chain: &mut Chain,
     client: &Client,
@@ -134,12 +135,12 @@ pub async fn manifest(
     now: Timestamp,
 ) -> Result<Done<Accepted>, ManifestStageError> {
     // Of one mirror alone, the stage's own failure says it all.
-    let several = host.mirrors.len() > 1;
+    let several = mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
-    for mirror in &reputation.not_resting(&host.mirrors, Instant::now()) {
+    for mirror in &reputation.not_resting(mirrors, Instant::now()) {
         liveness::sign();
         liveness::waiting_for(format!("{mirror} to show a manifest"));
-        match ask(mirror, &host.image, presented, chain, client, now).await {
+        match ask(mirror, image, presented, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
             Err(error) => {
                 if several {

@@ -46,10 +46,11 @@ use self::consoles::Consoles;
 use self::failure_policy::Failures;
 use self::recovery::WATCHDOG;
 use self::stage::{Console, Done, Stage, StageFailure};
-use crate::failure::{Diagnose as _, Report};
+use crate::failure::{Diagnose, FailureCode, Report};
 use crate::fetch::{Client, Reputation};
+use crate::firmware::identity::IdentityError;
 use crate::format::cmdline::Parameters;
-use crate::format::host_config::TimeServer;
+use crate::format::host_config::{MirrorTemplate, MirrorUrl, TimeServer};
 use crate::format::kept::Kept;
 use crate::format::network::Network;
 use crate::hardware::{Hardware, NotLoaded};
@@ -122,14 +123,13 @@ fn attempt(
         )
     })?;
     learnt.kept.get_or_insert_with(|| kept::tell(console));
-    let mut configured = console.stage(Stage::Configure, || {
+    let configured = console.stage(Stage::Configure, || {
         configure(prepared, learnt.trusted.as_ref())
     })?;
     if !learnt.has_introduced_itself {
         banner::show(console, &configured);
         learnt.has_introduced_itself = true;
     }
-    learnt.reputation.sift(&mut configured.host.mirrors);
     // One thread waits for all sockets. Chunks are checked on as many as there are processors, and one
     // more unpacks.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -139,15 +139,18 @@ fn attempt(
         .build()
         .unwrap_or_else(|error| panic!("epoll is not to be had: {error}"));
     load_for(&configured.host.network, learnt.hardware.as_deref());
-    let (client, connection) = console.stage(Stage::Connect, || {
-        runtime.block_on(connect(&configured, learnt.trusted.as_ref()))
+    let worth = learnt.reputation.worth_reaching(&configured.host.mirrors);
+    let (client, connection, mut mirrors) = console.stage(Stage::Connect, || {
+        runtime.block_on(connect(&configured, &worth, learnt.trusted.as_ref()))
     })?;
+    learnt.reputation.sift(&mut mirrors);
     let chain = learnt
         .trusted
         .get_or_insert_with(|| Chain::from(configured.policy));
     let accepted = console.stage(Stage::Manifest, || {
         runtime.block_on(manifest::manifest(
-            &configured.host,
+            &configured.host.image,
+            &mirrors,
             &configured.presented,
             chain,
             &client,
@@ -156,7 +159,6 @@ fn attempt(
         ))
     })?;
     recovery::set_policy(chain.newest().on_failure());
-    let mut mirrors = configured.host.mirrors;
     mirrors.retain(|mirror| mirror.is_https() || chain.newest().allows_http());
     let image = console.stage(Stage::Image, || {
         runtime.block_on(image::image(
@@ -204,16 +206,23 @@ fn configure(
     }))
 }
 
-/// `trusted` is the newest trust policy that was proved in an earlier attempt.
+/// Connects to a network, and gives the mirrors' URLs for the machine on its link. `worth` is which mirrors it should reach,
+/// and `trusted` the newest trust policy that was proved in an earlier attempt.
 async fn connect(
     configured: &Configured,
+    worth: &[MirrorTemplate],
     trusted: Option<&Chain>,
-) -> Result<Done<Connected>, net::NetError> {
+) -> Result<Done<Connected>, ConnectError> {
     let goal = net::Goal {
         network: &configured.host.network,
-        mirrors: &configured.host.mirrors,
+        mirrors: worth,
     };
     let connection = net::connect(&goal).await?;
+    let link = connection.interface().to_string();
+    let identity = configured.identity.clone().on_link(Path::new("/"), &link);
+    let mirrors = configured.host.mirrors.iter();
+    let mirrors: Result<Vec<MirrorUrl>, _> = mirrors.map(|mirror| identity.url(mirror)).collect();
+    let mirrors = mirrors?;
     let policy = trusted.map_or(&configured.policy, Chain::newest);
     let client = match policy.mirror_keys() {
         [] => Client::new(configured.tls_roots.clone(), connection.resolver()),
@@ -229,7 +238,7 @@ async fn connect(
         says.push_str("; ");
         says.push_str(&clock);
     }
-    let done = Done::new((client, connection), says);
+    let done = Done::new((client, connection, mirrors), says);
     Ok(done
         .with("interface", interface)
         .with("address", addresses.join(",")))
@@ -275,8 +284,35 @@ async fn set_clock(configured: &Configured, connection: &net::Connection) -> Opt
     Some(verdict.to_string())
 }
 
-/// What a connection is used by, and what keeps it.
-type Connected = (Client, net::Connection);
+/// What a connection is used by, what keeps it, and where it leads.
+type Connected = (Client, net::Connection, Vec<MirrorUrl>);
+
+/// There is no connection, or no URL for the machine on it.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] net::NetError),
+    /// A mirror's URL asks for what the link has not.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Diagnose for ConnectError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Net(error) => error.code(),
+            Self::Identity(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Net(error) => error.hint(),
+            Self::Identity(error) => error.hint(),
+        }
+    }
+}
 
 fn cmdline() -> std::io::Result<Parameters> {
     std::fs::read_to_string("/proc/cmdline").map(|line| Parameters::parse(&line))

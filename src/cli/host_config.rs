@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names, shown};
 use super::{Failure, files, output, policy};
 use crate::failure::{Diagnose, FailureCode};
-use crate::format::host_config::{HostConfig, MirrorUrl, TimeServer};
+use crate::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{ImageName, ImageVersion};
 use crate::format::network::{BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network};
@@ -80,7 +80,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 #[derive(Debug, thiserror::Error)]
 enum Conflict {
     #[error("the mirror {mirror} is plain http, which the trust policy does not allow")]
-    PlainHttp { mirror: MirrorUrl },
+    PlainHttp { mirror: MirrorTemplate },
     #[error("the trust policy does not accept image \"{image}\"\n  it accepts {accepted}")]
     Image { image: ImageName, accepted: String },
 }
@@ -107,7 +107,7 @@ impl Diagnose for Conflict {
 struct Summary<'a> {
     image: &'a ImageName,
     min_version: Option<ImageVersion>,
-    mirrors: &'a [MirrorUrl],
+    mirrors: &'a [MirrorTemplate],
     network: &'a Network,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ntp: &'a [TimeServer],
@@ -444,7 +444,7 @@ fn doubts(config: &HostConfig) -> Vec<String> {
             ));
         }
         let network = &config.network;
-        let url = mirror.url();
+        let url = mirror.origin();
         if let (Some(name), []) = (url.domain(), &network.nameservers[..])
             && !network.interfaces.iter().any(is_told)
         {

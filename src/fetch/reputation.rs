@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::schedule::Patience;
-use crate::format::host_config::MirrorUrl;
+use crate::format::host_config::{MirrorTemplate, MirrorUrl};
 use crate::jitter;
 
 /// What is remembered of mirrors from one attempt to the next.
@@ -38,6 +38,22 @@ impl Reputation {
         let until = now + jitter::lengthened(time, jitter::random());
         self.busy.retain(|(busy, _)| busy != mirror);
         self.busy.push((mirror.clone(), until));
+    }
+
+    /// Those of `mirrors`, whose URLs may not be known yet, that are worth reaching: on a host of which no liar is known;
+    /// all where there is none.
+    #[must_use]
+    pub fn worth_reaching(&self, mirrors: &[MirrorTemplate]) -> Vec<MirrorTemplate> {
+        let lies = |mirror: &MirrorTemplate| {
+            let origin = mirror.origin().origin();
+            self.liars.iter().any(|liar| liar.url().origin() == origin)
+        };
+        let mut worth = mirrors.to_vec();
+        worth.retain(|mirror| !lies(mirror));
+        match worth.is_empty() {
+            true => mirrors.to_vec(),
+            false => worth,
+        }
     }
 
     /// Leaves those of `mirrors` that may be asked, in their order and each once.
@@ -114,6 +130,18 @@ mod tests {
         reputation.add([all[1].clone()]);
         assert_eq!(left(&mut reputation), all);
         assert_eq!(left(&mut reputation), all);
+    }
+
+    #[test]
+    fn a_liar_is_not_worth_reaching_while_there_is_another() {
+        let mirrors: Vec<MirrorTemplate> = ["https://a/$mac/", "https://b/"]
+            .map(|mirror| mirror.parse().unwrap())
+            .into();
+        let mut reputation = Reputation::default();
+        assert_eq!(reputation.worth_reaching(&mirrors), mirrors);
+        reputation.add(["https://a/52-54-00-00-00-01/".parse().unwrap()]);
+        assert_eq!(reputation.worth_reaching(&mirrors), mirrors[1..]);
+        assert_eq!(reputation.worth_reaching(&mirrors[..1]), mirrors[..1]);
     }
 
     #[test]

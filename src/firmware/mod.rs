@@ -4,5 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`efi`] | EFI variables, over efivarfs |
+//! | [`identity`] | which machine this is: serial number, UUID, asset tag, and the address of its link |
 
 pub mod efi;
+pub mod identity;

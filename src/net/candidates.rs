@@ -21,7 +21,7 @@ use super::reach;
 use super::router::{self, Heed};
 use super::settings::{Route, Settings};
 use super::{Goal, Timeouts};
-use crate::format::host_config::MirrorUrl;
+use crate::format::host_config::MirrorTemplate;
 use crate::format::network::{Interface, InterfaceName, Ipv4Method, Ipv6Method, LinkRef, Network};
 use crate::liveness;
 
@@ -43,7 +43,7 @@ pub(super) struct Taken {
 /// All ways that there are.
 pub(super) struct Candidates<'a> {
     network: &'a Network,
-    mirrors: &'a [MirrorUrl],
+    mirrors: &'a [MirrorTemplate],
     timeouts: &'a Timeouts,
     links: Links,
     /// All Ethernet links, by the last look.

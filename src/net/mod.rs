@@ -53,7 +53,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::format::host_config::MirrorUrl;
+use crate::format::host_config::MirrorTemplate;
 use crate::format::network::{DomainName, InterfaceName, Network};
 use candidates::Candidates;
 pub use dhcp::{Lease, Route as LeaseRoute};
@@ -78,7 +78,7 @@ pub struct Goal<'a> {
     pub network: &'a Network,
     /// What is to be reached: with several ways, the first that reaches one of them is taken. Where there are none,
     /// the first that has an address.
-    pub mirrors: &'a [MirrorUrl],
+    pub mirrors: &'a [MirrorTemplate],
 }
 
 /// How long each step of [`connect`] may take.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::on_link::OnLink;
 use super::resolver::Resolver;
 use super::settings::Settings;
-use crate::format::host_config::MirrorUrl;
+use crate::format::host_config::MirrorTemplate;
 use crate::format::network::InterfaceName;
 
 /// How long one mirror may take to be found and to take a connection; the resolver gives up after 8 s.
@@ -24,7 +24,7 @@ const ADDRESSES: usize = 16;
 
 /// Whether one of `mirrors` takes a connection over `link`, to which `settings` belong; the words are for the console.
 pub(super) async fn any(
-    mirrors: &[MirrorUrl],
+    mirrors: &[MirrorTemplate],
     link: &InterfaceName,
     settings: &Settings,
 ) -> Result<(), String> {
@@ -44,8 +44,12 @@ pub(super) async fn any(
     Err(failures.join("; "))
 }
 
-async fn reach(mirror: MirrorUrl, link: InterfaceName, resolver: Resolver) -> Result<(), String> {
-    let url = mirror.url();
+async fn reach(
+    mirror: MirrorTemplate,
+    link: InterfaceName,
+    resolver: Resolver,
+) -> Result<(), String> {
+    let url = mirror.origin();
     let failed = |what: &dyn std::fmt::Display| format!("{mirror}: {what}");
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err(failed(&"it names no host"));

@@ -12,10 +12,8 @@ use sealboot::boot::unpack::verify_archive;
 use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::{Patience, Reputation};
 use sealboot::format::cmdline::Parameters;
-use sealboot::format::host_config::HostConfig;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::Arch;
-use sealboot::format::network::Network;
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Chain, Presented, TrustPolicy};
 
@@ -158,21 +156,22 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     let presented = configured(folder, expectation)?;
     let loopback = Loopback::new();
     let mirror = loopback.serve(&folder.join("store"));
-    let host = HostConfig {
-        image: expectation.image.clone(),
-        mirrors: vec![mirror],
-        network: Network::by_dhcp(),
-        ntp: Vec::new(),
-    };
+    let url = &mirror;
     // Which mirror a folder's host config names is of no interest: it is this one.
+    let line = format!(
+        "sealboot.image={} sealboot.mirror={url} ip=dhcp",
+        expectation.image
+    );
     let presented = presented.unwrap_or_else(|| Presented {
-        stored: Some(host.encode()),
-        ..Presented::default()
+        stored: None,
+        cmdline: Parameters::parse(&line),
     });
+    let (image, mirrors) = (&expectation.image, [mirror]);
     let client = &loopback.client;
     let mut reputation = Reputation::default();
     let accepted = manifest(
-        &host,
+        image,
+        &mirrors,
         &presented,
         &mut chain,
         client,
@@ -191,7 +190,7 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     fetch_and_unpack(
         &accepted,
         client,
-        &host.mirrors,
+        &mirrors,
         &mut reputation,
         patience,
         memory.path(),

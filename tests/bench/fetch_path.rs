@@ -18,8 +18,8 @@ use rustls::pki_types::pem::PemObject as _;
 use sealboot::boot::image::fetch_and_unpack;
 use sealboot::boot::manifest::manifest;
 use sealboot::fetch::{Client, Patience, Reputation};
-use sealboot::format::host_config::HostConfig;
-use sealboot::format::network::Network;
+use sealboot::format::cmdline::Parameters;
+use sealboot::format::host_config::MirrorUrl;
 use sealboot::net::Resolver;
 use sealboot::trust::{Chain, Presented, TrustPolicy};
 
@@ -33,16 +33,16 @@ fn main() {
     for certificate in CertificateDer::pem_file_iter(roots).unwrap() {
         store.add(certificate.unwrap()).unwrap();
     }
-    let host = HostConfig {
-        image: image.parse().unwrap(),
-        mirrors: mirrors.iter().map(|url| url.parse().unwrap()).collect(),
-        network: Network::by_dhcp(),
-        ntp: Vec::new(),
-    };
+    let line = format!(
+        "sealboot.image={image} sealboot.mirror={} ip=dhcp",
+        mirrors[0]
+    );
     let presented = Presented {
-        stored: Some(host.encode()),
-        ..Presented::default()
+        stored: None,
+        cmdline: Parameters::parse(&line),
     };
+    let image = image.parse().unwrap();
+    let mirrors: Vec<MirrorUrl> = mirrors.iter().map(|url| url.parse().unwrap()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,7 +51,8 @@ fn main() {
     let received = runtime.block_on(async {
         let mut reputation = Reputation::default();
         let accepted = manifest(
-            &host,
+            &image,
+            &mirrors,
             &presented,
             &mut chain,
             &client,
@@ -65,7 +66,7 @@ fn main() {
         fetch_and_unpack(
             &accepted,
             &client,
-            &host.mirrors,
+            &mirrors,
             &mut reputation,
             Patience::DEFAULT,
             directory,

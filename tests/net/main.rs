@@ -15,7 +15,7 @@ mod several_links;
 use std::time::Duration;
 
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
-use sealboot::format::host_config::MirrorUrl;
+use sealboot::format::host_config::MirrorTemplate;
 use sealboot::format::network::Network;
 use sealboot::net::{
     Connection, Goal, NetError, ResolveError, Timeouts, connect_within, disconnect,
@@ -45,7 +45,7 @@ pub(crate) async fn connected(json: &str) -> Connection {
 
 /// The same, with mirrors that are to be reached.
 pub(crate) async fn connected_to(json: &str, mirrors: &[&str]) -> Connection {
-    let mirrors: Vec<MirrorUrl> = mirrors.iter().map(|url| url.parse().unwrap()).collect();
+    let mirrors: Vec<MirrorTemplate> = mirrors.iter().map(|url| url.parse().unwrap()).collect();
     let goal = Goal {
         network: &network(json),
         mirrors: &mirrors,

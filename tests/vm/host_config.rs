@@ -4,10 +4,19 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealboot::format::cpio::Tree;
+use sealboot::net::provider::tls_provider;
 use sealboot::vm::{Firmware, HOST_ADDRESS, StageLine};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::boots::assert_every_stage_passed;
 use crate::lab::{IMAGE, Lab};
@@ -21,7 +30,7 @@ const MEMORY: u32 = 512;
 /// A server of the lab's image, and a machine that knows nothing of it yet.
 struct World {
     directory: TempDir,
-    _store: Store,
+    store: Store,
     server: Server,
 }
 
@@ -31,7 +40,7 @@ impl World {
         Self {
             directory: tempfile::tempdir().unwrap(),
             server: Server::start(&store).await,
-            _store: store,
+            store,
         }
     }
 
@@ -233,6 +242,98 @@ dd if=/value of=/sys/firmware/efi/efivars/{name} bs=64k"
     let console = on_the_machine(&world, &json, "sealboot host-config remove-efi").await;
     let sentence = format!("the EFI variable {name} is removed");
     assert!(console.contains(&sentence), "{console}");
+}
+
+#[tokio::test]
+async fn a_mirror_whose_path_names_the_machine() {
+    let world = World::new().await;
+    let root = "/racks/CZ%201234/52-54-00-12-34-56/";
+    let port = serve_below(root, world.store.path()).await;
+    let mirror = format!("https://{HOST_ADDRESS}:{port}/racks/$serial/${{mac}}/");
+    let options = Options {
+        append: format!("ip=dhcp sealboot.image={IMAGE} sealboot.mirror={mirror}"),
+        smbios: vec!["type=1,serial=CZ 1234".to_owned()],
+        ..world.options()
+    };
+    let console = boots_by("cmdline", options).await;
+    for sentence in [
+        "machine  serial number CZ 1234",
+        &format!("image    {IMAGE} from {mirror}"),
+        &format!("https://{HOST_ADDRESS}:{port}{root}"),
+    ] {
+        assert!(console.contains(sentence), "{sentence}\n{console}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_without_the_identity_that_its_mirror_asks_for() {
+    let world = World::new().await;
+    let options = Options {
+        append: format!(
+            "ip=dhcp sealboot.image={IMAGE} sealboot.mirror={}$serial/",
+            world.mirror()
+        ),
+        smbios: vec!["type=1,serial=To be filled by O.E.M.".to_owned()],
+        ..world.options()
+    };
+    let machine = Machine::boot_by_itself(options).await;
+    let console = machine.refuses("configure", "CONFIGURE-IDENTITY").await;
+    let sentence = "its firmware says \"To be filled by O.E.M.\", as on many machines";
+    assert!(console.contains(sentence), "{console}");
+}
+
+/// Serves a store below this path alone, as any web server could, and gives the port.
+async fn serve_below(root: &'static str, store: PathBuf) -> u16 {
+    let lab = Lab::get();
+    let pem = fs::read(lab.path("tls/server.pem")).unwrap();
+    let chain = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap);
+    let key = PrivateKeyDer::from_pem_file(lab.path("tls/server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(tls_provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.collect(), key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((machine, _)) = listener.accept().await {
+            let (acceptor, store) = (acceptor.clone(), store.clone());
+            tokio::spawn(async move {
+                // One that only sees whether somebody listens goes away.
+                if let Ok(stream) = acceptor.accept(machine).await {
+                    let _ = answer(stream, root, &store).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Answers one request: a whole file, or that there is none.
+async fn answer(stream: TlsStream<TcpStream>, root: &str, store: &Path) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut first, mut line) = (String::new(), String::new());
+    stream.read_line(&mut first).await?;
+    while stream.read_line(&mut line).await? > 2 {
+        line.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let file = path
+        .strip_prefix(root)
+        .map(|file| fs::read(store.join(file)));
+    let (status, body) = match file {
+        Some(Ok(body)) => ("200 OK", body),
+        _ => ("404 Not Found", Vec::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&body).await?;
+    stream.shutdown().await
 }
 
 /// What a script on the machine says last.

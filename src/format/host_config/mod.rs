@@ -5,6 +5,7 @@
 //! reaching bytes: whatever it names, the image that comes back must satisfy the trust policy.
 
 mod mirror;
+mod template;
 mod time_server;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -18,6 +19,7 @@ use super::network::{self, Network, Overrides};
 use crate::failure::{Diagnose, FailureCode};
 
 pub use self::mirror::MirrorUrl;
+pub use self::template::{KnownBy, MirrorTemplate};
 pub use self::time_server::TimeServer;
 
 /// How this machine reaches its image.
@@ -28,7 +30,7 @@ pub struct HostConfig {
     pub image: ImageName,
     /// Where the same store can be read, in order of preference.
     #[serde(deserialize_with = "mirrors")]
-    pub mirrors: Vec<MirrorUrl>,
+    pub mirrors: Vec<MirrorTemplate>,
     /// How the machine reaches a network.
     pub network: Network,
     /// Who is asked for the time, in place of those that the network names.
@@ -145,7 +147,7 @@ impl HostConfig {
             return Err(HostConfigError::Cmdline(invalid));
         }
         let invalid = HostConfigError::Cmdline;
-        let given: Result<Vec<MirrorUrl>, _> =
+        let given: Result<Vec<MirrorTemplate>, _> =
             parameters.all("sealboot.mirror").map(str::parse).collect();
         let given = given.map_err(invalid)?;
         let image = parameters.last("sealboot.image").map(str::parse);
@@ -191,7 +193,7 @@ impl HostConfig {
     }
 }
 
-fn mirrors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MirrorUrl>, D::Error> {
+fn mirrors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MirrorTemplate>, D::Error> {
     let mirrors = Vec::deserialize(deserializer)?;
     check_mirrors(&mirrors).map_err(de::Error::custom)?;
     Ok(mirrors)
@@ -203,7 +205,7 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TimeServer>
     Ok(servers)
 }
 
-fn check_mirrors(mirrors: &[MirrorUrl]) -> Result<(), Invalid> {
+fn check_mirrors(mirrors: &[MirrorTemplate]) -> Result<(), Invalid> {
     if (1..=LIMITS.mirrors).contains(&mirrors.len()) {
         return Ok(());
     }
@@ -243,8 +245,8 @@ mod tests {
     fn a_host_config_is_read_and_written() {
         let config = HostConfig::parse(WHOLE.as_bytes()).expect("valid");
         assert_eq!(
-            config.mirrors[1].file("images/relay.json").as_str(),
-            "https://boot2.example/store/images/relay.json"
+            config.mirrors[1].to_string(),
+            "https://boot2.example/store/"
         );
         assert_eq!(HostConfig::parse(&config.encode()).expect("valid"), config);
     }

@@ -82,6 +82,7 @@ fn is_sound(config: &HostConfig) {
     assert_eq!(read, *config);
     assert!((1..=LIMITS.mirrors).contains(&config.mirrors.len()));
     for mirror in &config.mirrors {
+        let mirror = mirror.of(|name| name.word().to_owned()).expect("short");
         let root = mirror.url();
         assert!(root.has_host() && root.path().ends_with('/'));
         assert!(root.username().is_empty() && root.password().is_none());
