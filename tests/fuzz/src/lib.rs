@@ -17,6 +17,7 @@
 //! | [`manifest`] | the statement about an image | every mirror, or stolen keys |
 //! | [`policy`] | `trust.json`, `trust/N.json` | whoever builds the initramfs; every mirror |
 //! | `range` (operator) | a request's path and its `Range` header | every client |
+//! | [`smbios`] | the firmware's SMBIOS table | the hypervisor, the vendor, root on the machine |
 //!
 //! The functions are plain Rust. `fuzz_targets/` hands them to libFuzzer; `tests/fuzz.rs` of the main
 //! package runs them, with a stable compiler, over every seed and over mutations of it.
@@ -36,6 +37,7 @@ pub mod policy;
 #[cfg(feature = "operator")]
 pub mod range;
 pub mod signed;
+pub mod smbios;
 pub mod spoken;
 
 /// How far the input came. Seeds say in their names what becomes of them, so that a seed which a change
@@ -66,4 +68,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy", policy::run),
     #[cfg(feature = "operator")]
     ("range", range::run),
+    ("smbios", smbios::run),
 ];
