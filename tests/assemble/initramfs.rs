@@ -301,7 +301,7 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--host-config", "bad-host.json"),
-            "error: bad-host.json cannot be baked in\n  caused by: the host config is not the JSON it should be\n  caused by: unknown variant `magic`, expected one of `static`, `dhcp`, `auto6`, `dhcp6`, `auto`, `dhcp+dhcp6` at line 1 column 84\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
+            "error: bad-host.json cannot be baked in\n  caused by: the host config's field network.mode is not what it should be\n  caused by: unknown variant `magic`, expected one of `static`, `dhcp`, `auto6`, `dhcp6`, `auto`, `dhcp+dhcp6` at line 1 column 84\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
         ),
         (
             ("--host-config", "http.json"),
