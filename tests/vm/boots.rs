@@ -40,6 +40,7 @@ async fn an_image_that_meets_the_threshold_boots_by_dhcp() {
     assert_every_stage_passed(&console);
     let connect = connect_line(&console);
     assert!(connect.contains("10.0.2.15"), "{connect}");
+    assert!(console.contains(" source=initramfs "), "{console}");
     assert!(console.contains("small OS of the lab"), "{console}");
     assert!(
         console.contains("command line  console=ttyS0 panic=-1"),
