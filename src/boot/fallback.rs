@@ -2,7 +2,7 @@
 //!
 //! It is what the operator has decided that such a machine should be: a rescue system, a firmware's own installer, a
 //! loader of another kind. It is trusted as the loader is, by standing in the same initramfs, and entered by the same
-//! kexec. Its command line ends with `sealboot.failed=CODE`, so that it knows why it runs.
+//! kexec. Its command line ends with `sealboot.failed=CODE`, as far as there is room, so that it knows why it runs.
 
 use std::fs::File;
 use std::io;
@@ -59,8 +59,13 @@ fn cmdline(root: &Path, failed: FailureCode) -> Result<Cmdline, FallbackError> {
     let limit = u64::try_from(LIMITS.cmdline_bytes).unwrap_or(u64::MAX);
     let line = read_bounded(&path, limit).map_err(unreadable(&path))?;
     let line = String::from_utf8_lossy(&line);
-    let line = format!("{} sealboot.failed={failed}", line.trim_end());
-    line.trim_start().parse().map_err(FallbackError::Cmdline)
+    let line = line.trim();
+    let told = format!("{line} sealboot.failed={failed}");
+    // A line that has no room for the code is entered without it.
+    told.trim_start()
+        .parse()
+        .or_else(|_| line.parse())
+        .map_err(FallbackError::Cmdline)
 }
 
 fn open(path: &Path) -> Result<File, FallbackError> {
@@ -94,7 +99,11 @@ mod tests {
             let line = cmdline(root.path(), FailureCode::ConnectDhcp).unwrap();
             assert_eq!(line.as_str(), expected);
         }
-        for bad in ["a\nb".to_owned(), "x".repeat(2040), "x".repeat(3000)] {
+        let full = "x".repeat(2040);
+        fs::write(&path, &full).unwrap();
+        let line = cmdline(root.path(), FailureCode::ConnectDhcp).unwrap();
+        assert_eq!(line.as_str(), full);
+        for bad in ["a\nb".to_owned(), "x".repeat(3000)] {
             fs::write(&path, bad).unwrap();
             assert!(cmdline(root.path(), FailureCode::ConnectDhcp).is_err());
         }

@@ -85,15 +85,15 @@ pub(super) fn after_failure(
             ));
             let end = format!("the end: {doing} {seconds:.1} s after failure {count}, {code}");
             pause(console, wait, end, policy.shell);
-            kept::add(End {
+            let end = End {
                 at: net::clock::now(),
                 stage: Some(failure.stage.to_string()),
                 code: code.to_string(),
                 failures: count,
                 then,
                 says: format!("{:#}", Report(&*failure.error)),
-            });
-            give_up(console, then, code);
+            };
+            give_up(console, end, code);
         }
     }
 }
@@ -107,9 +107,13 @@ fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shel
         console.say("press Enter for a shell");
         if let Some(terminal) = shell::asked_for(deadline) {
             liveness::waiting_no_more();
-            console.say("a shell is open; the boot begins anew when it ends");
+            console.say(format_args!(
+                "a shell is open on {}; the boot begins anew when it ends, or when nobody has used it for {} minutes",
+                terminal.name,
+                shell::IDLE.as_secs() / 60,
+            ));
             consoles::drain(LAST_LINES);
-            match shell::run(&terminal) {
+            match shell::run(&terminal.device) {
                 Ok(()) => console.say("the shell has ended"),
                 Err(error) => console.say(format_args!("there is no shell: {error}")),
             }
@@ -120,10 +124,17 @@ fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shel
     liveness::waiting_no_more();
 }
 
-fn give_up(console: &mut Console<Consoles>, then: Then, code: FailureCode) -> ! {
-    match then {
-        Then::Reboot => leave(RebootMode::RB_AUTOBOOT),
-        Then::PowerOff => leave(RebootMode::RB_POWER_OFF),
+/// Does what `end` says, and keeps it.
+fn give_up(console: &mut Console<Consoles>, mut end: End, code: FailureCode) -> ! {
+    match end.then {
+        Then::Reboot => {
+            kept::add(end);
+            leave(RebootMode::RB_AUTOBOOT)
+        }
+        Then::PowerOff => {
+            kept::add(end);
+            leave(RebootMode::RB_POWER_OFF)
+        }
         Then::Fallback => {
             // Cards write to memory until their links are down.
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -134,6 +145,7 @@ fn give_up(console: &mut Console<Consoles>, then: Then, code: FailureCode) -> ! 
             }
             match fallback::load(std::path::Path::new("/"), code) {
                 Ok(()) => {
+                    kept::add(end);
                     WATCHDOG.disarm();
                     console.say("entering the fallback's kernel");
                     leave(RebootMode::RB_KEXEC)
@@ -141,6 +153,9 @@ fn give_up(console: &mut Console<Consoles>, then: Then, code: FailureCode) -> ! 
                 Err(error) => {
                     let why = causes(Some(&error)).join(": ");
                     console.say(format_args!("{why}; rebooting instead"));
+                    end.then = Then::Reboot;
+                    end.says = format!("{why}; before that, {}", end.says);
+                    kept::add(end);
                     leave(RebootMode::RB_AUTOBOOT)
                 }
             }

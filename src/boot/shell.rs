@@ -1,7 +1,7 @@
 //! A shell for whoever stands at a console, where both the trust policy and the initramfs have one.
 //!
 //! It is offered in the pauses after a failure, on every console, and runs on the one where Enter was pressed. While it
-//! runs nothing else happens; when it ends, the boot begins anew.
+//! runs nothing else happens; when it ends, or nobody has used it for a while, the boot begins anew.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,10 +9,11 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{FlushArg, tcflush};
 
 use super::consoles;
 use crate::liveness;
@@ -24,6 +25,37 @@ pub const SHELL_FILE: &str = "/bin/sh";
 /// How often a shell is looked at for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// For how long nobody may use a shell before it is ended: one that was opened by chance, or forgotten, would keep the
+/// machine from its image for ever.
+pub const IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// How often a console may say that its input has ended before it is asked no more.
+const ENDS: u32 = 16;
+
+/// A console that is listened to.
+#[derive(Debug)]
+pub struct Terminal {
+    /// Its name, such as `ttyS0`.
+    pub name: String,
+    /// It, for reading and writing.
+    pub device: File,
+    ends: u32,
+}
+
+impl Terminal {
+    /// What was typed before is not meant for what is asked now, and is dropped.
+    fn open(path: &Path) -> io::Result<Self> {
+        let device = consoles::open_terminal(path)?;
+        tcflush(&device, FlushArg::TCIFLUSH)?;
+        let name = path.file_name().unwrap_or_default();
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            device,
+            ends: 0,
+        })
+    }
+}
+
 /// Whether the initramfs has a shell.
 #[must_use]
 pub fn is_baked_in() -> bool {
@@ -32,10 +64,9 @@ pub fn is_baked_in() -> bool {
 
 /// Waits until `deadline` or until somebody presses Enter at a console; gives that console.
 #[must_use]
-pub fn asked_for(deadline: Instant) -> Option<File> {
-    let devices = consoles::devices();
-    let mut terminals: Vec<File> = (devices.iter())
-        .filter_map(|device| consoles::open_terminal(device).ok())
+pub fn asked_for(deadline: Instant) -> Option<Terminal> {
+    let mut terminals: Vec<Terminal> = (consoles::devices().iter())
+        .filter_map(|path| Terminal::open(path).ok())
         .collect();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -47,7 +78,7 @@ pub fn asked_for(deadline: Instant) -> Option<File> {
             return None;
         }
         let mut polled: Vec<PollFd<'_>> = (terminals.iter())
-            .map(|terminal| PollFd::new(terminal.as_fd(), PollFlags::POLLIN))
+            .map(|terminal| PollFd::new(terminal.device.as_fd(), PollFlags::POLLIN))
             .collect();
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut polled, timeout) {
@@ -62,9 +93,14 @@ pub fn asked_for(deadline: Instant) -> Option<File> {
             .position(|polled| polled.revents().is_some_and(|events| !events.is_empty()));
         if let Some(at) = ready {
             let mut terminal = terminals.swap_remove(at);
-            // A line, or nothing where the console was hung up: that one is asked no more.
-            if terminal.read(&mut [0; 256]).is_ok_and(|read| read > 0) {
-                return Some(terminal);
+            match terminal.device.read(&mut [0; 256]) {
+                Ok(0) if terminal.ends < ENDS => {
+                    // Ctrl-D, or a console that was hung up, and then it says so each time.
+                    terminal.ends += 1;
+                    terminals.push(terminal);
+                }
+                Ok(0) | Err(_) => {}
+                Ok(_) => return Some(terminal),
             }
         }
     }
@@ -89,10 +125,22 @@ pub fn run(console: &File) -> io::Result<()> {
         .env("TERM", "linux");
     lead_session(&mut command);
     let mut shell = command.spawn()?;
+    let opened = SystemTime::now();
     // Children are the kernel's to reap, so of the end there is no status; an error is the end as well.
     while let Ok(None) = shell.try_wait() {
         liveness::sign();
+        if idle_since(console, opened).is_some_and(|idle| idle >= IDLE) {
+            // The end of a session hangs up what else runs on its terminal.
+            let _ = shell.kill();
+        }
         sleep(LOOK_EVERY);
     }
     Ok(())
+}
+
+/// For how long nothing was typed or shown: the kernel keeps both times of a terminal, to 8 seconds (w(1) shows them).
+fn idle_since(console: &File, opened: SystemTime) -> Option<Duration> {
+    let metadata = console.metadata().ok()?;
+    let used = metadata.accessed().ok()?.max(metadata.modified().ok()?);
+    SystemTime::now().duration_since(used.max(opened)).ok()
 }

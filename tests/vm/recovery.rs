@@ -231,6 +231,15 @@ async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initram
         ..Options::default()
     };
     let mut machine = Machine::boot_with(port, options).await;
+    // What was typed before anything was asked opens nothing, and Ctrl-D does not either.
+    machine.until_said("sealboot: version ", 0).await;
+    machine.type_in("\n").await;
+    machine.until_said("press Enter for a shell", 0).await;
+    machine.type_in("\u{4}").await;
+    machine
+        .until_said("waiting for the end of a pause", 0)
+        .await;
+    assert!(!machine.console().contains("a shell is open"));
     machine.opens_a_shell().await;
     machine
         .type_in("echo PID $$ is the $((6*7))nd; ls /etc/sealboot\n")
