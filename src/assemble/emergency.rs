@@ -4,15 +4,18 @@
 //! here, not by a machine that nobody watches.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::elf::{Elf, ElfError};
+use super::initrd::{self, InitrdError};
 use super::kernel::{self, KernelError};
 use super::{FileError, open_regular, read_bounded};
 use crate::boot::{fallback, shell};
+use crate::failure::FailureCode;
 use crate::format::cmdline::Cmdline;
 use crate::format::cpio::{Tree, WriteError};
+use crate::format::limits::LIMITS;
 use crate::format::manifest::Arch;
 use crate::trust::TrustPolicy;
 use crate::trust::policy::GiveUp;
@@ -68,6 +71,22 @@ pub enum EmergencyError {
         /// Why.
         source: KernelError,
     },
+    /// The fallback's initrd is nothing that a kernel unpacks.
+    #[error("{} cannot be the fallback's initrd", path.display())]
+    Initrd {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: InitrdError,
+    },
+    /// The fallback's command line has no room for what the loader adds.
+    #[error("the fallback's command line has {len} characters, the loader adds up to {added}, and a kernel takes {limit}", limit = LIMITS.cmdline_bytes)]
+    Cmdline {
+        /// What was given.
+        len: usize,
+        /// What ` sealboot.failed=CODE` takes at most.
+        added: usize,
+    },
     /// The fallback is for other machines than the loader.
     #[error("the loader is for {loader}, the fallback's kernel is for {found}")]
     KernelArch {
@@ -106,6 +125,10 @@ impl EmergencyError {
             Self::Kernel { .. } | Self::KernelArch { .. } => {
                 Some("give a kernel that kexec can enter on these machines")
             }
+            Self::Initrd { .. } => Some("give a cpio archive, plain or compressed"),
+            Self::Cmdline { .. } => {
+                Some("make it shorter, so that the fallback learns why it runs")
+            }
             Self::Shell { .. } | Self::ShellUnfit { .. } => Some(
                 "give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox",
             ),
@@ -142,6 +165,8 @@ impl Emergency {
             None => {}
             Some(fallback) => {
                 check_kernel(&fallback.kernel, arch)?;
+                check_initrd(&fallback.initrd)?;
+                check_cmdline(&fallback.cmdline)?;
                 files
                     .large
                     .push((fallback::KERNEL_FILE, open_regular(&fallback.kernel)?));
@@ -205,6 +230,31 @@ fn check_kernel(path: &Path, arch: Arch) -> Result<(), EmergencyError> {
             found: kernel.arch,
         })
     }
+}
+
+/// As the packer of an image looks at one: what is compressed is the kernel's to unpack.
+fn check_initrd(path: &Path) -> Result<(), EmergencyError> {
+    let (file, _) = open_regular(path)?;
+    let mut input = BufReader::new(file);
+    let head = input.fill_buf().map_err(FileError::new("read", path))?;
+    if initrd::compression_of(head).is_some() {
+        return Ok(());
+    }
+    let examined = initrd::examine(input);
+    examined.map(drop).map_err(|source| EmergencyError::Initrd {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn check_cmdline(cmdline: &Cmdline) -> Result<(), EmergencyError> {
+    let codes = FailureCode::ALL.iter().map(|code| code.as_str().len());
+    let added = " sealboot.failed=".len() + codes.max().unwrap_or_default();
+    let len = cmdline.as_str().len();
+    if len + added > LIMITS.cmdline_bytes {
+        return Err(EmergencyError::Cmdline { len, added });
+    }
+    Ok(())
 }
 
 fn read_shell(path: &Path, arch: Arch) -> Result<Vec<u8>, EmergencyError> {

@@ -125,7 +125,7 @@ fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shel
 }
 
 /// Does what `end` says, and keeps it.
-fn give_up(console: &mut Console<Consoles>, mut end: End, code: FailureCode) -> ! {
+fn give_up(console: &mut Console<Consoles>, end: End, code: FailureCode) -> ! {
     match end.then {
         Then::Reboot => {
             kept::add(end);
@@ -153,13 +153,20 @@ fn give_up(console: &mut Console<Consoles>, mut end: End, code: FailureCode) -> 
                 Err(error) => {
                     let why = causes(Some(&error)).join(": ");
                     console.say(format_args!("{why}; rebooting instead"));
-                    end.then = Then::Reboot;
-                    end.says = format!("{why}; before that, {}", end.says);
-                    kept::add(end);
+                    kept::add(without_fallback(end, &why));
                     leave(RebootMode::RB_AUTOBOOT)
                 }
             }
         }
+    }
+}
+
+/// What is kept where the fallback could not be entered: that comes first, for only so much is kept.
+fn without_fallback(end: End, why: &str) -> End {
+    End {
+        then: Then::Reboot,
+        says: format!("{why}; before that, {}", end.says),
+        ..end
     }
 }
 
@@ -221,5 +228,31 @@ fn leave(mode: RebootMode) -> ! {
     }
     loop {
         sleep(Duration::from_secs(3600));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fallback_that_was_not_entered_is_not_kept_as_one_that_was() {
+        let end = End {
+            at: "2026-11-21T12:00:00Z".parse().unwrap(),
+            stage: Some("connect".to_owned()),
+            code: "CONNECT-DHCP".to_owned(),
+            failures: 20,
+            then: Then::Fallback,
+            says: "no lease".to_owned(),
+        };
+        let kept = without_fallback(end.clone(), "the fallback's kernel cannot be loaded");
+        assert_eq!(
+            kept,
+            End {
+                then: Then::Reboot,
+                says: "the fallback's kernel cannot be loaded; before that, no lease".to_owned(),
+                ..end
+            }
+        );
     }
 }

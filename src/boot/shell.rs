@@ -144,3 +144,30 @@ fn idle_since(console: &File, opened: SystemTime) -> Option<Duration> {
     let used = metadata.accessed().ok()?.max(metadata.modified().ok()?);
     SystemTime::now().duration_since(used.max(opened)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::FileTimes;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_idle_since_it_was_last_read_or_written_or_since_the_shell_began() {
+        let file = tempfile::tempfile().unwrap();
+        let now = SystemTime::now();
+        let ago = |minutes: u64| now - Duration::from_secs(60 * minutes);
+        for (read, written, opened, minutes) in [
+            (30, 30, 20, 20),
+            (30, 12, 20, 12),
+            (11, 30, 20, 11),
+            (30, 30, 0, 0),
+        ] {
+            let times = FileTimes::new()
+                .set_accessed(ago(read))
+                .set_modified(ago(written));
+            file.set_times(times).unwrap();
+            let idle = idle_since(&file, ago(opened)).unwrap();
+            assert_eq!(idle.as_secs() / 60, minutes, "{read} {written} {opened}");
+        }
+    }
+}

@@ -538,6 +538,9 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
     let mut arm = elf(3, 0);
     arm[18] = 183;
     bench.put("arm", &arm);
+    bench.put("empty", b"");
+    bench.put("noise", &[0x5a; 4096]);
+    let full_line = "x".repeat(2047);
     bench.put(
         "fallback.json",
         policy_with(r#""give_up": "fallback""#).as_bytes(),
@@ -563,6 +566,18 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
         (
             fallback("absent"),
             "error: cannot read absent\n  caused by: No such file or directory (os error 2)\n".to_owned(),
+        ),
+        (
+            vec![("--fallback-kernel", Some("vmlinuz")), ("--fallback-initrd", Some("empty"))],
+            "error: empty cannot be the fallback's initrd\n  caused by: it holds no archive\nhint: give a cpio archive, plain or compressed\n".to_owned(),
+        ),
+        (
+            vec![("--fallback-kernel", Some("vmlinuz")), ("--fallback-initrd", Some("noise"))],
+            "error: noise cannot be the fallback's initrd\n  caused by: what starts at byte 0 is nothing that the kernel unpacks\nhint: give a cpio archive, plain or compressed\n".to_owned(),
+        ),
+        (
+            [fallback("vmlinuz"), vec![("--fallback-cmdline", Some(full_line.as_str()))]].concat(),
+            "error: the fallback's command line has 2047 characters, the loader adds up to 41, and a kernel takes 2047\nhint: make it shorter, so that the fallback learns why it runs\n".to_owned(),
         ),
         (
             vec![("--shell", Some("os-release"))],

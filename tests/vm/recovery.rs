@@ -55,6 +55,10 @@ impl Silence {
     }
 }
 
+/// The options of a policy that grants a shell, in pauses that are long enough for one.
+#[rustfmt::skip]
+const SHELL: [&str; 5] = ["--first-wait", "60s", "--longest-wait", "60s", "--allow-shell"];
+
 /// An initramfs with a policy of its own: these options of `policy create`, and of `initramfs build`.
 fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
     initramfs_of(&Lab::get().modules, desk, policy, build)
@@ -215,19 +219,12 @@ async fn a_machine_that_gives_up_powers_itself_off_and_says_the_same_on_every_co
 #[tokio::test]
 async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initramfs_have_one() {
     let desk = TempDir::new().unwrap();
-    let policy = [
-        "--first-wait",
-        "60s",
-        "--longest-wait",
-        "60s",
-        "--allow-shell",
-    ];
     let shell = Lab::get().busybox.to_str().unwrap();
     let nobody = Nobody::new();
     let store = Store::published();
     let port = nobody.port();
     let options = Options {
-        initramfs: Some(initramfs(desk.path(), &policy, &["--shell", shell])),
+        initramfs: Some(initramfs(desk.path(), &SHELL, &["--shell", shell])),
         ..Options::default()
     };
     let mut machine = Machine::boot_with(port, options).await;
@@ -258,13 +255,6 @@ async fn a_loader_that_stands_still_is_reset_by_the_machines_watchdog_and_the_ne
     // Debian's kernel for every machine has the drivers of this card and of this watchdog.
     let packages = packages(Build::Generic);
     let desk = TempDir::new().unwrap();
-    let policy = [
-        "--first-wait",
-        "60s",
-        "--longest-wait",
-        "60s",
-        "--allow-shell",
-    ];
     let shell = Lab::get().busybox.to_str().unwrap();
     let build = ["--module", "common-nics", "--shell", shell];
     let nobody = Nobody::new();
@@ -272,12 +262,7 @@ async fn a_loader_that_stands_still_is_reset_by_the_machines_watchdog_and_the_ne
     let port = nobody.port();
     let options = Options {
         kernel: Some(packages.kernel),
-        initramfs: Some(initramfs_of(
-            &packages.modules,
-            desk.path(),
-            &policy,
-            &build,
-        )),
+        initramfs: Some(initramfs_of(&packages.modules, desk.path(), &SHELL, &build)),
         nics: vec![Nic::user(Model::E1000e)],
         watchdog: true,
         on_reset: Reset::Reboots,
