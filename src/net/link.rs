@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{TryStream, TryStreamExt as _};
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -17,7 +17,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan, MulticastGroup, RouteMessageBuilder};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -114,6 +114,8 @@ pub(super) enum Standing {
 pub(super) struct Links {
     handle: Handle,
     news: watch::Receiver<()>,
+    /// Held while the kernel lists something.
+    listing: Arc<Mutex<()>>,
     /// Read and write the socket until this is dropped.
     _tasks: Arc<JoinSet<()>>,
 }
@@ -131,18 +133,35 @@ impl Links {
         Ok(Self {
             handle,
             news,
+            listing: Arc::default(),
             _tasks: Arc::new(tasks),
         })
     }
 
     /// Every Ethernet link, virtual ones included, in the kernel's order.
     pub(super) async fn list(&self) -> io::Result<Vec<Link>> {
-        let mut links = Vec::new();
-        let mut messages = std::pin::pin!(self.handle.link().get().execute());
-        while let Some(message) = messages.try_next().await.map_err(kernel)? {
-            links.extend(describe(&message));
-        }
-        Ok(links)
+        let messages = self.dump_links().await?;
+        Ok(messages.iter().filter_map(describe).collect())
+    }
+
+    async fn dump_links(&self) -> io::Result<Vec<LinkMessage>> {
+        self.dump(|handle| handle.link().get().execute()).await
+    }
+
+    /// Has the kernel list something, and hears it to its end even where whoever asked has given up: it lists one
+    /// thing at a time on a socket, and refuses the next until then with `EBUSY` (`__netlink_dump_start`).
+    async fn dump<S, T>(&self, ask: impl FnOnce(Handle) -> S + Send + 'static) -> io::Result<Vec<T>>
+    where
+        S: TryStream<Ok = T, Error = rtnetlink::Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let handle = self.handle.clone();
+        let listing = Arc::clone(&self.listing);
+        let all = tokio::spawn(async move {
+            let _alone = listing.lock().await;
+            ask(handle).try_collect().await
+        });
+        all.await.map_err(io::Error::other)?.map_err(kernel)
     }
 
     /// Waits until something may have changed; not longer than [`LOOK_AGAIN`].
@@ -154,8 +173,7 @@ impl Links {
 
     /// Brings the loopback link up; the kernel gives it 127.0.0.1.
     pub(super) async fn loopback_up(&self) -> io::Result<()> {
-        let mut messages = std::pin::pin!(self.handle.link().get().execute());
-        while let Some(message) = messages.try_next().await.map_err(kernel)? {
+        for message in self.dump_links().await? {
             if message.header.flags.contains(LinkFlags::Loopback) {
                 self.set_up(message.header.index).await?;
             }
@@ -208,8 +226,7 @@ impl Links {
     /// Deletes what has the name of a bond and is a bond of another mode or with other options: a kernel that has
     /// bonding built in starts with a `bond0`, in mode balance-rr. What an earlier attempt has made stays.
     pub(super) async fn delete_unlike(&self, bonds: &[Bond]) -> io::Result<()> {
-        let mut messages = std::pin::pin!(self.handle.link().get().execute());
-        while let Some(message) = messages.try_next().await.map_err(kernel)? {
+        for message in self.dump_links().await? {
             if bonds.iter().any(|bond| is_unlike(&message, bond)) {
                 let request = self.handle.link().del(message.header.index);
                 request.execute().await.map_err(kernel)?;
@@ -278,15 +295,14 @@ impl Links {
         index: u32,
         family: AddressFamily,
     ) -> io::Result<Vec<AddressMessage>> {
-        self.handle
-            .address()
-            .get()
-            .set_link_index_filter(index)
-            .execute()
-            .try_filter(|address| std::future::ready(address.header.family == family))
-            .try_collect()
-            .await
-            .map_err(kernel)
+        let mut all = self
+            .dump(move |handle| {
+                let request = handle.address().get();
+                request.set_link_index_filter(index).execute()
+            })
+            .await?;
+        all.retain(|address| address.header.family == family);
+        Ok(all)
     }
 
     /// Gives a link an address; the kernel adds the route to its network.
@@ -321,9 +337,9 @@ impl Links {
     pub(super) async fn ipv6_gateway(&self, index: u32) -> io::Result<Option<IpAddr>> {
         use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 
-        let filter = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
-        let mut routes = std::pin::pin!(self.handle.route().get(filter).execute());
-        while let Some(route) = routes.try_next().await.map_err(kernel)? {
+        let all = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
+        let routes = self.dump(|handle| handle.route().get(all).execute());
+        for route in routes.await? {
             let attributes = &route.attributes;
             let is_ours = attributes.contains(&RouteAttribute::Oif(index));
             let via = attributes.iter().find_map(|attribute| match attribute {
@@ -641,6 +657,24 @@ mod tests {
             message(LinkFlags::Up, Vec::new()),
         ] {
             assert_eq!(describe(&message), None);
+        }
+    }
+
+    // The kernel of this machine: two listings at once on one socket were EBUSY.
+    #[tokio::test]
+    async fn whoever_lists_waits_for_nobody_who_has_given_up() {
+        let links = Links::open().unwrap();
+        for _ in 0..20 {
+            let all = futures_util::future::join_all((0..16).map(|_| async {
+                links.list().await?;
+                links.ipv6_addresses(1).await?;
+                links.ipv6_gateway(1).await
+            }));
+            let given_up = timeout(Duration::ZERO, links.list());
+            let (all, _) = tokio::join!(all, given_up);
+            for result in all {
+                assert_eq!(result.unwrap(), None);
+            }
         }
     }
 }
