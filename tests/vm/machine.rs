@@ -16,7 +16,7 @@ use crate::router::Router;
 /// How long a machine may take, whatever it does. Under TCG on a busy host a boot takes half a minute.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Machines that run at once on this host, over all test processes: nextest's group `vm` keeps to it
+/// Tests whose machines run at once on this host, over all test processes: nextest's group `vm` keeps to it
 /// by itself, `cargo test` does not.
 const SLOTS: u32 = 2;
 
@@ -105,7 +105,7 @@ impl Machine {
         Self::start(None, options, Some(slot)).await
     }
 
-    /// Boots with the mirror at this URL, on the cables of a router, which has the slots of both.
+    /// Boots with the mirror at this URL, on the cables of a router, which has the slot of both.
     pub(crate) async fn boot_behind(router: &Router, mirror: &str, options: Options) -> Self {
         let options = Options {
             nics: router.far_ends(),
@@ -320,15 +320,6 @@ pub(crate) fn take_slot() -> File {
     let file = open_slot(process::id() % SLOTS);
     file.lock().unwrap();
     file
-}
-
-/// Waits for all of them. Whoever does takes them in the same order, so that no two wait for each other.
-pub(crate) fn take_all_slots() -> Vec<File> {
-    let files: Vec<File> = (0..SLOTS).map(open_slot).collect();
-    for file in &files {
-        file.lock().unwrap();
-    }
-    files
 }
 
 fn open_slot(slot: u32) -> File {

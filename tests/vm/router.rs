@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::lab::Lab;
-use crate::machine::take_all_slots;
+use crate::machine::take_slot;
 use crate::store::Store;
 
 /// What the mirror is called, for its certificate.
@@ -42,7 +42,8 @@ const MODULES: [&str; 6] = [
     "sch_tbf",
 ];
 
-/// A router until it is dropped. It takes both of the host's slots, for itself and the machine behind it.
+/// A router until it is dropped. It has one of the host's slots together with the machine behind it, which it has
+/// little to do beside: it waits for packets.
 #[derive(Debug)]
 pub(crate) struct Router {
     directory: TempDir,
@@ -50,13 +51,13 @@ pub(crate) struct Router {
     console: watch::Receiver<String>,
     /// Ends the machine when it is dropped.
     orders: mpsc::Sender<(usize, Cable)>,
-    _slots: Vec<File>,
+    _slot: File,
 }
 
 impl Router {
     /// Starts a router with so many cables, `eth0` and so on, and waits until it serves the store.
     pub(crate) async fn start(cables: usize, store: &Store, scenario: &str) -> Self {
-        let slots = take_all_slots();
+        let slot = take_slot();
         let directory = tempfile::tempdir().unwrap();
         let initrd = directory.path().join("initrd");
         fs::write(&initrd, userland(store, scenario)).unwrap();
@@ -74,7 +75,7 @@ impl Router {
             cables,
             console,
             orders,
-            _slots: slots,
+            _slot: slot,
         };
         router.says(READY, START).await;
         router
