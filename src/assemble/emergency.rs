@@ -4,7 +4,7 @@
 //! here, not by a machine that nobody watches.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::elf::{Elf, ElfError};
@@ -15,6 +15,7 @@ use crate::boot::{fallback, shell};
 use crate::failure::FailureCode;
 use crate::format::cmdline::Cmdline;
 use crate::format::cpio::{Tree, WriteError};
+use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::Arch;
 use crate::trust::TrustPolicy;
@@ -167,16 +168,19 @@ impl Emergency {
                 check_kernel(&fallback.kernel, arch)?;
                 check_initrd(&fallback.initrd)?;
                 check_cmdline(&fallback.cmdline)?;
-                files
-                    .large
-                    .push((fallback::KERNEL_FILE, open_regular(&fallback.kernel)?));
-                files
-                    .large
-                    .push((fallback::INITRD_FILE, open_regular(&fallback.initrd)?));
-                let line = format!("{}\n", fallback.cmdline);
-                files
-                    .small
-                    .push((fallback::CMDLINE_FILE, 0o644, line.into_bytes()));
+                let (kernel, kernel_sum) = open_hashed(&fallback.kernel)?;
+                let (initrd, initrd_sum) = open_hashed(&fallback.initrd)?;
+                let line = format!("{}\n", fallback.cmdline).into_bytes();
+                let sums = fallback::Sums {
+                    kernel: kernel_sum,
+                    initrd: initrd_sum,
+                    cmdline: Sha256Digest::of(&line),
+                };
+                let sums = sums.encode().into_bytes();
+                files.large.push((fallback::KERNEL_FILE, kernel));
+                files.large.push((fallback::INITRD_FILE, initrd));
+                files.small.push((fallback::CMDLINE_FILE, 0o644, line));
+                files.small.push((fallback::SUMS_FILE, 0o644, sums));
             }
         }
         if let Some(path) = &self.shell {
@@ -210,6 +214,17 @@ impl Files {
 
 fn below_root(path: &str) -> &str {
     path.trim_start_matches('/')
+}
+
+/// Opens a file of the fallback, and hashes what it holds.
+fn open_hashed(path: &Path) -> Result<((File, u64), Sha256Digest), FileError> {
+    let (mut file, len) = open_regular(path)?;
+    let sum = fallback::digest(&file).and_then(|sum| {
+        file.rewind()?;
+        Ok(sum)
+    });
+    let sum = sum.map_err(FileError::new("read", path))?;
+    Ok(((file, len), sum))
 }
 
 fn check_kernel(path: &Path, arch: Arch) -> Result<(), EmergencyError> {

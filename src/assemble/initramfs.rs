@@ -12,7 +12,7 @@
 //! | `/etc/sealboot/build-time` | Unix seconds, where `SOURCE_DATE_EPOCH` is set: the clock is never earlier |
 //! | `/lib/modules/VERSION/…` | the modules, and what is left of depmod's index for them: `modules.dep`, `modules.alias`, `modules.softdep`; in `modules.firmware`, which of them asks for which firmware |
 //! | `/lib/firmware/…` | what the modules may ask the kernel for, as far as it was there |
-//! | `/etc/sealboot/fallback/` | `vmlinuz`, `initrd` and `cmdline` of the fallback, where one is given |
+//! | `/etc/sealboot/fallback/` | `vmlinuz`, `initrd` and `cmdline` of the fallback, and the `SHA256SUMS` of the three, where one is given |
 //! | `/bin/sh` | a shell, where one is given |
 //! | `/dev/console`, `/dev/null` | what exists before devtmpfs is mounted |
 //!

@@ -2,16 +2,23 @@
 //!
 //! It is what the operator has decided that such a machine should be: a rescue system, a firmware's own installer, a
 //! loader of another kind. It is trusted as the loader is, by standing in the same initramfs, and entered by the same
-//! kexec. Its command line ends with `sealboot.failed=CODE`, as far as there is room, so that it knows why it runs.
+//! kexec. Its command line is told `sealboot.failed=CODE`, as far as there is room, so that it knows why it runs.
+//!
+//! Nobody watches a machine that has entered it, so a kernel that is damaged inside would hang for ever. What is entered
+//! is therefore held to the digests of its build first, and they are of the very files that kexec reads.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
 
 use super::configure::{baked, read_bounded};
 use crate::failure::FailureCode;
 use crate::format::Invalid;
 use crate::format::cmdline::Cmdline;
+use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::sys::kexec::kexec_file_load;
 
@@ -21,6 +28,80 @@ pub const KERNEL_FILE: &str = "/etc/sealboot/fallback/vmlinuz";
 pub const INITRD_FILE: &str = "/etc/sealboot/fallback/initrd";
 /// Where its command line is.
 pub const CMDLINE_FILE: &str = "/etc/sealboot/fallback/cmdline";
+/// Where the digests of the three are.
+pub const SUMS_FILE: &str = "/etc/sealboot/fallback/SHA256SUMS";
+
+/// The digests of a fallback's files, in a file that sha256sum(1) checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    /// The kernel's.
+    pub kernel: Sha256Digest,
+    /// The initrd's.
+    pub initrd: Sha256Digest,
+    /// The command line's, with the line feed that ends it.
+    pub cmdline: Sha256Digest,
+}
+
+impl Sums {
+    /// Names of the files, in the order in which they stand.
+    const NAMES: [&str; 3] = ["vmlinuz", "initrd", "cmdline"];
+
+    /// Bytes of the file: each line has a digest, two spaces, a name and a line feed.
+    const BYTES: u64 = 3 * (64 + 2 + 1) + 7 + 6 + 7;
+
+    /// The file.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        for (name, sum) in Self::NAMES
+            .iter()
+            .zip([self.kernel, self.initrd, self.cmdline])
+        {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{sum}  {name}");
+        }
+        text
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and nothing else: one line for each file, in this order.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?.strip_suffix('\n')?;
+        let mut lines = text.split('\n');
+        let mut sum = |name: &str| -> Option<Sha256Digest> {
+            let line = lines.next()?.strip_suffix(name)?;
+            line.strip_suffix("  ")?.parse().ok()
+        };
+        let [kernel, initrd, cmdline] = Self::NAMES;
+        let sums = Self {
+            kernel: sum(kernel)?,
+            initrd: sum(initrd)?,
+            cmdline: sum(cmdline)?,
+        };
+        lines.next().is_none().then_some(sums)
+    }
+}
+
+/// The digest of what is left of `input`, which is read piece by piece.
+///
+/// # Errors
+///
+/// Where it cannot be read.
+pub fn digest(mut input: impl Read) -> io::Result<Sha256Digest> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match input.read(&mut piece) {
+            Ok(0) => return Ok(Sha256Digest::finish(hasher)),
+            Ok(read) => hasher.update(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Bytes that are hashed at a time; more is no faster.
+const PIECE: usize = 64 << 10;
 
 /// The fallback cannot be entered.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +115,22 @@ pub enum FallbackError {
         #[source]
         source: io::Error,
     },
+    /// The digests are not those of three files.
+    #[error("{} does not hold one SHA-256 each of vmlinuz, initrd and cmdline", .0.display())]
+    Sums(PathBuf),
+    /// A file of it is not as it was built.
+    #[error(
+        "{} is damaged\n  expected sha256 {expected}\n  found    sha256 {found}",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its digest when the initramfs was built.
+        expected: Sha256Digest,
+        /// Its digest now.
+        found: Sha256Digest,
+    },
     /// Its command line is none.
     #[error("{CMDLINE_FILE} is no command line: {0}")]
     Cmdline(Invalid),
@@ -42,34 +139,109 @@ pub enum FallbackError {
     Load(#[source] io::Error),
 }
 
+impl FallbackError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } | Self::Sums(_) | Self::Cmdline(_) => {
+                "build the initramfs again with `sealboot initramfs build`, and give the machine that one"
+            }
+            Self::Damaged { .. } => {
+                "give the machine the initramfs again; where this comes back, test its memory"
+            }
+            Self::Load(_) => {
+                "give `sealboot initramfs build` a kernel that kexec enters on these machines"
+            }
+        }
+    }
+}
+
 /// Loads the fallback under `root` (`/` in a boot), ready to be entered by a reboot with `RB_KEXEC`.
 ///
 /// # Errors
 ///
 /// [`FallbackError`].
 pub fn load(root: &Path, failed: FailureCode) -> Result<(), FallbackError> {
-    let kernel = open(&baked(root, KERNEL_FILE))?;
-    let initrd = open(&baked(root, INITRD_FILE))?;
-    let cmdline = cmdline(root, failed)?;
+    let Checked {
+        kernel,
+        initrd,
+        cmdline,
+    } = check(root, failed)?;
     kexec_file_load(&kernel, &initrd, &cmdline).map_err(FallbackError::Load)
 }
 
-fn cmdline(root: &Path, failed: FailureCode) -> Result<Cmdline, FallbackError> {
-    let path = baked(root, CMDLINE_FILE);
-    let limit = u64::try_from(LIMITS.cmdline_bytes).unwrap_or(u64::MAX);
-    let line = read_bounded(&path, limit).map_err(unreadable(&path))?;
+/// A fallback that is as it was built.
+#[derive(Debug)]
+struct Checked {
+    kernel: File,
+    initrd: File,
+    cmdline: Cmdline,
+}
+
+fn check(root: &Path, failed: FailureCode) -> Result<Checked, FallbackError> {
+    let path = baked(root, SUMS_FILE);
+    let sums = read_bounded(&path, Sums::BYTES).map_err(unreadable(&path))?;
+    let sums = Sums::parse(&sums).ok_or(FallbackError::Sums(path))?;
+    Ok(Checked {
+        kernel: open(&baked(root, KERNEL_FILE), sums.kernel)?,
+        initrd: open(&baked(root, INITRD_FILE), sums.initrd)?,
+        cmdline: cmdline(&baked(root, CMDLINE_FILE), sums.cmdline, failed)?,
+    })
+}
+
+fn cmdline(
+    path: &Path,
+    expected: Sha256Digest,
+    failed: FailureCode,
+) -> Result<Cmdline, FallbackError> {
+    // One more for the line feed.
+    let limit = u64::try_from(LIMITS.cmdline_bytes).map_or(u64::MAX, |limit| limit + 1);
+    let line = read_bounded(path, limit).map_err(unreadable(path))?;
+    compare(path, expected, Sha256Digest::of(&line))?;
     let line = String::from_utf8_lossy(&line);
     let line = line.trim();
-    let told = format!("{line} sealboot.failed={failed}");
     // A line that has no room for the code is entered without it.
-    told.trim_start()
+    told(line, failed)
         .parse()
         .or_else(|_| line.parse())
         .map_err(FallbackError::Cmdline)
 }
 
-fn open(path: &Path) -> Result<File, FallbackError> {
-    File::open(path).map_err(unreadable(path))
+/// The line with why the fallback runs: the kernel gives what stands after ` -- ` to init.
+fn told(line: &str, failed: FailureCode) -> String {
+    let mut is_quoted = false;
+    let mut at = 0;
+    for word in line.split_inclusive(' ') {
+        if !is_quoted && word.trim_end() == "--" {
+            break;
+        }
+        is_quoted ^= word.matches('"').count() % 2 == 1;
+        at += word.len();
+    }
+    let (before, after) = line.split_at(at);
+    let told = format!("{} sealboot.failed={failed} {after}", before.trim_end());
+    told.trim().to_owned()
+}
+
+/// Opens a file that has this digest, at its beginning.
+fn open(path: &Path, expected: Sha256Digest) -> Result<File, FallbackError> {
+    let mut file = File::open(path).map_err(unreadable(path))?;
+    let found = digest(&file).map_err(unreadable(path))?;
+    compare(path, expected, found)?;
+    file.rewind().map_err(unreadable(path))?;
+    Ok(file)
+}
+
+fn compare(path: &Path, expected: Sha256Digest, found: Sha256Digest) -> Result<(), FallbackError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(FallbackError::Damaged {
+        path: path.to_owned(),
+        expected,
+        found,
+    })
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FallbackError {
@@ -81,41 +253,152 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FallbackError {
 mod tests {
     use std::fs;
 
+    use tempfile::TempDir;
+
     use super::*;
+
+    const CODE: FailureCode = FailureCode::ConnectDhcp;
+
+    /// A root with a fallback of this command line.
+    fn baked_in(line: &str) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let (kernel, initrd) = (b"a kernel", b"an initrd");
+        let sums = Sums {
+            kernel: Sha256Digest::of(kernel),
+            initrd: Sha256Digest::of(initrd),
+            cmdline: Sha256Digest::of(line.as_bytes()),
+        };
+        fs::create_dir_all(baked(root.path(), KERNEL_FILE).parent().unwrap()).unwrap();
+        for (path, bytes) in [
+            (KERNEL_FILE, &kernel[..]),
+            (INITRD_FILE, initrd),
+            (CMDLINE_FILE, line.as_bytes()),
+            (SUMS_FILE, sums.encode().as_bytes()),
+        ] {
+            fs::write(baked(root.path(), path), bytes).unwrap();
+        }
+        root
+    }
 
     #[test]
     fn the_fallback_is_told_why_it_runs() {
-        let root = tempfile::tempdir().unwrap();
-        let path = baked(root.path(), CMDLINE_FILE);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let full = "x".repeat(LIMITS.cmdline_bytes);
         for (line, expected) in [
             (
                 "console=ttyS0\n",
                 "console=ttyS0 sealboot.failed=CONNECT-DHCP",
             ),
             ("", "sealboot.failed=CONNECT-DHCP"),
+            (&format!("{full}\n"), &full),
+            // What stands after it is init's.
+            (
+                "quiet -- single -- x\n",
+                "quiet sealboot.failed=CONNECT-DHCP -- single -- x",
+            ),
+            ("-- single", "sealboot.failed=CONNECT-DHCP -- single"),
+            ("quiet --", "quiet sealboot.failed=CONNECT-DHCP --"),
+            (
+                "a=\"x -- y\" b--c --d",
+                "a=\"x -- y\" b--c --d sealboot.failed=CONNECT-DHCP",
+            ),
         ] {
-            fs::write(&path, line).unwrap();
-            let line = cmdline(root.path(), FailureCode::ConnectDhcp).unwrap();
-            assert_eq!(line.as_str(), expected);
+            let root = baked_in(line);
+            let checked = check(root.path(), CODE).unwrap();
+            assert_eq!(checked.cmdline.as_str(), expected);
         }
-        let full = "x".repeat(2040);
-        fs::write(&path, &full).unwrap();
-        let line = cmdline(root.path(), FailureCode::ConnectDhcp).unwrap();
-        assert_eq!(line.as_str(), full);
-        for bad in ["a\nb".to_owned(), "x".repeat(3000)] {
-            fs::write(&path, bad).unwrap();
-            assert!(cmdline(root.path(), FailureCode::ConnectDhcp).is_err());
+        let root = baked_in("a\nb");
+        let error = check(root.path(), CODE).unwrap_err();
+        assert!(matches!(error, FallbackError::Cmdline(_)), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        for name in [KERNEL_FILE, INITRD_FILE, CMDLINE_FILE, SUMS_FILE] {
+            let root = baked_in("quiet\n");
+            let path = baked(root.path(), name);
+            fs::remove_file(&path).unwrap();
+            let error = load(root.path(), CODE).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{} cannot be read", path.display())
+            );
         }
     }
 
     #[test]
-    fn a_fallback_that_is_not_there_is_named() {
-        let root = tempfile::tempdir().unwrap();
-        let error = load(root.path(), FailureCode::ConnectDhcp).unwrap_err();
-        assert!(
-            error.to_string().ends_with("vmlinuz cannot be read"),
-            "{error}"
-        );
+    fn a_fallback_of_which_one_byte_is_damaged_is_not_entered() {
+        for name in [KERNEL_FILE, INITRD_FILE, CMDLINE_FILE] {
+            let root = baked_in("quiet\n");
+            let path = baked(root.path(), name);
+            let mut bytes = fs::read(&path).unwrap();
+            let expected = Sha256Digest::of(&bytes);
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let error = load(root.path(), CODE).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{} is damaged\n  expected sha256 {expected}\n  found    sha256 {}",
+                    path.display(),
+                    Sha256Digest::of(&bytes)
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_grew_past_what_is_read_is_damaged() {
+        let root = baked_in("quiet\n");
+        let long = "x".repeat(3 * LIMITS.cmdline_bytes);
+        fs::write(baked(root.path(), CMDLINE_FILE), long).unwrap();
+        let error = load(root.path(), CODE).unwrap_err();
+        assert!(matches!(error, FallbackError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_was_checked_is_read_from_its_beginning() {
+        let root = baked_in("quiet\n");
+        let Checked { mut initrd, .. } = check(root.path(), CODE).unwrap();
+        let mut bytes = Vec::new();
+        initrd.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"an initrd");
+    }
+
+    #[test]
+    fn digests_are_read_in_one_spelling_only() {
+        let sums = Sums {
+            kernel: Sha256Digest::of(b"1"),
+            initrd: Sha256Digest::of(b"2"),
+            cmdline: Sha256Digest::of(b"3"),
+        };
+        let text = sums.encode();
+        assert_eq!(text.len() as u64, Sums::BYTES);
+        assert_eq!(Sums::parse(text.as_bytes()), Some(sums));
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let mut bad: Vec<String> = (0..3)
+            .map(|missing| {
+                let kept = lines.iter().enumerate().filter(|(at, _)| *at != missing);
+                kept.map(|(_, line)| *line).collect()
+            })
+            .collect();
+        bad.extend([
+            String::new(),
+            text.trim_end().to_owned(),
+            format!("{text}\n"),
+            format!("{text}{}", lines[0]),
+            text.replace("initrd", "initramfs"),
+            text.replace("  ", " "),
+            text.replace("  ", " *"),
+            text.replace('\n', "\r\n"),
+            text.to_uppercase(),
+            [lines[1], lines[0], lines[2]].concat(),
+        ]);
+        for bad in bad {
+            let root = baked_in("quiet\n");
+            let path = baked(root.path(), SUMS_FILE);
+            fs::write(&path, &bad).unwrap();
+            let error = load(root.path(), CODE).unwrap_err();
+            assert!(matches!(error, FallbackError::Sums(_)), "{bad:?}: {error}");
+        }
     }
 }

@@ -18,9 +18,10 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use super::consoles::{self, Consoles};
 use super::failure_policy::{Failures, Next};
+use super::fallback::{self, FallbackError};
 use super::stage::{self, Console, StageFailure};
 use super::watchdog::Watchdog;
-use super::{fallback, kept, shell};
+use super::{kept, shell};
 use crate::failure::{FailureCode, Report, causes};
 use crate::format::kept::{End, Then};
 use crate::trust::policy::{FailurePolicy, GiveUp};
@@ -151,14 +152,25 @@ fn give_up(console: &mut Console<Consoles>, end: End, code: FailureCode) -> ! {
                     leave(RebootMode::RB_KEXEC)
                 }
                 Err(error) => {
-                    let why = causes(Some(&error)).join(": ");
-                    console.say(format_args!("{why}; rebooting instead"));
-                    kept::add(without_fallback(end, &why));
+                    console.say(format_args!(
+                        "the fallback is not entered: {}\n  hint: {}",
+                        causes(Some(&error)).join("\n  caused by: "),
+                        error.hint()
+                    ));
+                    console.say("rebooting instead");
+                    kept::add(without_fallback(end, &in_one_line(&error)));
                     leave(RebootMode::RB_AUTOBOOT)
                 }
             }
         }
     }
+}
+
+/// An error and its causes; two aligned digests are no lines of their own.
+fn in_one_line(error: &FallbackError) -> String {
+    let why = causes(Some(error)).join(": ");
+    let lines: Vec<&str> = why.lines().map(str::trim).collect();
+    lines.join(", ")
 }
 
 /// What is kept where the fallback could not be entered: that comes first, for only so much is kept.
@@ -234,6 +246,25 @@ fn leave(mode: RebootMode) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::digest::Sha256Digest;
+
+    #[test]
+    fn a_damaged_fallback_is_kept_in_one_line() {
+        let error = FallbackError::Damaged {
+            path: fallback::INITRD_FILE.into(),
+            expected: Sha256Digest::of(b"1"),
+            found: Sha256Digest::of(b"2"),
+        };
+        assert_eq!(
+            in_one_line(&error),
+            format!(
+                "{} is damaged, expected sha256 {}, found    sha256 {}",
+                fallback::INITRD_FILE,
+                Sha256Digest::of(b"1"),
+                Sha256Digest::of(b"2")
+            )
+        );
+    }
 
     #[test]
     fn a_fallback_that_was_not_entered_is_not_kept_as_one_that_was() {

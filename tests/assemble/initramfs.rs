@@ -523,6 +523,13 @@ fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() 
         files["etc/sealboot/fallback/cmdline"],
         b"console=ttyS0 quiet\n"
     );
+    let sums: String = ["vmlinuz", "initrd", "cmdline"]
+        .map(|name| {
+            let bytes = &files[format!("etc/sealboot/fallback/{name}").as_str()];
+            format!("{}  {name}\n", Sha256Digest::of(bytes))
+        })
+        .concat();
+    assert_eq!(files["etc/sealboot/fallback/SHA256SUMS"], sums.into_bytes());
 
     // A policy that uses neither is no mistake that stops anything, but somebody made it.
     let (_, stderr) = assert_done(&bench.build(&given));

@@ -178,6 +178,54 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
 }
 
 #[tokio::test]
+async fn a_fallback_that_was_damaged_after_its_build_is_not_entered_and_the_next_boot_knows() {
+    let desk = TempDir::new().unwrap();
+    let lab = Lab::get();
+    let rescue = os::initrd(&fs::read(&lab.busybox).unwrap(), "the fallback").unwrap();
+    let initrd = desk.path().join("rescue.initrd");
+    fs::write(&initrd, &rescue).unwrap();
+    let (kernel, initrd) = (lab.kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    #[rustfmt::skip]
+    let policy = [
+        "--first-wait", "1s", "--longest-wait", "1s", "--reboot-after", "1", "--give-up", "fallback",
+    ];
+    #[rustfmt::skip]
+    let build = [
+        "--fallback-kernel", kernel, "--fallback-initrd", initrd,
+        "--fallback-cmdline", "console=ttyS0 panic=-1", "--compress", "none",
+    ];
+    let damaged = initramfs(desk.path(), &policy, &build);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let at = bytes
+        .windows(rescue.len())
+        .position(|window| window == rescue)
+        .unwrap();
+    bytes[at + rescue.len() / 2] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let nobody = Nobody::new();
+    let options = Options {
+        initramfs: Some(damaged),
+        firmware: Firmware::uefi(desk.path().join("vars.fd")).unwrap(),
+        on_reset: Reset::Reboots,
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(nobody.port(), options).await;
+    let damage = "/etc/sealboot/fallback/initrd is damaged";
+    let said = format!("sealboot: the fallback is not entered: {damage}");
+    machine.until_said(&said, 0).await;
+    machine.until_said("sealboot: rebooting instead", 0).await;
+    machine
+        .until_said(&format!("with FETCH-CONNECT: {damage}, expected sha256"), 0)
+        .await;
+    machine.until_said("failures=1 then=reboot", 0).await;
+    let console = machine.console();
+    assert!(
+        !console.contains("entering the fallback's kernel"),
+        "{console}"
+    );
+}
+
+#[tokio::test]
 async fn a_machine_that_gives_up_powers_itself_off_and_says_the_same_on_every_console() {
     let desk = TempDir::new().unwrap();
     let policy = [
