@@ -9,19 +9,34 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::consoles::Consoles;
+use crate::format::Invalid;
 use crate::format::cmdline::Parameters;
 
 /// Prints events from now on: `info` and above, or what `sealboot.log=` asks for.
 pub(super) fn print_events(cmdline: &Parameters) {
-    let level = cmdline
-        .last("sealboot.log")
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(Level::INFO);
+    let asked = cmdline.last("sealboot.log").map(level);
+    let level = match asked {
+        Some(Ok(level)) => level,
+        Some(Err(_)) | None => Level::INFO,
+    };
     tracing_subscriber::fmt()
         .with_max_level(level)
         .event_format(Line)
         .with_writer(|| Consoles)
         .init();
+    if let Some(Err(why)) = asked {
+        tracing::warn!("{why}");
+    }
+}
+
+fn level(text: &str) -> Result<Level, Invalid> {
+    text.parse().map_err(|_| {
+        Invalid::new(
+            "sealboot.log",
+            text,
+            "error, warn, info, debug or trace, so it is info",
+        )
+    })
 }
 
 /// `sealboot: message field=value`, with the level before it where it is not `info`.
@@ -65,5 +80,24 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_does_not_exist_is_told_of_with_those_that_do() {
+        assert_eq!(level("debug"), Ok(Level::DEBUG));
+        for bad in ["loud", "", "6", "warning", "debug,h2=trace"] {
+            let why = level(bad).unwrap_err().to_string();
+            assert_eq!(
+                why,
+                format!(
+                    "sealboot.log: \"{bad}\" is not error, warn, info, debug or trace, so it is info"
+                )
+            );
+        }
     }
 }
