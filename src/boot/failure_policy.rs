@@ -40,6 +40,16 @@ impl Failures {
         self.0
     }
 
+    /// Which failure this is, and of how many where the policy has a limit.
+    #[must_use]
+    pub fn told(self, policy: &FailurePolicy) -> String {
+        match policy.reboot_after {
+            0 => format!("failure {}", self.0),
+            // A newer policy may grant fewer than there were already.
+            limit => format!("failure {} of {}", self.0, limit.max(self.0)),
+        }
+    }
+
     /// Counts one more and says what to do.
     ///
     /// `jitter` is a random number of at least 0 and below 1. Also before a reboot there is a wait: a
@@ -105,6 +115,25 @@ mod tests {
         let next = run(&POLICY, 0.0, 1)[0];
         assert_eq!(next.at_least(minute), Next::Wait(minute));
         assert_eq!(next.at_least(Duration::ZERO), next);
+    }
+
+    #[test]
+    fn a_failure_is_counted_against_the_limit_where_there_is_one() {
+        let mut failures = Failures::default();
+        failures.add(&POLICY, 0.0);
+        failures.add(&POLICY, 0.0);
+        for (reboot_after, told) in [
+            (8, "failure 2 of 8"),
+            (2, "failure 2 of 2"),
+            (1, "failure 2 of 2"),
+            (0, "failure 2"),
+        ] {
+            let policy = FailurePolicy {
+                reboot_after,
+                ..POLICY
+            };
+            assert_eq!(failures.told(&policy), told);
+        }
     }
 
     #[test]

@@ -64,14 +64,14 @@ pub(super) fn after_failure(
 ) {
     let policy = policy();
     let next = failures.add(&policy, jitter::random()).at_least(rest);
-    let (code, count) = (failure.code(), failures.count());
+    let (code, told) = (failure.code(), failures.told(&policy));
     match next {
         Next::Wait(wait) => {
             let seconds = wait.as_secs_f64();
             console.say(format_args!(
-                "failure {count}, {code}: trying again in {seconds:.1} s"
+                "{told}, {code}: trying again in {seconds:.1} s"
             ));
-            let end = format!("the end of a pause of {seconds:.1} s after failure {count}, {code}");
+            let end = format!("the end of a pause of {seconds:.1} s after {told}, {code}");
             pause(console, wait, end, policy.shell);
         }
         Next::GiveUp(wait) => {
@@ -81,16 +81,14 @@ pub(super) fn after_failure(
                 GiveUp::Fallback => (Then::Fallback, "entering the fallback"),
                 GiveUp::PowerOff => (Then::PowerOff, "powering off"),
             };
-            console.say(format_args!(
-                "failure {count}, {code}: {doing} in {seconds:.1} s"
-            ));
-            let end = format!("the end: {doing} {seconds:.1} s after failure {count}, {code}");
+            console.say(format_args!("{told}, {code}: {doing} in {seconds:.1} s"));
+            let end = format!("the end: {doing} {seconds:.1} s after {told}, {code}");
             pause(console, wait, end, policy.shell);
             let end = End {
                 at: net::clock::now(),
                 stage: Some(failure.stage.to_string()),
                 code: code.to_string(),
-                failures: count,
+                failures: failures.count(),
                 then,
                 says: format!("{:#}", Report(&*failure.error)),
             };
@@ -115,7 +113,13 @@ fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shel
             ));
             consoles::drain(LAST_LINES);
             match shell::run(&terminal.device) {
-                Ok(()) => console.say("the shell has ended"),
+                Ok(0) => console.say("the shell has ended"),
+                Ok(1) => {
+                    console.say("the shell has ended, and so was a process that it left running")
+                }
+                Ok(left) => console.say(format_args!(
+                    "the shell has ended, and so were {left} processes that it left running"
+                )),
                 Err(error) => console.say(format_args!("there is no shell: {error}")),
             }
         }

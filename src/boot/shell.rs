@@ -1,9 +1,11 @@
 //! A shell for whoever stands at a console, where both the trust policy and the initramfs have one.
 //!
 //! It is offered in the pauses after a failure, on every console, and runs on the one where Enter was pressed. While it
-//! runs nothing else happens; when it ends, or nobody has used it for a while, the boot begins anew.
+//! runs nothing else happens; when it ends, or nobody has used it for a while, what it left running in its session is
+//! ended too, and the boot begins anew.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -13,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{FlushArg, tcflush};
+use nix::unistd::Pid;
 
 use super::consoles;
 use crate::liveness;
@@ -24,6 +28,10 @@ pub const SHELL_FILE: &str = "/bin/sh";
 
 /// How often a shell is looked at for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often what a shell left running is looked for: a process that is killed takes a moment to end, and may have
+/// started another one before. One that hangs in the kernel for longer cannot be ended at all.
+const SWEEPS: u32 = 10;
 
 /// For how long nobody may use a shell before it is ended: one that was opened by chance, or forgotten, would keep the
 /// machine from its image for ever.
@@ -106,12 +114,12 @@ pub fn asked_for(deadline: Instant) -> Option<Terminal> {
     }
 }
 
-/// Runs the shell on this console, to its end.
+/// Runs the shell on this console, to its end. Gives how many processes it left running, which were ended.
 ///
 /// # Errors
 ///
 /// Where it cannot be started.
-pub fn run(console: &File) -> io::Result<()> {
+pub fn run(console: &File) -> io::Result<usize> {
     let stream = || console.try_clone().map(Stdio::from);
     let mut command = Command::new(SHELL_FILE);
     command
@@ -135,7 +143,58 @@ pub fn run(console: &File) -> io::Result<()> {
         }
         sleep(LOOK_EVERY);
     }
-    Ok(())
+    // It leads a session that has its own number.
+    let session = i32::try_from(shell.id()).map_err(io::Error::other)?;
+    Ok(end_session(session))
+}
+
+/// Kills what is left of this session, which is none of ours; gives how many processes that were.
+fn end_session(session: i32) -> usize {
+    let mut ended = BTreeSet::new();
+    for _ in 0..SWEEPS {
+        let left = processes_of(session, Path::new("/proc"));
+        if left.is_empty() {
+            break;
+        }
+        for process in left {
+            // One that has ended by itself meanwhile is as good.
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            ended.insert(process);
+        }
+        sleep(LOOK_EVERY);
+    }
+    ended.len()
+}
+
+/// The processes of this session that run, other than this one.
+fn processes_of(session: i32, proc: &Path) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(proc) else {
+        return Vec::new();
+    };
+    let ourselves = Pid::this().as_raw();
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let process: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read(entry.path().join("stat")).ok()?;
+            let is_left = process > 1
+                && process != ourselves
+                && running_in(&String::from_utf8_lossy(&stat)) == Some(session);
+            is_left.then_some(process)
+        })
+        .collect()
+}
+
+/// The session of a process, from its `/proc/PID/stat`; none where it has ended and only its status is left.
+///
+/// `PID (NAME) STATE PARENT GROUP SESSION …`, proc_pid_stat(5).
+fn running_in(stat: &str) -> Option<i32> {
+    // A name may hold spaces and parentheses; nothing behind it does.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    let session = fields.nth(2)?.parse().ok()?;
+    (!matches!(state, "Z" | "X" | "x")).then_some(session)
 }
 
 /// For how long nothing was typed or shown: the kernel keeps both times of a terminal, to 8 seconds (w(1) shows them).
@@ -150,6 +209,45 @@ mod tests {
     use std::fs::FileTimes;
 
     use super::*;
+
+    #[test]
+    fn the_session_of_a_process_is_found_behind_whatever_its_name_is() {
+        for (stat, session) in [
+            ("7 (sleep) S 1 6 5 1025 -1 4194304", Some(5)),
+            ("7 (a b) S 1 6 5 1025", Some(5)),
+            ("7 (a) S 9 9 9 (b) R 1 6 5 1025", Some(5)),
+            ("7 () S 1 6 5", Some(5)),
+            ("7 (\u{fffd}) D 1 6 5", Some(5)),
+            ("7 (sleep) Z 1 6 5 1025", None),
+            ("7 (sleep) X 1 6 5 1025", None),
+            ("7 (sleep) S 1 6", None),
+            ("7 (sleep) S 1 6 x", None),
+            ("7 sleep S 1 6 5", None),
+            ("", None),
+        ] {
+            assert_eq!(running_in(stat), session, "{stat:?}");
+        }
+    }
+
+    #[test]
+    fn neither_pid_1_nor_this_process_nor_another_session_is_ended_with_a_shell() {
+        let proc = tempfile::tempdir().unwrap();
+        let ourselves = std::process::id().to_string();
+        for (process, session) in [
+            ("1", 400_000_005),
+            (&ourselves, 400_000_005),
+            ("400000007", 400_000_005),
+            ("400000008", 400_000_006),
+            ("self", 400_000_005),
+        ] {
+            let directory = proc.path().join(process);
+            fs::create_dir(&directory).unwrap();
+            let stat = format!("{process} (sh) S 1 1 {session} 0");
+            fs::write(directory.join("stat"), stat).unwrap();
+        }
+        fs::create_dir(proc.path().join("400000009")).unwrap();
+        assert_eq!(processes_of(400_000_005, proc.path()), [400_000_007]);
+    }
 
     #[test]
     fn a_terminal_is_idle_since_it_was_last_read_or_written_or_since_the_shell_began() {

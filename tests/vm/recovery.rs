@@ -114,7 +114,7 @@ async fn a_server_that_says_nothing_is_left_by_a_deadline_and_told_of_on_the_nex
     };
     let mut machine = Machine::boot_with(silence.port, options).await;
     machine
-        .until_said("failure 1, FETCH-CONNECT: rebooting in", 0)
+        .until_said("failure 1 of 1, FETCH-CONNECT: rebooting in", 0)
         .await;
     let why = "caused by: operation timed out";
     assert!(machine.console().contains(why), "{}", machine.console());
@@ -164,11 +164,11 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
     let machine = Machine::boot_with(nobody.port(), options).await;
     let console = machine.runs_the_os().await;
     assert!(
-        console.contains("failure 1, FETCH-CONNECT: trying again in"),
+        console.contains("failure 1 of 2, FETCH-CONNECT: trying again in"),
         "{console}"
     );
     assert!(
-        console.contains("failure 2, FETCH-CONNECT: entering the fallback in"),
+        console.contains("failure 2 of 2, FETCH-CONNECT: entering the fallback in"),
         "{console}"
     );
     assert!(console.contains("the fallback"), "{console}");
@@ -247,7 +247,7 @@ async fn a_machine_that_gives_up_powers_itself_off_and_says_the_same_on_every_co
         ..Options::default()
     };
     let mut machine = Machine::boot_with(nobody.port(), options).await;
-    let last = "failure 1, FETCH-CONNECT: powering off in";
+    let last = "failure 1 of 1, FETCH-CONNECT: powering off in";
     machine.until_said(last, 0).await;
     let screen = machine.screen().await;
     let console = machine.powers_off().await;
@@ -293,8 +293,10 @@ async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initram
     machine.until_said("tls-roots.pem", 0).await;
     drop(nobody);
     let _server = Server::start_at(&store, port, "tls").await;
+    machine.type_in("sleep 10000 &\n").await;
     machine.type_in("exit\n").await;
-    machine.until_said("the shell has ended", 0).await;
+    let ended = "the shell has ended, and so was a process that it left running";
+    machine.until_said(ended, 0).await;
     machine.runs_the_os().await;
 }
 
