@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::configure::Configured;
 use super::stage::Console;
+use crate::firmware::identity::Identity;
 use crate::net::clock;
 
 /// Cards that are named; a machine with more has them in its inventory.
@@ -14,19 +15,32 @@ const CARDS: usize = 8;
 
 const RULE: &str = "------------------------------------------------------------";
 
-/// Prints it.
-pub(super) fn show(console: &mut Console<impl io::Write>, configured: &Configured) {
+/// Prints it, with what it goes by where that is known already: a host config that cannot be used is somebody's to mend,
+/// who has to find the machine.
+pub(super) fn show(console: &mut Console<impl io::Write>, configured: Option<&Configured>) {
     let cards = cards(Path::new("/sys/class/net"));
+    let read;
+    let identity = match configured {
+        Some(configured) => &configured.identity,
+        None => {
+            read = Identity::read(Path::new("/"));
+            &read
+        }
+    };
     console.say(RULE);
-    for [name, value] in rows(configured, &cards) {
+    let rows = machine(identity, &cards).into_iter();
+    for [name, value] in rows.chain(configured.into_iter().flat_map(rules)) {
         console.say(format_args!("{name:<9}{value}"));
     }
     console.say(RULE);
 }
 
-fn rows(configured: &Configured, cards: &[String]) -> Vec<[String; 2]> {
-    let row = |name: &str, value: String| [name.to_owned(), value];
-    let (policy, host) = (&configured.policy, &configured.host);
+fn row(name: &str, value: String) -> [String; 2] {
+    [name.to_owned(), value]
+}
+
+/// What the machine is, whatever is baked in.
+fn machine(identity: &Identity, cards: &[String]) -> Vec<[String; 2]> {
     let cards = match cards {
         [] => "none yet".to_owned(),
         cards if cards.len() > CARDS => {
@@ -38,6 +52,23 @@ fn rows(configured: &Configured, cards: &[String]) -> Vec<[String; 2]> {
         }
         cards => cards.join(", "),
     };
+    vec![
+        row(
+            "loader",
+            format!(
+                "Sealboot {}, built {}",
+                env!("CARGO_PKG_VERSION"),
+                clock::binary_build_time()
+            ),
+        ),
+        row("machine", identity.to_string()),
+        row("cards", cards),
+    ]
+}
+
+/// What it goes by.
+fn rules(configured: &Configured) -> Vec<[String; 2]> {
+    let (policy, host) = (&configured.policy, &configured.host);
     let mut mirrors = host
         .mirrors
         .first()
@@ -48,16 +79,6 @@ fn rows(configured: &Configured, cards: &[String]) -> Vec<[String; 2]> {
         let _ = write!(mirrors, " and {} more", host.mirrors.len() - 1);
     }
     vec![
-        row(
-            "loader",
-            format!(
-                "Sealboot {}, built {}",
-                env!("CARGO_PKG_VERSION"),
-                clock::binary_build_time()
-            ),
-        ),
-        row("machine", configured.identity.to_string()),
-        row("cards", cards),
         row(
             "policy",
             format!(
@@ -91,6 +112,20 @@ fn cards(directory: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_without_a_host_config_is_named_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let firmware = root.path().join("sys/class/dmi/id");
+        fs::create_dir_all(&firmware).unwrap();
+        fs::write(firmware.join("product_serial"), "SN-4711\n").unwrap();
+        let card = "eth0 52:54:00:00:00:00".to_owned();
+        let rows = machine(&Identity::read(root.path()), &[card]);
+        let names: Vec<&str> = rows.iter().map(|[name, _]| name.as_str()).collect();
+        assert_eq!(names, ["loader", "machine", "cards"]);
+        assert!(rows[1][1].contains("SN-4711"), "{rows:?}");
+        assert_eq!(rows[2][1], "eth0 52:54:00:00:00:00");
+    }
 
     #[test]
     fn cards_are_what_hangs_on_a_device() {

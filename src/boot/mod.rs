@@ -104,8 +104,34 @@ struct Learnt {
     hardware: Option<Arc<Hardware>>,
     /// What the loaders before this one have kept, once it was told.
     kept: Option<Kept>,
-    /// Whether the console has shown which machine this is.
-    has_introduced_itself: bool,
+    /// What the console has shown of this machine.
+    introduced: Introduced,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Introduced {
+    #[default]
+    NotYet,
+    /// Which machine it is.
+    Machine,
+    /// By what it goes, too.
+    Configured,
+}
+
+/// Says which machine this is, once; and once more when it is known by what it goes.
+fn introduce(
+    console: &mut Console<Consoles>,
+    configured: Option<&Configured>,
+    introduced: &mut Introduced,
+) {
+    let known = match configured {
+        Some(_) => Introduced::Configured,
+        None => Introduced::Machine,
+    };
+    if *introduced < known {
+        banner::show(console, configured);
+        *introduced = known;
+    }
 }
 
 /// One way through all the stages.
@@ -125,11 +151,9 @@ fn attempt(
     learnt.kept.get_or_insert_with(|| kept::tell(console));
     let configured = console.stage(Stage::Configure, || {
         configure(prepared, learnt.trusted.as_ref())
-    })?;
-    if !learnt.has_introduced_itself {
-        banner::show(console, &configured);
-        learnt.has_introduced_itself = true;
-    }
+    });
+    introduce(console, configured.as_ref().ok(), &mut learnt.introduced);
+    let configured = configured?;
     // One thread waits for all sockets. Chunks are checked on as many as there are processors, and one
     // more unpacks.
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
