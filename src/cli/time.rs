@@ -1,11 +1,13 @@
 //! Points and spans of time as they are typed: `30d`, `12h`, `90m`, `2026-12-21T12:00:00Z`.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Failure;
 use crate::format::Invalid;
+use crate::trust::policy::SHORTEST_STALL;
 
 /// When something ends: after a while, or at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,20 +118,51 @@ pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
         .ok_or_else(|| Invalid::new("hours", text, "a span from 1h to 8760h, such as 72h or 3d"))
 }
 
-/// A whole number of seconds, minutes or hours, `2s`, `5m` or `1h`, in seconds.
+/// How long a loader waits after its first failure, in seconds.
 ///
 /// # Errors
 ///
-/// For everything else, and for more than a day.
-pub(super) fn seconds(text: &str) -> Result<u32, Invalid> {
+/// For everything that is not 1 second to 1 hour, as far as a trust policy goes.
+pub(super) fn first_wait(text: &str) -> Result<u32, Invalid> {
+    seconds(text, 1..=3600)
+        .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1h, such as 2s or 5m"))
+}
+
+/// How long a loader waits at most, in seconds.
+///
+/// # Errors
+///
+/// For everything that is not 1 second to a day, as far as a trust policy goes.
+pub(super) fn longest_wait(text: &str) -> Result<u32, Invalid> {
+    seconds(text, 1..=86_400)
+        .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1d, such as 60s, 5m or 1h"))
+}
+
+/// For how long nothing may happen, in seconds.
+///
+/// # Errors
+///
+/// For everything that is not 6 minutes to a day, as far as a trust policy goes.
+pub(super) fn stall(text: &str) -> Result<u32, Invalid> {
+    seconds(text, SHORTEST_STALL..=86_400).ok_or_else(|| {
+        Invalid::new(
+            "stall",
+            text,
+            "a span from 6m to 1d, such as 10m or 1h: a mirror may ask for five minutes of rest",
+        )
+    })
+}
+
+/// A whole number of seconds, minutes, hours or days, `2s`, `5m`, `1h` or `1d`, in seconds.
+fn seconds(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
     let of = |suffix: char, unit: i64| Some(digits(text.strip_suffix(suffix)?)?.checked_mul(unit));
     of('s', 1)
         .or_else(|| of('m', 60))
         .or_else(|| of('h', 3600))
+        .or_else(|| of('d', 86_400))
         .flatten()
         .and_then(|seconds| u32::try_from(seconds).ok())
-        .filter(|seconds| (1..=86_400).contains(seconds))
-        .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 24h, such as 2s, 5m or 1h"))
+        .filter(|seconds| range.contains(seconds))
 }
 
 /// A span, `24h`.
@@ -189,9 +222,13 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         assert_eq!(days("90d"), Ok(90));
-        assert_eq!(seconds("2s"), Ok(2));
-        assert_eq!(seconds("5m"), Ok(300));
-        assert_eq!(seconds("24h"), Ok(86_400));
+        assert_eq!(first_wait("2s"), Ok(2));
+        assert_eq!(first_wait("60m"), Ok(3600));
+        assert_eq!(longest_wait("5m"), Ok(300));
+        assert_eq!(longest_wait("24h"), Ok(86_400));
+        assert_eq!(longest_wait("1d"), Ok(86_400));
+        assert_eq!(stall("6m"), Ok(360));
+        assert_eq!(stall("1d"), Ok(86_400));
         assert_eq!(hours("72h"), Ok(72));
         assert_eq!(hours("365d"), Ok(8760));
     }
@@ -224,8 +261,14 @@ mod tests {
         for bad in ["", "d", "0d", "90", "90h", "-1d", "+1d", "36501d"] {
             assert!(days(bad).is_err(), "{bad:?}");
         }
-        for bad in ["", "s", "0s", "2", "+2s", "25h", "1d", "86401s"] {
-            assert!(seconds(bad).is_err(), "{bad:?}");
+        for bad in ["", "s", "0s", "2", "+2s", "25h", "2d", "86401s"] {
+            assert!(longest_wait(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["0s", "3601s", "2h"] {
+            assert!(first_wait(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["5m", "359s", "25h"] {
+            assert!(stall(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "h", "0h", "72", "90m", "+1h", "8761h", "366d"] {
             assert!(hours(bad).is_err(), "{bad:?}");

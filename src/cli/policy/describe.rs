@@ -185,15 +185,38 @@ pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if policy.on_failure().shell {
-        found.push(
-            "a shell allowed: where the initramfs has one, whoever reaches a console of a machine can do anything to it before its image boots"
-                .to_owned(),
-        );
-    }
+    found.extend(failure_weaknesses(policy.on_failure()));
     if policy.allows_http() {
         found.push(
             "plain http allowed: everybody between a machine and its mirror sees which image it fetches"
+                .to_owned(),
+        );
+    }
+    found
+}
+
+fn failure_weaknesses(rules: FailurePolicy) -> Vec<String> {
+    let mut found = Vec::new();
+    match rules.give_up {
+        GiveUp::Reboot => {}
+        GiveUp::Fallback | GiveUp::PowerOff if rules.reboot_after == 0 => {
+            let end = match rules.give_up {
+                GiveUp::PowerOff => "is powered off",
+                _ => "enters its fallback",
+            };
+            found.push(format!(
+                "no limit of failures: a machine never gives up, so it never {end}; see --reboot-after"
+            ));
+        }
+        GiveUp::PowerOff => found.push(
+            "power off at the end: a machine that has given up stays off until somebody switches it on; see --give-up"
+                .to_owned(),
+        ),
+        GiveUp::Fallback => {}
+    }
+    if rules.shell {
+        found.push(
+            "a shell allowed: where the initramfs has one, whoever reaches a console of a machine can do anything to it before its image boots; without `initramfs build --shell` there is none"
                 .to_owned(),
         );
     }

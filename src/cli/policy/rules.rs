@@ -95,11 +95,15 @@ pub(super) struct Rules {
     no_mirror_keys: bool,
 
     /// How long the loader waits after its first failure, such as 2s; the wait then doubles [default: 2s]
-    #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
+    ///
+    /// A real pause is half to all of it, at random, so that many machines do not come back together.
+    #[arg(long, value_name = "SPAN", value_parser = time::first_wait)]
     first_wait: Option<u32>,
 
     /// The longest that the loader waits between two tries, such as 60s or 5m [default: 60s]
-    #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
+    ///
+    /// A real pause is half to all of it, at random; a mirror may ask for a longer one.
+    #[arg(long, value_name = "SPAN", value_parser = time::longest_wait)]
     longest_wait: Option<u32>,
 
     /// Give up after this many failures, which is a reboot unless --give-up says otherwise; 0 is never [default: 20]
@@ -113,7 +117,7 @@ pub(super) struct Rules {
 
     /// Reset a machine whose loader hangs, after this long without any progress, such as 10m; at least 6m
     /// [default: 15m]
-    #[arg(long, value_name = "SPAN", value_parser = time::seconds)]
+    #[arg(long, value_name = "SPAN", value_parser = time::stall)]
     stall: Option<u32>,
 
     /// Let whoever stands at a console have a shell after a failure, where the initramfs has one (--shell)
@@ -406,7 +410,6 @@ fn contradiction(error: &PolicyError) -> Failure {
         "host_config.keys.name" => failure.hint("tell them apart: --host-config-key NAME=FILE.pub"),
         "host_config.threshold" => failure.hint("give as many --host-config-key as must sign, or another --host-config-threshold"),
         "on_failure.longest_wait_seconds" => failure.hint("make --longest-wait at least as long as --first-wait"),
-        "on_failure.stall_seconds" => failure.hint("make --stall at least 6m: a mirror may ask for five minutes of rest"),
         "images.denied_versions" | "denied_digests" => failure.hint(FEWER_DENIALS),
         _ => failure,
     }

@@ -54,7 +54,7 @@ pub use self::rules::{
 pub use self::signer::{Signer, SignerName};
 
 /// A mirror that asks for the longest rest that is granted, 300 s, must not look like a loader that hangs.
-const SHORTEST_STALL: u32 = 360;
+pub(crate) const SHORTEST_STALL: u32 = 360;
 
 /// What a loader accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
