@@ -200,6 +200,12 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Bytes of the fallback's kernel and initrd, where there is one.
+    pub(super) fn fallback_bytes(&self) -> Option<u64> {
+        let sizes = self.large.iter().map(|(_, (_, size))| *size);
+        (!self.large.is_empty()).then(|| sizes.sum())
+    }
+
     pub(super) fn add_to(self, tree: &mut Tree<'_>) -> Result<(), WriteError> {
         for (path, mode, bytes) in self.small {
             let size = bytes.len() as u64;

@@ -92,6 +92,8 @@ pub struct Built {
     pub firmware: Firmware,
     /// Where those were looked for.
     pub firmware_dir: PathBuf,
+    /// Bytes of the fallback's kernel and initrd, where there is one.
+    pub fallback: Option<u64>,
     /// What was baked in, and is of no use under the trust policy.
     pub unused: Vec<Unused>,
 }
@@ -324,6 +326,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
     let always = modules.always.iter().map(|name| format!("{name}\n"));
     let always = always.collect::<String>().into_bytes();
     add("etc/sealboot/modules", 0o644, always)?;
+    let fallback = emergency.fallback_bytes();
     emergency.add_to(&mut tree).map_err(archive_error)?;
     add_skeleton(&mut tree).map_err(archive_error)?;
 
@@ -335,6 +338,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         modules,
         firmware,
         firmware_dir: firmware_dir.path().to_owned(),
+        fallback,
         unused: request.emergency.unused(&policy),
     })
 }

@@ -205,10 +205,29 @@ fn tell(built: &Built) {
         names.join(" ")
     );
     tell_firmware(built);
+    if let Some(bytes) = built.fallback {
+        anstream::eprintln!("a fallback of {bytes} bytes");
+        if let Some(warning) = fallback_warning(bytes) {
+            anstream::eprintln!("warning: {warning}");
+        }
+    }
     for unused in &built.unused {
         anstream::eprintln!("warning: {unused}");
     }
     anstream::eprintln!("{} bytes, sha256 {}", built.size, built.sha256);
+}
+
+/// From how many bytes on a fallback is told of: a machine with little memory, 512 MiB, then misses it.
+const LARGE_FALLBACK: u64 = 32 << 20;
+
+fn fallback_warning(bytes: u64) -> Option<String> {
+    let mib = bytes.div_ceil(1 << 20);
+    (bytes >= LARGE_FALLBACK).then(|| {
+        format!(
+            "the fallback takes {mib} MiB of a machine's memory for as long as the loader runs, and {} MiB more when it is entered, for kexec holds it twice",
+            2 * mib
+        )
+    })
 }
 
 fn tell_firmware(built: &Built) {
@@ -399,5 +418,21 @@ impl From<BuildError> for Failure {
             return Self::refused(&**source).context(&error);
         }
         Self::from_error(&error, error.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fallback_is_warned_of_from_32_mib_on() {
+        assert_eq!(fallback_warning(LARGE_FALLBACK - 1), None);
+        assert_eq!(
+            fallback_warning(LARGE_FALLBACK + 1).as_deref(),
+            Some(
+                "the fallback takes 33 MiB of a machine's memory for as long as the loader runs, and 66 MiB more when it is entered, for kexec holds it twice"
+            )
+        );
     }
 }

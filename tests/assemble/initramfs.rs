@@ -511,6 +511,9 @@ fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() 
     let with_policy = [&given[..], &[("--policy", Some("both.json"))]].concat();
     let (_, stderr) = assert_done(&bench.build(&with_policy));
     assert!(!stderr.contains("warning"), "{stderr}");
+    let sizes = ["vmlinuz", "initrd.zst"].map(|name| fs::read(bench.path(name)).unwrap().len());
+    let told = format!("a fallback of {} bytes\n", sizes[0] + sizes[1]);
+    assert!(stderr.contains(&told), "{stderr}");
     let files = files(&bench.path("loader.img"));
     for (path, source) in [
         ("etc/sealboot/fallback/vmlinuz", "vmlinuz"),
