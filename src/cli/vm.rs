@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::{Failure, signals};
-use crate::vm::{DEFAULT_APPEND, Ending, Error, Machine, Running};
+use crate::vm::{DEFAULT_APPEND, Ending, Error, LastWords, Machine, ResetBy, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
 #[derive(Debug, Subcommand)]
@@ -23,8 +23,8 @@ pub(super) enum Command {
 /// host is 10.0.2.2 to it. It runs under KVM where that truly works, else under TCG. Its console reads
 /// stdin if that is a terminal; Ctrl-C ends the machine.
 ///
-/// Exit status: 0 if the guest powered itself off, 1 if it reset itself (a panicking kernel does, under
-/// panic=-1), was stopped or ran out of time.
+/// Exit status: 0 if the guest powered itself off, 1 if it reset itself (a loader that gives up does, and a
+/// panicking kernel under panic=-1), was stopped or ran out of time.
 #[derive(Debug, clap::Args)]
 pub(super) struct Boot {
     /// The kernel to boot
@@ -68,10 +68,11 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start the runtime").because(&error))?;
+    let mut words = LastWords::default();
     let ending = runtime.block_on(async {
         let interrupted = signals::interrupted()?;
         tokio::select! {
-            ending = boot(&machine) => ending,
+            ending = boot(&machine, &mut words) => ending,
             () = interrupted => Ok(Ending::Stopped),
             () = tokio::time::sleep(limit) => Err(Failure::new(format!(
                 "the machine still ran after {} s",
@@ -82,11 +83,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     })?;
     match ending {
         Ending::PoweredOff => Ok(()),
-        Ending::Reset => Err(Failure::new("the machine reset itself")
-            .hint("a kernel panic does that; the console above says why")),
-        Ending::Panicked => {
-            Err(Failure::new("the machine's kernel panicked").hint("the console above says why"))
-        }
+        Ending::Reset => Err(reset(words.reset_by())),
+        Ending::Panicked => Err(reset(Some(ResetBy::Panic))),
         Ending::Stopped => Err(Failure::new("the machine was stopped")),
         Ending::Failed(status, words) => {
             Err(Failure::new(format!("QEMU failed ({status}): {words}"))
@@ -95,8 +93,20 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
+fn reset(by: Option<ResetBy>) -> Failure {
+    match by {
+        Some(ResetBy::Loader) => Failure::new("the loader has rebooted the machine").hint(
+            "the console above says why it gave up; the trust policy says after how many failures it does (--reboot-after)",
+        ),
+        Some(ResetBy::Panic) => {
+            Failure::new("the machine's kernel panicked").hint("the console above says why")
+        }
+        None => Failure::new("the machine reset itself").hint("the console above may say why"),
+    }
+}
+
 /// Starts the machine and copies its console until it ends.
-async fn boot(machine: &Machine) -> Result<Ending, Failure> {
+async fn boot(machine: &Machine, words: &mut LastWords) -> Result<Ending, Failure> {
     let input = if std::io::stdin().is_terminal() {
         Stdio::inherit()
     } else {
@@ -104,11 +114,11 @@ async fn boot(machine: &Machine) -> Result<Ending, Failure> {
     };
     anstream::eprintln!("acceleration: {}", machine.acceleration);
     let mut running = machine.start(input).await.map_err(|error| failed(&error))?;
-    copy_console(&mut running).await?;
+    copy_console(&mut running, words).await?;
     running.ending().await.map_err(|error| failed(&error))
 }
 
-async fn copy_console(running: &mut Running) -> Result<(), Failure> {
+async fn copy_console(running: &mut Running, words: &mut LastWords) -> Result<(), Failure> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = running
@@ -118,6 +128,7 @@ async fn copy_console(running: &mut Running) -> Result<(), Failure> {
         if read == 0 {
             return Ok(());
         }
+        words.read(&buffer[..read]);
         let mut stdout = std::io::stdout().lock();
         stdout
             .write_all(&buffer[..read])

@@ -9,6 +9,7 @@
 
 mod acceleration;
 pub mod debian;
+mod last_words;
 pub mod os;
 mod process;
 mod running;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 pub use acceleration::Acceleration;
+pub use last_words::{LastWords, ResetBy};
 pub use process::Process;
 pub use running::{Ending, Running};
 pub use stage_line::StageLine;
