@@ -120,7 +120,7 @@ enum Introduced {
 
 /// Says which machine this is, once; and once more when it is known by what it goes.
 fn introduce(
-    console: &mut Console<Consoles>,
+    console: &mut Console<impl std::io::Write>,
     configured: Option<&Configured>,
     introduced: &mut Introduced,
 ) {
@@ -340,4 +340,36 @@ impl Diagnose for ConnectError {
 
 fn cmdline() -> std::io::Result<Parameters> {
     std::fs::read_to_string("/proc/cmdline").map(|line| Parameters::parse(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_whose_host_config_fails_again_and_again_is_named_once() {
+        let mut shown = Vec::new();
+        let mut console = Console::new(&mut shown);
+        let mut introduced = Introduced::default();
+        introduce(&mut console, None, &mut introduced);
+        introduce(&mut console, None, &mut introduced);
+        assert_eq!(introduced, Introduced::Machine);
+        let shown = String::from_utf8(shown).unwrap();
+        for row in [
+            "sealboot: loader   ",
+            "sealboot: machine  ",
+            "sealboot: cards    ",
+        ] {
+            assert_eq!(shown.matches(row).count(), 1, "{row}\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_was_introduced_in_full_is_not_introduced_anew() {
+        let mut shown = Vec::new();
+        let mut introduced = Introduced::Configured;
+        introduce(&mut Console::new(&mut shown), None, &mut introduced);
+        assert_eq!(introduced, Introduced::Configured);
+        assert!(shown.is_empty());
+    }
 }
