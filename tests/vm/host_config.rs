@@ -121,6 +121,14 @@ async fn refuses(name: &str, options: Options) {
     ] {
         assert!(console.contains(sentence), "{sentence}\n{console}");
     }
+    // Whoever mends it must find the machine; two failures name it once.
+    for row in [
+        "sealboot: loader   ",
+        "sealboot: machine  ",
+        "sealboot: cards    ",
+    ] {
+        assert_eq!(console.matches(row).count(), 1, "{row}\n{console}");
+    }
 }
 
 #[tokio::test]
