@@ -225,7 +225,7 @@ fn below_root(path: &str) -> &str {
 /// Opens a file of the fallback, and hashes what it holds.
 fn open_hashed(path: &Path) -> Result<((File, u64), Sha256Digest), FileError> {
     let (mut file, len) = open_regular(path)?;
-    let sum = fallback::digest(&file).and_then(|sum| {
+    let sum = Sha256Digest::of_rest(&file).and_then(|sum| {
         file.rewind()?;
         Ok(sum)
     });

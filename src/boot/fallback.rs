@@ -9,10 +9,8 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
 
 use super::configure::{baked, read_bounded};
 use crate::failure::FailureCode;
@@ -81,27 +79,6 @@ impl Sums {
         lines.next().is_none().then_some(sums)
     }
 }
-
-/// The digest of what is left of `input`, which is read piece by piece.
-///
-/// # Errors
-///
-/// Where it cannot be read.
-pub fn digest(mut input: impl Read) -> io::Result<Sha256Digest> {
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match input.read(&mut piece) {
-            Ok(0) => return Ok(Sha256Digest::finish(hasher)),
-            Ok(read) => hasher.update(&piece[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Bytes that are hashed at a time; more is no faster.
-const PIECE: usize = 64 << 10;
 
 /// The fallback cannot be entered.
 #[derive(Debug, thiserror::Error)]
@@ -227,7 +204,7 @@ fn told(line: &str, failed: FailureCode) -> String {
 /// Opens a file that has this digest, at its beginning.
 fn open(path: &Path, expected: Sha256Digest) -> Result<File, FallbackError> {
     let mut file = File::open(path).map_err(unreadable(path))?;
-    let found = digest(&file).map_err(unreadable(path))?;
+    let found = Sha256Digest::of_rest(&file).map_err(unreadable(path))?;
     compare(path, expected, found)?;
     file.rewind().map_err(unreadable(path))?;
     Ok(file)
@@ -252,6 +229,7 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FallbackError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Read as _;
 
     use tempfile::TempDir;
 

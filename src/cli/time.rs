@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Failure;
 use crate::format::Invalid;
-use crate::trust::policy::SHORTEST_STALL;
+use crate::trust::policy::{FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, STALL_SECONDS};
 
 /// When something ends: after a while, or at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
 ///
 /// For everything that is not 1 second to 1 hour, as far as a trust policy goes.
 pub(super) fn first_wait(text: &str) -> Result<u32, Invalid> {
-    seconds(text, 1..=3600)
+    seconds(text, FIRST_WAIT_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1h, such as 2s or 5m"))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn first_wait(text: &str) -> Result<u32, Invalid> {
 ///
 /// For everything that is not 1 second to a day, as far as a trust policy goes.
 pub(super) fn longest_wait(text: &str) -> Result<u32, Invalid> {
-    seconds(text, 1..=86_400)
+    seconds(text, LONGEST_WAIT_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1d, such as 60s, 5m or 1h"))
 }
 
@@ -144,7 +144,7 @@ pub(super) fn longest_wait(text: &str) -> Result<u32, Invalid> {
 ///
 /// For everything that is not 6 minutes to a day, as far as a trust policy goes.
 pub(super) fn stall(text: &str) -> Result<u32, Invalid> {
-    seconds(text, SHORTEST_STALL..=86_400).ok_or_else(|| {
+    seconds(text, STALL_SECONDS).ok_or_else(|| {
         Invalid::new(
             "stall",
             text,

@@ -1,6 +1,7 @@
 //! SHA-256 digests, written as 64 lower-case hex digits wherever a person or a file sees them.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -23,6 +24,17 @@ impl Sha256Digest {
     #[must_use]
     pub fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
+    }
+
+    /// The digest of what is left of `input`, which is read piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub fn of_rest(mut input: impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        io::copy(&mut input, &mut hasher)?;
+        Ok(Self::finish(hasher))
     }
 
     /// The 32 bytes.
@@ -149,5 +161,10 @@ mod tests {
     fn a_hash_taken_piece_by_piece_is_the_hash_of_the_whole() {
         let hasher = Sha256::new().chain_update(b"one ").chain_update(b"two");
         assert_eq!(Sha256Digest::finish(hasher), Sha256Digest::of(b"one two"));
+
+        let mut input = io::Cursor::new(vec![7; 100_000]);
+        input.set_position(1);
+        let rest = Sha256Digest::of_rest(input).unwrap();
+        assert_eq!(rest, Sha256Digest::of(&[7; 99_999]));
     }
 }

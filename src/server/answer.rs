@@ -15,7 +15,6 @@ use axum::http::{
 };
 use axum::response::Response;
 use nix::errno::Errno;
-use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
 use super::access_log::{AccessLog, Entry};
@@ -256,9 +255,7 @@ fn hash(file: &mut File, len: u64) -> io::Result<Sha256Digest> {
             LIMITS.channel_bytes
         )));
     }
-    let mut hasher = Sha256::new();
-    io::copy(&mut file.take(len), &mut hasher)?;
-    Ok(Sha256Digest::finish(hasher))
+    Sha256Digest::of_rest(file.take(len))
 }
 
 /// The header's value, where it stands exactly once.

@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 pub use self::error::PackError;
 pub use self::members::Treatment;
@@ -333,9 +332,7 @@ fn commit_blob(
 }
 
 fn hash_of(path: &Path) -> io::Result<Sha256Digest> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(Sha256Digest::finish(hasher))
+    Sha256Digest::of_rest(File::open(path)?)
 }
 
 fn write_envelope(path: &Path, envelope: &[u8]) -> io::Result<()> {

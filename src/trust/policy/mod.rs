@@ -53,8 +53,12 @@ pub use self::rules::{
 };
 pub use self::signer::{Signer, SignerName};
 
-/// A mirror that asks for the longest rest that is granted, 300 s, must not look like a loader that hangs.
-pub(crate) const SHORTEST_STALL: u32 = 360;
+/// Seconds that a loader may wait after its first failure.
+pub(crate) const FIRST_WAIT_SECONDS: RangeInclusive<u32> = 1..=3600;
+/// Seconds that it may wait at most.
+pub(crate) const LONGEST_WAIT_SECONDS: RangeInclusive<u32> = 1..=86_400;
+/// Seconds after which it hangs. A mirror that asks for the longest rest that is granted, 300 s, must not look like that.
+pub(crate) const STALL_SECONDS: RangeInclusive<u32> = 360..=86_400;
 
 /// What a loader accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -380,19 +384,19 @@ impl TrustPolicy {
         bounded(
             "on_failure.first_wait_seconds",
             first,
-            1..=3600,
+            FIRST_WAIT_SECONDS,
             "between 1 and 3600",
         )?;
         bounded(
             "on_failure.longest_wait_seconds",
             longest,
-            first..=86_400,
+            first..=*LONGEST_WAIT_SECONDS.end(),
             "between the first wait and 86400",
         )?;
         bounded(
             "on_failure.stall_seconds",
             stall,
-            SHORTEST_STALL..=86_400,
+            STALL_SECONDS,
             "between 360 and 86400",
         )
     }
