@@ -340,3 +340,52 @@ async fn a_loader_that_stands_still_is_reset_by_the_machines_watchdog_and_the_ne
     let knows = "the watchdog, i6300ESB timer, has reset this machine";
     assert_eq!(console.matches(knows).count(), 1, "{console}");
 }
+
+#[tokio::test]
+async fn published_failure_policy_governs_every_later_failure() {
+    // Baked in: a shell, and 20 failures. Published: no shell, and the machine is powered off after the third failure.
+    let desk = TempDir::new().unwrap();
+    let lab = Lab::get();
+    let shell = lab.busybox.to_str().unwrap();
+    #[rustfmt::skip]
+    let baked = ["--first-wait", "3s", "--longest-wait", "3s", "--allow-shell"];
+    let initramfs = initramfs(desk.path(), &baked, &["--shell", shell]);
+    let store = Store::empty();
+    let trust = desk.path().join("trust.json");
+    let trust = trust.to_str().unwrap();
+    #[rustfmt::skip]
+    lab.run(store.desk(), [
+        "policy", "create", "--from", trust, "--no-shell", "--reboot-after", "3",
+        "--give-up", "power-off", "--out", "next.json",
+    ]);
+    let mut envelope = String::new();
+    for signer in ["alice", "bob"] {
+        let key = lab.path(&format!("keys/{signer}.key"));
+        let key = key.to_str().unwrap();
+        envelope = lab.run(store.desk(), ["policy", "sign", "--key", key, "next.json"]);
+    }
+    #[rustfmt::skip]
+    lab.run(store.desk(), [
+        "policy", "publish", "--policy", trust, "--store", "store", envelope.trim_end(),
+    ]);
+    // The store has no image, so the attempt that proves the published policy fails in the stage `manifest`.
+    let server = Server::start(&store).await;
+    let options = Options {
+        initramfs: Some(initramfs),
+        ..Options::default()
+    };
+    let mut machine = Machine::boot_with(server.port, options).await;
+    machine.until_said("sealboot: failure 1", 0).await;
+    // The later attempts never reach a mirror.
+    server.kill().await;
+    let console = machine.powers_off().await;
+    for said in [
+        "shows version 2 of the trust policy",
+        "sealboot: failure 1 of 3, ",
+        "sealboot: failure 2 of 3, ",
+        "sealboot: failure 3 of 3, ",
+    ] {
+        assert!(console.contains(said), "{said}\n{console}");
+    }
+    assert!(!console.contains("for a shell"), "{console}");
+}
