@@ -24,7 +24,7 @@
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |
 //! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |
 //! | [`sys`] | the one home of `unsafe` |
-//! | [`liveness`] | signs of life, and what is waited for |
+//! | [`heartbeat`] | what shows the watchdog that the loader works, and what it waits for |
 //! | [`jitter`] | waits that differ from machine to machine |
 //! | [`failure`] | the stable codes of everything that can go wrong |
 //! | `assemble` | reproducible artifacts: image, initramfs (operator) |
@@ -49,8 +49,8 @@ pub mod fetch;
 pub mod firmware;
 pub mod format;
 pub mod hardware;
+pub mod heartbeat;
 pub mod jitter;
-pub mod liveness;
 pub mod net;
 #[cfg(feature = "operator")]
 pub mod server;

@@ -16,14 +16,15 @@ use lab::trust::{
     configured_by, freshness, renewed_by, seal_freshness, seal_host_config, seal_policy, two_of,
 };
 use lab::{alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest};
-use sealboot::boot::manifest::{Accepted, ManifestStageError, manifest as manifest_stage};
+use sealboot::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
+use sealboot::boot::{InForce, LOADER};
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::fetch::Reputation;
 use sealboot::format::host_config::{HostConfig, MirrorUrl};
 use sealboot::format::manifest::Manifest;
 use sealboot::format::network::Network;
 use sealboot::format::pem::PrivateKey;
-use sealboot::trust::{Chain, Presented, TrustPolicy};
+use sealboot::trust::{Presented, TrustPolicy};
 use tempfile::TempDir;
 
 /// A mirror: a store, and the server that serves it.
@@ -65,14 +66,14 @@ impl World {
     }
 
     /// What a machine with this chain of policies accepts of them.
-    async fn accepted(&self, chain: &mut Chain, now: Timestamp) -> Result<Accepted, FailureCode> {
+    async fn accepted(&self, chain: &mut InForce, now: Timestamp) -> Result<Accepted, FailureCode> {
         self.accepted_by(chain, HostConfig::encode, now).await
     }
 
     /// The same, where the machine's host config stands as `stored` makes it.
     async fn accepted_by(
         &self,
-        chain: &mut Chain,
+        chain: &mut InForce,
         stored: impl Fn(&HostConfig) -> Vec<u8>,
         now: Timestamp,
     ) -> Result<Accepted, FailureCode> {
@@ -105,12 +106,12 @@ impl World {
             now,
         )
         .await
-        .map(sealboot::boot::stage::Done::into_value)
+        .map(sealboot::boot::console::Done::into_value)
         .map_err(|error: ManifestStageError| error.code())
     }
 
     async fn version(&self, baked_in: &TrustPolicy, now: Timestamp) -> Result<u64, FailureCode> {
-        let mut chain = Chain::from(baked_in.clone());
+        let mut chain = InForce::new(baked_in.clone(), &LOADER);
         let accepted = self.accepted(&mut chain, now).await?;
         Ok(accepted.current.manifest().as_ref().version.as_u64())
     }
@@ -165,7 +166,7 @@ async fn what_one_mirror_proved_of_the_policy_holds_for_the_others_and_for_later
     // The first mirror knows of the rotation, but its image is too old; the second hides the rotation.
     world.with(&manifest(40), &[bob(), carol()], &[handed_on()]);
     world.with(&manifest(42), &[alice(), bob()], &[]);
-    let mut chain = Chain::from(first());
+    let mut chain = InForce::new(first(), &LOADER);
     let refused = world.accepted(&mut chain, noon()).await.map(drop);
     assert_eq!(refused, Err(FailureCode::ManifestThreshold));
     assert_eq!(chain.newest().version().as_u64(), 2);
@@ -330,7 +331,7 @@ async fn the_newest_policy_judges_the_host_config_that_led_to_its_mirror() {
         let mut world = World::new();
         world.with(&manifest(42), &[bob(), carol()], &[role]);
         let baked_in = configured_by(first(), &clockwork(), false);
-        let mut chain = Chain::from(baked_in);
+        let mut chain = InForce::new(baked_in, &LOADER);
         let found = world.accepted_by(&mut chain, stored, noon()).await;
         assert_eq!(found.map(drop), expected);
         assert_eq!(chain.newest().version().as_u64(), 2);
@@ -343,7 +344,7 @@ async fn a_mirror_without_the_policy_that_refuses_the_host_config_does_not_help(
     let role = second_with_role(&clockwork(), true);
     world.with(&manifest(42), &[bob(), carol()], &[role]);
     world.with(&manifest(42), &[bob(), carol()], &[]);
-    let mut chain = Chain::from(first());
+    let mut chain = InForce::new(first(), &LOADER);
     let found = world.accepted(&mut chain, noon()).await;
     assert_eq!(found.unwrap_err(), FailureCode::ConfigureHostUnsigned);
 }

@@ -11,7 +11,7 @@ use super::elf::{Elf, ElfError};
 use super::initrd::{self, InitrdError};
 use super::kernel::{self, KernelError};
 use super::{FileError, open_regular, read_bounded};
-use crate::boot::{fallback, shell};
+use crate::boot::recovery::{fallback, shell};
 use crate::failure::FailureCode;
 use crate::format::cmdline::Cmdline;
 use crate::format::cpio::{Tree, WriteError};

@@ -7,7 +7,8 @@ fn main() -> ExitCode {
         sealboot::boot::run();
     }
     // Outside of an initramfs there is nothing to take over, and mounts to break.
-    let mut console = sealboot::boot::stage::Console::new(std::io::stderr());
+    let mut console =
+        sealboot::boot::console::Console::new(std::io::stderr(), &sealboot::boot::LOADER);
     console.say(sealboot::boot::LOADER_MARKER);
     ExitCode::from(2)
 }

@@ -27,8 +27,8 @@ use super::transfer::{Shared, Transfer};
 use crate::failure::{Diagnose, FailureCode, Report as Shown};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::{Encoding, Manifest};
+use crate::jitter;
 use crate::trust::Verified;
-use crate::{jitter, liveness};
 
 /// Bytes of chunks that are on their way from a mirror to the unpacker, and what its decompressor remembers.
 /// Enough to ride out a hiccup of either side, and for a few mirrors to be asked for more than one chunk
@@ -257,7 +257,7 @@ impl Download {
 
     fn take_in(&mut self, report: Report) -> Result<(), ArchiveError> {
         // Whatever came: a mirror that sends for ever and never a chunk is the schedule's to give up.
-        liveness::sign();
+        self.shared.client.heartbeat().beat();
         match report {
             Report::Event(event) => {
                 if let Event::Received { request, bytes } = event {
@@ -377,7 +377,7 @@ impl Download {
     fn say_progress(&mut self) {
         let now = Instant::now();
         if let Some(until) = self.schedule.rests_until() {
-            liveness::quiet_until(until);
+            self.shared.client.heartbeat().expect_quiet_until(until);
         }
         let worth = |until: &Instant| *until >= now + SHORTEST_REST_SAID;
         let rest = self.schedule.rests_until().filter(worth);

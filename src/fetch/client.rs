@@ -21,6 +21,7 @@ use crate::format::host_config::MirrorUrl;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
 use crate::format::version::PolicyVersion;
+use crate::heartbeat::Heartbeat;
 use crate::net::provider::tls_provider;
 use crate::net::resolver::to_port;
 
@@ -36,20 +37,23 @@ const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    heartbeat: &'static Heartbeat,
 }
 
 impl Client {
-    /// A client that trusts certificates from `roots` alone and resolves names with `resolver`.
+    /// Returns a client that trusts certificates from `roots` alone and resolves names with `resolver`. Fetches through
+    /// it beat `heartbeat`.
     ///
     /// # Errors
     ///
-    /// Where the TLS library refuses its own configuration.
+    /// If the TLS library refuses its own configuration.
     pub fn new(
         roots: RootCertStore,
         resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
     ) -> Result<Self, reqwest::Error> {
         let tls = tls().with_root_certificates(roots).with_no_client_auth();
-        Self::over(tls, resolver)
+        Self::over(tls, resolver, heartbeat)
     }
 
     /// A client that takes servers for mirrors by these keys alone, as a trust policy names them.
@@ -60,15 +64,20 @@ impl Client {
     pub fn with_mirror_keys(
         keys: &[Sha256Digest],
         resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
     ) -> Result<Self, reqwest::Error> {
         let by_key = MirrorKeys::new(keys, tls_provider());
         let tls = tls()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(by_key));
-        Self::over(tls.with_no_client_auth(), resolver)
+        Self::over(tls.with_no_client_auth(), resolver, heartbeat)
     }
 
-    fn over(tls: ClientConfig, resolver: impl Resolve + 'static) -> Result<Self, reqwest::Error> {
+    fn over(
+        tls: ClientConfig,
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(resolver))
@@ -79,7 +88,13 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(STALL_TIMEOUT)
             .build()?;
-        Ok(Self { http })
+        Ok(Self { http, heartbeat })
+    }
+
+    /// Returns the heartbeat of the loader that fetches.
+    #[must_use]
+    pub const fn heartbeat(&self) -> &'static Heartbeat {
+        self.heartbeat
     }
 
     /// Reads the channel file of an image, at most [`LIMITS`]`.channel_bytes` of it.

@@ -23,7 +23,7 @@ use super::settings::{Route, Settings};
 use super::{Goal, Timeouts};
 use crate::format::host_config::MirrorTemplate;
 use crate::format::network::{Interface, InterfaceName, Ipv4Method, Ipv6Method, LinkRef, Network};
-use crate::liveness;
+use crate::heartbeat::Heartbeat;
 
 /// How long after its failure a link tries to reach the mirrors again. A router or a switch behind the first one may
 /// come up later than this machine.
@@ -44,6 +44,7 @@ pub(super) struct Taken {
 pub(super) struct Candidates<'a> {
     network: &'a Network,
     mirrors: &'a [MirrorTemplate],
+    heartbeat: &'a Heartbeat,
     timeouts: &'a Timeouts,
     links: Links,
     /// All Ethernet links, by the last look.
@@ -95,6 +96,7 @@ impl<'a> Candidates<'a> {
         Ok(Self {
             network: goal.network,
             mirrors: goal.mirrors,
+            heartbeat: goal.heartbeat,
             timeouts,
             links,
             seen: Vec::new(),
@@ -117,8 +119,8 @@ impl<'a> Candidates<'a> {
         loop {
             self.look().await?;
             self.begin_attempts();
-            liveness::sign();
-            liveness::waiting_for(self.waits_for());
+            self.heartbeat.beat();
+            self.heartbeat.wait_for(self.waits_for());
             if let Some(at) = self.last_resort() {
                 return Ok(self.take(at).await);
             }

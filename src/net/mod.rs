@@ -55,6 +55,7 @@ use tokio::task::JoinSet;
 
 use crate::format::host_config::MirrorTemplate;
 use crate::format::network::{DomainName, InterfaceName, Network};
+use crate::heartbeat::Heartbeat;
 use candidates::Candidates;
 pub use dhcp::{Lease, Route as LeaseRoute};
 pub use failure::{NetError, Tried};
@@ -79,6 +80,8 @@ pub struct Goal<'a> {
     /// What is to be reached: with several ways, the first that reaches one of them is taken. Where there are none,
     /// the first that has an address.
     pub mirrors: &'a [MirrorTemplate],
+    /// Beats while links and addresses are waited for.
+    pub heartbeat: &'a Heartbeat,
 }
 
 /// How long each step of [`connect`] may take.

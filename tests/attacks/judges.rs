@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use sealboot::boot::configure::configure;
-use sealboot::boot::image::fetch_and_unpack;
-use sealboot::boot::manifest::manifest;
+use sealboot::boot::stages::image::fetch_and_unpack;
+use sealboot::boot::stages::{configure, manifest};
 use sealboot::boot::unpack::verify_archive;
+use sealboot::boot::{InForce, LOADER};
 use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::{Patience, Reputation};
 use sealboot::format::cmdline::Parameters;
@@ -46,7 +46,7 @@ pub(crate) fn assert_library(folder: &Path, expectation: &Expectation, expected:
 /// What the loader does, in its order and with its bounds: the chain of policies, the channel, the archive.
 fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let store = folder.join("store");
-    let mut chain = baked_in(folder)?;
+    let mut chain = Chain::from(baked_in(folder)?);
     let presented = presented(folder, expectation);
     judge_host_config(chain.newest(), presented.as_ref())?;
     while let Some(version) = chain.next() {
@@ -75,9 +75,9 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     verify_archive(current.manifest(), archive, &mut |_| {}).map_err(code)
 }
 
-fn baked_in(folder: &Path) -> Result<Chain, FailureCode> {
+fn baked_in(folder: &Path) -> Result<TrustPolicy, FailureCode> {
     let policy = fs::read(folder.join("trust.json")).unwrap();
-    TrustPolicy::parse(&policy).map(Chain::from).map_err(code)
+    TrustPolicy::parse(&policy).map_err(code)
 }
 
 /// What the machine's host config is made of, in a folder that says something of it.
@@ -115,7 +115,8 @@ fn configured(folder: &Path, expectation: &Expectation) -> Result<Option<Present
     let authority = rcgen::CertificateParams::default().self_signed(&key);
     fs::write(etc.join("tls-roots.pem"), authority.unwrap().pem()).unwrap();
     let cmdline = Parameters::parse(&expectation.cmdline);
-    let done = configure(root.path(), &cmdline, None).map_err(code)?;
+    let mut chain = None;
+    let done = configure::run(root.path(), &cmdline, &mut chain, &LOADER).map_err(code)?;
     Ok(Some(done.into_value().presented))
 }
 
@@ -152,7 +153,7 @@ pub(crate) fn assert_loader(folder: &Path, expectation: &Expectation, expected: 
 }
 
 async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
-    let mut chain = baked_in(folder)?;
+    let mut chain = InForce::new(baked_in(folder)?, &LOADER);
     let presented = configured(folder, expectation)?;
     let loopback = Loopback::new();
     let mirror = loopback.serve(&folder.join("store"));
@@ -169,7 +170,7 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     let (image, mirrors) = (&expectation.image, [mirror]);
     let client = &loopback.client;
     let mut reputation = Reputation::default();
-    let accepted = manifest(
+    let accepted = manifest::run(
         image,
         &mirrors,
         &presented,

@@ -15,20 +15,22 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use sealboot::boot::image::fetch_and_unpack;
-use sealboot::boot::manifest::manifest;
+use sealboot::boot::stages::image::fetch_and_unpack;
+use sealboot::boot::stages::manifest;
+use sealboot::boot::{InForce, LOADER};
 use sealboot::fetch::{Client, Patience, Reputation};
 use sealboot::format::cmdline::Parameters;
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::net::Resolver;
-use sealboot::trust::{Chain, Presented, TrustPolicy};
+use sealboot::trust::{Presented, TrustPolicy};
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let [policy, roots, image, directory, mirrors @ ..] = &words[..] else {
         panic!("fetch-path TRUST.json CA.pem IMAGE DIRECTORY MIRROR…");
     };
-    let mut chain = Chain::from(TrustPolicy::parse(&fs::read(policy).unwrap()).unwrap());
+    let policy = TrustPolicy::parse(&fs::read(policy).unwrap()).unwrap();
+    let mut chain = InForce::new(policy, &LOADER);
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(roots).unwrap() {
         store.add(certificate.unwrap()).unwrap();
@@ -47,10 +49,10 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let client = Client::new(store, Resolver::new(&[], &[])).unwrap();
+    let client = Client::new(store, Resolver::new(&[], &[]), &LOADER.heartbeat).unwrap();
     let received = runtime.block_on(async {
         let mut reputation = Reputation::default();
-        let accepted = manifest(
+        let accepted = manifest::run(
             &image,
             &mirrors,
             &presented,

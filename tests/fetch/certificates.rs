@@ -1,5 +1,6 @@
 //! Who is taken for a mirror at all.
 
+use sealboot::boot::LOADER;
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::fetch::{Client, key_of};
 use sealboot::format::manifest::Encoding;
@@ -55,7 +56,7 @@ async fn a_mirror_that_is_known_by_its_key_is_taken_whatever_its_certificate_say
         let authority = Authority::new();
         let server = Server::start(&authority, certificate, Fault::None, b"{}".to_vec()).await;
         let key = key_of(&server.certificate).unwrap();
-        let client = Client::with_mirror_keys(&[key], NoNames).unwrap();
+        let client = Client::with_mirror_keys(&[key], NoNames, &LOADER.heartbeat).unwrap();
         let channel = client.channel(&server.url(), &name).await;
         assert_eq!(channel.unwrap(), b"{}");
     }
@@ -67,7 +68,7 @@ async fn a_mirror_with_another_key_is_none_whatever_its_certificate_says() {
     let authority = Authority::new();
     let known = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
     let key = key_of(&known.certificate).unwrap();
-    let client = Client::with_mirror_keys(&[key], NoNames).unwrap();
+    let client = Client::with_mirror_keys(&[key], NoNames, &LOADER.heartbeat).unwrap();
     let other = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
     let error = client.channel(&other.url(), &name).await.unwrap_err();
     assert_eq!(error.code(), FailureCode::FetchTlsKey);

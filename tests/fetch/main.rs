@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use lab::archives::{Files, current, image};
 use reqwest::dns::{Name, Resolve, Resolving};
-use sealboot::boot::image::{ImageError, fetch_and_unpack};
-use sealboot::boot::manifest::Accepted;
+use sealboot::boot::LOADER;
+use sealboot::boot::stages::image::{ImageError, fetch_and_unpack};
+use sealboot::boot::stages::manifest::Accepted;
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::fetch::{Client, Fetched, Patience, Reputation};
 use sealboot::format::host_config::MirrorUrl;
@@ -54,7 +55,7 @@ struct Boot {
 
 impl Boot {
     async fn from(authority: &Authority, mirrors: &[MirrorUrl], manifest: &Manifest) -> Self {
-        let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+        let client = Client::new(authority.roots.clone(), NoNames, &LOADER.heartbeat).unwrap();
         let accepted = Accepted {
             current: current(manifest),
             mirror: mirrors[0].clone(),

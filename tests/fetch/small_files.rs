@@ -1,5 +1,6 @@
 //! Channels and policies: small files, read within bounds.
 
+use sealboot::boot::LOADER;
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
 use sealboot::fetch::Client;
 
@@ -9,7 +10,7 @@ use crate::server::{Authority, Certificate, Fault, Server};
 #[tokio::test]
 async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
     let authority = Authority::new();
-    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let client = Client::new(authority.roots.clone(), NoNames, &LOADER.heartbeat).unwrap();
     let name = "relay".parse().unwrap();
     for (fault, expected) in [
         (Fault::None, Ok(b"{}".to_vec())),
@@ -44,7 +45,7 @@ async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
 #[tokio::test]
 async fn a_mirror_that_is_busy_says_for_how_long() {
     let authority = Authority::new();
-    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let client = Client::new(authority.roots.clone(), NoNames, &LOADER.heartbeat).unwrap();
     let fault = Fault::Status("429 Too Many Requests\r\nRetry-After: 30", 1);
     let server = Server::start(&authority, Certificate::Good, fault, b"{}".to_vec()).await;
     let name = "relay".parse().unwrap();
@@ -61,7 +62,7 @@ async fn a_mirror_that_is_busy_says_for_how_long() {
 #[tokio::test]
 async fn what_a_server_says_is_cut_to_what_a_console_line_takes() {
     let authority = Authority::new();
-    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let client = Client::new(authority.roots.clone(), NoNames, &LOADER.heartbeat).unwrap();
     let name = "relay".parse().unwrap();
     let long = "x".repeat(30_000);
     for fault in [
@@ -80,7 +81,7 @@ async fn what_a_server_says_is_cut_to_what_a_console_line_takes() {
 #[tokio::test]
 async fn a_redirect_is_followed_to_another_server_without_a_word_about_the_first() {
     let authority = Authority::new();
-    let client = Client::new(authority.roots.clone(), NoNames).unwrap();
+    let client = Client::new(authority.roots.clone(), NoNames, &LOADER.heartbeat).unwrap();
     let other = Server::start(&authority, Certificate::Good, Fault::None, b"{}".to_vec()).await;
     let to = format!("{}elsewhere/relay.json", other.url());
     let fault = Fault::Redirect(to);

@@ -34,7 +34,7 @@ impl Loopback {
         let (chain, key) = (certificate.pem(), key.serialize_pem());
         Self {
             identity: Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap(),
-            client: Client::new(roots, NoNames).unwrap(),
+            client: Client::new(roots, NoNames, &sealboot::boot::LOADER.heartbeat).unwrap(),
         }
     }
 

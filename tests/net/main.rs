@@ -14,6 +14,7 @@ mod several_links;
 
 use std::time::Duration;
 
+use sealboot::boot::LOADER;
 use sealboot::failure::{Diagnose as _, FailureCode, Report};
 use sealboot::format::host_config::MirrorTemplate;
 use sealboot::format::network::Network;
@@ -49,6 +50,7 @@ pub(crate) async fn connected_to(json: &str, mirrors: &[&str]) -> Connection {
     let goal = Goal {
         network: &network(json),
         mirrors: &mirrors,
+        heartbeat: &LOADER.heartbeat,
     };
     connect_within(&goal, &TIMEOUTS)
         .await
@@ -59,6 +61,7 @@ pub(crate) async fn refused(json: &str, code: FailureCode) -> NetError {
     let goal = Goal {
         network: &network(json),
         mirrors: &[],
+        heartbeat: &LOADER.heartbeat,
     };
     let error = connect_within(&goal, &SHORT)
         .await

@@ -80,7 +80,12 @@ impl Mirrors {
         Self {
             identity: Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap(),
             store,
-            client: Client::new(roots, connection.resolver()).unwrap(),
+            client: Client::new(
+                roots,
+                connection.resolver(),
+                &sealboot::boot::LOADER.heartbeat,
+            )
+            .unwrap(),
         }
     }
 
@@ -198,7 +203,12 @@ fn silent_name_servers_are_named_before_the_client_loses_its_patience() {
             let silent = r#"{"mode": "static", "addresses": ["10.77.0.20/24"], "nameservers": ["10.77.0.9"]}"#;
             let resolver = connected(silent).await.resolver();
             into_the_void("10.77.0.9");
-            let client = Client::new(RootCertStore::empty(), resolver).unwrap();
+            let client = Client::new(
+                RootCertStore::empty(),
+                resolver,
+                &sealboot::boot::LOADER.heartbeat,
+            )
+            .unwrap();
             let mirror: MirrorUrl = "https://boot.example/".parse().unwrap();
             let error = client.channel(&mirror, &"relay".parse().unwrap()).await;
             let error = error.expect_err("nobody answers");

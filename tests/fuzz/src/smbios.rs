@@ -7,7 +7,7 @@
 //! | what is found is no longer than the table | nothing is made up |
 //! | a refusal can be printed | the strings are somebody else's |
 
-use sealboot::boot::configure::FindError;
+use sealboot::boot::stages::configure::FindError;
 use sealboot::format::smbios::{SmbiosError, host_config};
 
 use super::{Verdict, spoken};

@@ -12,11 +12,10 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::boot::loader::Loader;
 use crate::failure::{Diagnose, FailureCode, Report};
-use crate::liveness;
 
 /// A named step of a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +51,8 @@ impl Stage {
         Self::Handover,
     ];
 
-    /// What it waits for, as long as nobody knows it more exactly.
-    const fn waits_for(self) -> Option<&'static str> {
+    /// Returns what the stage waits for, until it sets something more exact.
+    pub(in crate::boot) const fn waits_for(self) -> Option<&'static str> {
         match self {
             Self::Prepare => Some("the drivers of the machine's devices"),
             Self::Configure => Some("the firmware's variables"),
@@ -80,25 +79,6 @@ impl fmt::Display for Stage {
             Self::Load => "load",
             Self::Handover => "handover",
         })
-    }
-}
-
-/// The stage that this process is in.
-static CURRENT: Mutex<Option<Stage>> = Mutex::new(None);
-
-/// The stage that this process is in, if it is in one.
-#[must_use]
-pub fn current() -> Option<Stage> {
-    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Something has happened: this stage begins, or the one before has ended.
-fn begin(stage: Option<Stage>) {
-    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = stage;
-    liveness::sign();
-    match stage.and_then(Stage::waits_for) {
-        Some(what) => liveness::waiting_for(what),
-        None => liveness::waiting_no_more(),
     }
 }
 
@@ -160,20 +140,23 @@ impl StageFailure {
     }
 }
 
-/// Where the loader talks: the machine's console, or a buffer in a test.
+/// The loader's output: the machine's consoles, or a buffer in a test.
 ///
-/// A console that cannot be written to stops no boot, so errors of writing are dropped.
+/// A console that cannot be written to stops no boot, so write errors are dropped.
 #[derive(Debug)]
-pub struct Console<W> {
+pub struct Console<'a, W> {
     out: W,
+    loader: &'a Loader,
 }
 
-impl<W: Write> Console<W> {
-    /// Talks on `out`.
-    pub const fn new(out: W) -> Self {
-        Self { out }
+impl<'a, W> Console<'a, W> {
+    /// Returns a console that prints on `out` and records in `loader` which stage runs.
+    pub const fn new(out: W, loader: &'a Loader) -> Self {
+        Self { out, loader }
     }
+}
 
+impl<W: Write> Console<'_, W> {
     /// Prints one line.
     pub fn say(&mut self, text: impl fmt::Display) {
         // In one piece: others write to the same console.
@@ -192,9 +175,9 @@ impl<W: Write> Console<W> {
         run: impl FnOnce() -> Result<Done<T>, E>,
     ) -> Result<T, StageFailure> {
         let started = Instant::now();
-        begin(Some(stage));
+        self.loader.set_stage(Some(stage));
         let result = run();
-        begin(None);
+        self.loader.set_stage(None);
         let ms = started.elapsed().as_millis();
         match result {
             Ok(done) => {
@@ -238,7 +221,7 @@ mod tests {
 
     fn printed(run: impl FnOnce() -> Result<Done<()>, PolicyError>) -> String {
         let mut out = Vec::new();
-        let _ = Console::new(&mut out).stage(Stage::Configure, run);
+        let _ = Console::new(&mut out, &Loader::new()).stage(Stage::Configure, run);
         let text = String::from_utf8(out).unwrap();
         let ms = text
             .split("ms=")

@@ -14,16 +14,16 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::stage::Done;
+use crate::boot::console::Done;
+use crate::boot::in_force::InForce;
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::fetch::{Client, FetchError, Reputation};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::{Arch, ImageName};
 use crate::format::version::PolicyVersion;
-use crate::liveness;
 use crate::trust::policy::SignerName;
 use crate::trust::verified::Expected;
-use crate::trust::{Chain, Current, Presented, Refusal};
+use crate::trust::{Current, Presented, Refusal};
 
 /// A verified manifest, and the mirror that had it.
 #[derive(Debug)]
@@ -125,11 +125,11 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
 /// # Errors
 ///
 /// [`ManifestStageError`] if no mirror did.
-pub async fn manifest(
+pub async fn run(
     image: &ImageName,
     mirrors: &[MirrorUrl],
     presented: &Presented,
-    chain: &mut Chain,
+    chain: &mut InForce,
     client: &Client,
     reputation: &mut Reputation,
     now: Timestamp,
@@ -138,8 +138,8 @@ pub async fn manifest(
     let several = mirrors.len() > 1;
     let mut failure = ManifestStageError::NoMirror;
     for mirror in &reputation.not_resting(mirrors, Instant::now()) {
-        liveness::sign();
-        liveness::waiting_for(format!("{mirror} to show a manifest"));
+        client.heartbeat().beat();
+        (client.heartbeat()).wait_for(format!("{mirror} to show a manifest"));
         match ask(mirror, image, presented, chain, client, now).await {
             Ok(current) => return Ok(accepted(current, mirror, chain, now)),
             Err(error) => {
@@ -164,7 +164,7 @@ async fn ask(
     mirror: &MirrorUrl,
     image: &ImageName,
     presented: &Presented,
-    chain: &mut Chain,
+    chain: &mut InForce,
     client: &Client,
     now: Timestamp,
 ) -> Result<Current, ManifestStageError> {
@@ -203,7 +203,7 @@ async fn ask(
 
 fn refused(
     mirror: &MirrorUrl,
-    chain: &Chain,
+    chain: &InForce,
     now: Timestamp,
     refusal: Refusal,
 ) -> ManifestStageError {
@@ -215,7 +215,7 @@ fn refused(
     }
 }
 
-fn check_host_config(presented: &Presented, chain: &Chain) -> Result<(), ManifestStageError> {
+fn check_host_config(presented: &Presented, chain: &InForce) -> Result<(), ManifestStageError> {
     let refused = |refusal| ManifestStageError::HostConfig {
         version: chain.newest().version(),
         refusal: Box::new(refusal),
@@ -224,7 +224,7 @@ fn check_host_config(presented: &Presented, chain: &Chain) -> Result<(), Manifes
     judged.map(drop).map_err(refused)
 }
 
-fn check_scheme(mirror: &MirrorUrl, chain: &Chain) -> Result<(), ManifestStageError> {
+fn check_scheme(mirror: &MirrorUrl, chain: &InForce) -> Result<(), ManifestStageError> {
     if mirror.is_https() || chain.newest().allows_http() {
         return Ok(());
     }
@@ -234,7 +234,12 @@ fn check_scheme(mirror: &MirrorUrl, chain: &Chain) -> Result<(), ManifestStageEr
     })
 }
 
-fn accepted(current: Current, mirror: &MirrorUrl, chain: &Chain, now: Timestamp) -> Done<Accepted> {
+fn accepted(
+    current: Current,
+    mirror: &MirrorUrl,
+    chain: &InForce,
+    now: Timestamp,
+) -> Done<Accepted> {
     let verified = current.manifest();
     let manifest = verified.as_ref();
     let signers: Vec<&str> = verified.signers().iter().map(SignerName::as_str).collect();

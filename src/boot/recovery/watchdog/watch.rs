@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::liveness::Waiting;
+use crate::heartbeat::Waiting;
 
 /// How long something is waited for before it is said, so that what comes at once is not announced.
 const FIRST_SAID: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::measure::Measured;
 use super::memory::{Demand, Loading, Memory, Shortage};
-use super::stage::Done;
+use crate::boot::console::Done;
 use crate::failure::{Diagnose, FailureCode};
 use crate::sys::kexec::{kexec_file_load, kexec_file_load_in_turn};
 
@@ -85,7 +85,7 @@ impl LoadError {
 /// # Errors
 ///
 /// [`LoadError`], by what an operator would do about it.
-pub fn load(measured: Measured) -> Result<Done<Loaded>, LoadError> {
+pub fn run(measured: Measured) -> Result<Done<Loaded>, LoadError> {
     let image = measured.image();
     let kernel = image.kernel().map_err(LoadError::Open)?;
     let initrd = image.initrd().map_err(LoadError::Open)?;

@@ -8,6 +8,10 @@
 //! Ctrl-S. That may stop no boot. So each console has a thread and a short queue; what does not fit is dropped, and
 //! the console says how many lines it has missed once it goes on.
 
+mod banner;
+mod events;
+mod stage;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,6 +26,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::tcdrain;
 
+pub(super) use self::banner::show as show_banner;
+pub(super) use self::events::print_events;
+pub use self::stage::{Console, Done, Stage, StageFailure};
+
 /// Which consoles the kernel writes to.
 const LIST: &str = "/proc/consoles";
 
@@ -31,12 +39,9 @@ const LAST: &str = "console";
 /// Lines that wait for one console. At 9600 baud they are some ten seconds' worth.
 const QUEUE: usize = 128;
 
-/// Where everything that the loader says is written.
-static CONSOLES: Mutex<Vec<Console>> = Mutex::new(Vec::new());
-
 /// One of the kernel's consoles.
 #[derive(Debug)]
-struct Console {
+struct Device {
     name: String,
     queue: SyncSender<Vec<u8>>,
     state: Arc<State>,
@@ -52,14 +57,14 @@ struct State {
     dropped: AtomicUsize,
 }
 
-/// Writes to all consoles; each write is whole lines.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Consoles;
+/// All consoles of the kernel. Each write is whole lines.
+#[derive(Debug)]
+pub struct Consoles(Mutex<Vec<Device>>);
 
-impl Write for Consoles {
+impl Write for &Consoles {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for console in &*lock(&CONSOLES) {
-            console.send(bytes);
+        for device in &*lock(&self.0) {
+            device.send(bytes);
         }
         Ok(bytes.len())
     }
@@ -69,52 +74,61 @@ impl Write for Consoles {
     }
 }
 
-/// Opens the consoles that the kernel writes to and that are not open yet: some come with a module.
-///
-/// # Errors
-///
-/// Where not a single one can be opened.
-pub fn open() -> io::Result<()> {
-    let listed = fs::read_to_string(LIST).unwrap_or_default();
-    let mut consoles = lock(&CONSOLES);
-    for name in names(&listed) {
-        if !consoles.iter().any(|console| console.name == name)
-            && let Ok(console) = Console::start(name)
-        {
-            consoles.push(console);
+impl Consoles {
+    /// Returns a set without a console.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a process has one, in a static")]
+    pub const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// Opens the consoles that the kernel writes to and that are not open yet: some appear with a module.
+    ///
+    /// # Errors
+    ///
+    /// If not a single one can be opened.
+    pub fn open(&self) -> io::Result<()> {
+        let listed = fs::read_to_string(LIST).unwrap_or_default();
+        let mut devices = lock(&self.0);
+        for name in names(&listed) {
+            if !devices.iter().any(|device| device.name == name)
+                && let Ok(device) = Device::start(name)
+            {
+                devices.push(device);
+            }
         }
+        if devices.is_empty() {
+            devices.push(Device::start(LAST)?);
+        }
+        Ok(())
     }
-    if consoles.is_empty() {
-        consoles.push(Console::start(LAST)?);
+
+    /// Returns the device files of the open consoles.
+    #[must_use]
+    pub fn devices(&self) -> Vec<PathBuf> {
+        lock(&self.0)
+            .iter()
+            .map(|device| device_of(&device.name))
+            .collect()
     }
-    Ok(())
-}
 
-/// The devices of the consoles that are open.
-#[must_use]
-pub fn devices() -> Vec<PathBuf> {
-    lock(&CONSOLES)
-        .iter()
-        .map(|console| device_of(&console.name))
-        .collect()
-}
-
-/// Waits until everything that was said is on every console, or until `limit` has passed.
-pub fn drain(limit: Duration) {
-    let deadline = Instant::now() + limit;
-    let states: Vec<Arc<State>> = lock(&CONSOLES)
-        .iter()
-        .map(|console| Arc::clone(&console.state))
-        .collect();
-    for state in states {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let pending = lock(&state.pending);
-        // Whatever is not written by then is lost, and so is not worth more time.
-        drop(
-            state
-                .written
-                .wait_timeout_while(pending, left, |pending| *pending > 0),
-        );
+    /// Waits until every line is on every console, or until `limit` has passed.
+    pub fn drain(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let states: Vec<Arc<State>> = lock(&self.0)
+            .iter()
+            .map(|device| Arc::clone(&device.state))
+            .collect();
+        for state in states {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let pending = lock(&state.pending);
+            // Lines that are not written by then are lost, and so not worth more time.
+            drop(
+                state
+                    .written
+                    .wait_timeout_while(pending, left, |pending| *pending > 0),
+            );
+        }
     }
 }
 
@@ -144,7 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Console {
+impl Device {
     fn start(name: &str) -> io::Result<Self> {
         Self::start_at(name, device_of(name))
     }
@@ -246,11 +260,11 @@ pstore
         assert_eq!(names("").count(), 0);
     }
 
-    /// The other end of a terminal, and a console on it.
-    fn terminal() -> (File, Console) {
+    /// Returns the other end of a terminal, and a console on it.
+    fn terminal() -> (File, Device) {
         let pair = openpty(None, None).unwrap();
         let path = fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).unwrap();
-        let console = Console::start_at("pty", path).unwrap();
+        let console = Device::start_at("pty", path).unwrap();
         (File::from(pair.master), console)
     }
 

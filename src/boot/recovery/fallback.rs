@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
-use super::configure::{baked, read_bounded};
+use crate::boot::stages::configure::{baked, read_bounded};
 use crate::failure::FailureCode;
 use crate::format::Invalid;
 use crate::format::cmdline::Cmdline;

@@ -8,12 +8,12 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::consoles::Consoles;
+use super::Consoles;
 use crate::format::Invalid;
 use crate::format::cmdline::Parameters;
 
 /// Prints events from now on: `info` and above, or what `sealboot.log=` asks for.
-pub(super) fn print_events(cmdline: &Parameters) {
+pub(in crate::boot) fn print_events(cmdline: &Parameters, consoles: &'static Consoles) {
     let asked = cmdline.last("sealboot.log").map(level);
     let level = match asked {
         Some(Ok(level)) => level,
@@ -22,7 +22,7 @@ pub(super) fn print_events(cmdline: &Parameters) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .event_format(Line)
-        .with_writer(|| Consoles)
+        .with_writer(move || consoles)
         .init();
     if let Some(Err(why)) = asked {
         tracing::warn!("{why}");

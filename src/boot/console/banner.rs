@@ -1,12 +1,12 @@
-//! Which machine this is and by what it goes, once, for whoever stands before it or reads its log.
+//! The startup banner: machine identity and the configuration in force.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::configure::Configured;
 use super::stage::Console;
+use crate::boot::stages::configure::Configured;
 use crate::firmware::identity::Identity;
 use crate::net::clock;
 
@@ -15,9 +15,12 @@ const CARDS: usize = 8;
 
 const RULE: &str = "------------------------------------------------------------";
 
-/// Prints it, with what it goes by where that is known already: a host config that cannot be used is somebody's to mend,
-/// who has to find the machine.
-pub(super) fn show(console: &mut Console<impl io::Write>, configured: Option<&Configured>) {
+/// Prints the banner, with the configuration if there is one. An operator must be able to identify a machine whose
+/// host config is broken.
+pub(in crate::boot) fn show(
+    console: &mut Console<'_, impl io::Write>,
+    configured: Option<&Configured<'_>>,
+) {
     let cards = cards(Path::new("/sys/class/net"));
     let read;
     let identity = match configured {
@@ -67,8 +70,8 @@ fn machine(identity: &Identity, cards: &[String]) -> Vec<[String; 2]> {
 }
 
 /// What it goes by.
-fn rules(configured: &Configured) -> Vec<[String; 2]> {
-    let (policy, host) = (&configured.policy, &configured.host);
+fn rules(configured: &Configured<'_>) -> Vec<[String; 2]> {
+    let (policy, host) = (configured.chain.newest(), &configured.host);
     let mut mirrors = host
         .mirrors
         .first()

@@ -19,8 +19,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::Pid;
 
-use super::consoles;
-use crate::liveness;
+use crate::boot::console::{Consoles, open_terminal};
+use crate::heartbeat::Heartbeat;
 use crate::sys::terminal::lead_session;
 
 /// Where the shell is baked in.
@@ -53,7 +53,7 @@ pub struct Terminal {
 impl Terminal {
     /// What was typed before is not meant for what is asked now, and is dropped.
     fn open(path: &Path) -> io::Result<Self> {
-        let device = consoles::open_terminal(path)?;
+        let device = open_terminal(path)?;
         tcflush(&device, FlushArg::TCIFLUSH)?;
         let name = path.file_name().unwrap_or_default();
         Ok(Self {
@@ -72,8 +72,8 @@ pub fn is_baked_in() -> bool {
 
 /// Waits until `deadline` or until somebody presses Enter at a console; gives that console.
 #[must_use]
-pub fn asked_for(deadline: Instant) -> Option<Terminal> {
-    let mut terminals: Vec<Terminal> = (consoles::devices().iter())
+pub fn asked_for(deadline: Instant, consoles: &Consoles) -> Option<Terminal> {
+    let mut terminals: Vec<Terminal> = (consoles.devices().iter())
         .filter_map(|path| Terminal::open(path).ok())
         .collect();
     loop {
@@ -119,7 +119,7 @@ pub fn asked_for(deadline: Instant) -> Option<Terminal> {
 /// # Errors
 ///
 /// Where it cannot be started.
-pub fn run(console: &File) -> io::Result<usize> {
+pub fn run(console: &File, heartbeat: &Heartbeat) -> io::Result<usize> {
     let stream = || console.try_clone().map(Stdio::from);
     let mut command = Command::new(SHELL_FILE);
     command
@@ -136,7 +136,7 @@ pub fn run(console: &File) -> io::Result<usize> {
     let opened = SystemTime::now();
     // Children are the kernel's to reap, so of the end there is no status; an error is the end as well.
     while let Ok(None) = shell.try_wait() {
-        liveness::sign();
+        heartbeat.beat();
         if idle_since(console, opened).is_some_and(|idle| idle >= IDLE) {
             // The end of a session hangs up what else runs on its terminal.
             let _ = shell.kill();

@@ -16,9 +16,9 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::consoles;
-use super::stage::Done;
-use super::watchdog::{self, Watchdog};
+use crate::boot::console::{Consoles, Done};
+use crate::boot::loader::Loader;
+use crate::boot::recovery::watchdog::{self, Watchdog};
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::format::cmdline::Parameters;
 use crate::hardware::{Hardware, HardwareError, NotLoaded};
@@ -112,13 +112,13 @@ const MOUNTS: [(&str, &str, MsFlags, &str); 4] = [
 /// # Errors
 ///
 /// Nothing can be printed then; the kernel's own console is all there is.
-pub fn take_over() -> Result<(), PrepareError> {
+pub fn take_over(consoles: &Consoles) -> Result<(), PrepareError> {
     for (kind, target, flags, options) in MOUNTS {
         mount_once(kind, target, flags, options)
             .map_err(|source| PrepareError::Mount { target, source })?;
     }
     open_console().map_err(PrepareError::Console)?;
-    consoles::open().map_err(PrepareError::Console)?;
+    consoles.open().map_err(PrepareError::Console)?;
     reboot_after_kernel_panic();
     no_huge_pages();
     signal::ignore_children().map_err(PrepareError::Children)
@@ -130,9 +130,9 @@ pub fn take_over() -> Result<(), PrepareError> {
 /// # Errors
 ///
 /// The first thing that failed.
-pub fn prepare(
+pub fn run(
     hardware: &mut Option<Arc<Hardware>>,
-    watchdog: &Watchdog,
+    loader: &Loader,
     cmdline: &Parameters,
 ) -> Result<Done<Prepared>, PrepareError> {
     let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
@@ -158,8 +158,8 @@ pub fn prepare(
         );
     }
     // Some consoles come with their driver.
-    consoles::open().map_err(PrepareError::Console)?;
-    let watched = arm(watchdog, hardware);
+    loader.consoles.open().map_err(PrepareError::Console)?;
+    let watched = arm(&loader.watchdog, hardware);
     let modules = found.modules(" ");
     let modules = match found.devices {
         _ if modules.is_empty() => "no kernel modules".to_owned(),

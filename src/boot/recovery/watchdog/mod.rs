@@ -1,6 +1,6 @@
 //! The watchdog: a loader that hangs does not hang for ever.
 //!
-//! A thread looks once a second at the signs of life ([`crate::liveness`]). As long as they come, it feeds the
+//! A thread looks once a second at the signs of life ([`crate::heartbeat`]). As long as they come, it feeds the
 //! machine's hardware watchdog, and says what is waited for. Where they stop for longer than the trust policy
 //! grants, it says so, keeps what happened for the next boot, and resets the machine itself. Where even that hangs,
 //! or the kernel does, the thread feeds no more, and the hardware resets the machine.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use self::watch::{Act, Watch};
-use crate::liveness::Life;
+use crate::heartbeat::Heartbeat;
 use crate::sys::watchdog::Watchdog as Device;
 
 /// The first watchdog of the machine; the kernel makes this name for it, whatever its driver.
@@ -30,10 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The watchdog of this machine. There is one, for as long as the loader runs.
 #[derive(Debug)]
-pub struct Watchdog {
-    life: &'static Life,
-    shared: Mutex<Shared>,
-}
+pub struct Watchdog(Mutex<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -55,35 +52,33 @@ pub struct Armed {
 }
 
 impl Watchdog {
-    /// A watchdog that looks for these signs of life, and bears with a silence of `stall`.
+    /// Returns a watchdog that tolerates a silence of `stall`.
     #[must_use]
-    pub const fn new(life: &'static Life, stall: Duration) -> Self {
-        Self {
-            life,
-            shared: Mutex::new(Shared {
-                watch: Watch::new(stall),
-                device: None,
-                is_over: false,
-            }),
-        }
+    pub const fn new(stall: Duration) -> Self {
+        Self(Mutex::new(Shared {
+            watch: Watch::new(stall),
+            device: None,
+            is_over: false,
+        }))
     }
 
-    /// Begins to look for signs of life. `say` gets what is waited for; `reset` is called once, where the loader hangs,
-    /// with how long nothing has happened.
+    /// Starts the thread that watches `heartbeat`. It calls `say` with what the loader waits for, and `reset` once if the
+    /// loader hangs, with the length of the silence.
     ///
     /// # Errors
     ///
-    /// Where there can be no thread.
+    /// If the thread cannot be started.
     pub fn start(
         &'static self,
+        heartbeat: &'static Heartbeat,
         say: impl Fn(&str) + Send + 'static,
         reset: impl FnOnce(Duration) + Send + 'static,
     ) -> io::Result<()> {
-        self.life.quiet_until(Instant::now());
+        heartbeat.beat();
         let run = move || {
             let silence = loop {
                 thread::sleep(TICK);
-                if let Some(silence) = self.tick(&say) {
+                if let Some(silence) = self.tick(heartbeat, &say) {
                     break silence;
                 }
             };
@@ -150,12 +145,12 @@ impl Watchdog {
     }
 
     /// One look; gives for how long nothing has happened where the loader hangs.
-    fn tick(&self, say: impl Fn(&str)) -> Option<Duration> {
+    fn tick(&self, heartbeat: &Heartbeat, say: impl Fn(&str)) -> Option<Duration> {
         let mut shared = self.lock();
         if shared.is_over {
             return None;
         }
-        let (alive_until, waiting) = (self.life.alive_until(), self.life.waiting());
+        let (alive_until, waiting) = (heartbeat.alive_until(), heartbeat.waiting());
         for act in shared.watch.tick(Instant::now(), alive_until, waiting) {
             match act {
                 Act::Feed => {
@@ -173,7 +168,7 @@ impl Watchdog {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // A panic ends the loader.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -185,11 +180,15 @@ mod tests {
 
     #[test]
     fn a_process_that_hangs_is_told_to_whoever_resets_the_machine() {
-        static LIFE: Life = Life::new();
-        static WATCHDOG: Watchdog = Watchdog::new(&LIFE, Duration::ZERO);
+        static HEARTBEAT: Heartbeat = Heartbeat::new();
+        static WATCHDOG: Watchdog = Watchdog::new(Duration::ZERO);
         let (stalled, told) = channel();
         WATCHDOG
-            .start(|_| {}, move |silence| stalled.send(silence).unwrap())
+            .start(
+                &HEARTBEAT,
+                |_| {},
+                move |silence| stalled.send(silence).unwrap(),
+            )
             .unwrap();
         // No sign of life comes from here on, and none is granted.
         let silence = told.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -198,8 +197,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_watchdog_has_none_to_arm() {
-        static LIFE: Life = Life::new();
-        let watchdog = Watchdog::new(&LIFE, TIMEOUT);
+        let watchdog = Watchdog::new(TIMEOUT);
         assert_eq!(watchdog.arm_at(Path::new("/nonexistent")).unwrap(), None);
         // What is no watchdog is armed by nobody.
         assert!(watchdog.arm_at(Path::new("/dev/null")).is_err());

@@ -2,67 +2,48 @@
 //!
 //! | what | then |
 //! |---|---|
-//! | a stage fails | a pause by the [`failure_policy`](super::failure_policy), in which a shell may be had; another attempt |
+//! | a stage fails | a pause by the [`policy`], in which a shell may be had; another attempt |
 //! | as many stages as the policy grants | reboot, fallback or power off, as the policy says |
 //! | the loader panics | after the policy's longest wait, reboot |
-//! | the loader hangs | reboot at once; the [`watchdog`](super::watchdog) has waited for long enough |
+//! | the loader hangs | reboot at once; the [`watchdog`] has waited for long enough |
 //!
 //! Whatever ends this run of the loader is kept where the machine can keep it, and told by the next one.
 
+pub mod fallback;
+pub mod policy;
+pub mod record;
+pub mod shell;
+pub mod watchdog;
+
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::consoles::{self, Consoles};
-use super::failure_policy::{Failures, Next};
-use super::fallback::{self, FallbackError};
-use super::stage::{self, Console, StageFailure};
-use super::watchdog::Watchdog;
-use super::{kept, shell};
+use self::fallback::FallbackError;
+use self::policy::{Failures, Next};
+use super::console::{Console, Consoles, StageFailure};
+use super::loader::Loader;
 use crate::failure::{FailureCode, Report, causes};
 use crate::format::kept::{End, Then};
-use crate::trust::policy::{FailurePolicy, GiveUp};
-use crate::{jitter, liveness, net};
+use crate::trust::policy::GiveUp;
+use crate::{jitter, net};
 
 /// How long consoles are waited for before the machine is left: a serial line of 9600 baud shows fifty lines in it.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(5);
-
-/// The watchdog of this machine.
-pub(super) static WATCHDOG: Watchdog = Watchdog::new(liveness::of_this_process(), DEFAULT_STALL);
-
-/// Until a policy is read.
-const DEFAULT_STALL: Duration = Duration::from_secs(FailurePolicy::DEFAULT.stall_seconds as u64);
-
-/// The policy in force once one was read; for the panic hook and the watchdog too.
-static FAILURE_POLICY: Mutex<FailurePolicy> = Mutex::new(FailurePolicy::DEFAULT);
-
-/// Goes by this policy from now on.
-pub(super) fn set_policy(policy: FailurePolicy) {
-    *FAILURE_POLICY
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = policy;
-    WATCHDOG.set_stall(Duration::from_secs(u64::from(policy.stall_seconds)));
-}
-
-fn policy() -> FailurePolicy {
-    *FAILURE_POLICY
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Pauses before another attempt, or gives up, as the policy has it.
 ///
 /// `rest` is how long all mirrors have asked to be left alone.
 pub(super) fn after_failure(
-    console: &mut Console<Consoles>,
+    loader: &Loader,
+    console: &mut Console<'_, &Consoles>,
     failure: &StageFailure,
     rest: Duration,
     failures: &mut Failures,
 ) {
-    let policy = policy();
+    let policy = loader.failure_policy();
     let next = failures.add(&policy, jitter::random()).at_least(rest);
     let (code, told) = (failure.code(), failures.told(&policy));
     match next {
@@ -72,7 +53,7 @@ pub(super) fn after_failure(
                 "{told}, {code}: trying again in {seconds:.1} s"
             ));
             let end = format!("the end of a pause of {seconds:.1} s after {told}, {code}");
-            pause(console, wait, end, policy.shell);
+            pause(loader, console, wait, end, policy.shell);
         }
         Next::GiveUp(wait) => {
             let seconds = wait.as_secs_f64();
@@ -83,7 +64,7 @@ pub(super) fn after_failure(
             };
             console.say(format_args!("{told}, {code}: {doing} in {seconds:.1} s"));
             let end = format!("the end: {doing} {seconds:.1} s after {told}, {code}");
-            pause(console, wait, end, policy.shell);
+            pause(loader, console, wait, end, policy.shell);
             let end = End {
                 at: net::clock::now(),
                 stage: Some(failure.stage.to_string()),
@@ -92,27 +73,33 @@ pub(super) fn after_failure(
                 then,
                 says: format!("{:#}", Report(&*failure.error)),
             };
-            give_up(console, end, code);
+            give_up(loader, console, end, code);
         }
     }
 }
 
 /// Waits, and lets somebody at a console have a shell where `with_shell` and the initramfs have one.
-fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shell: bool) {
+fn pause(
+    loader: &Loader,
+    console: &mut Console<'_, &Consoles>,
+    wait: Duration,
+    end: String,
+    with_shell: bool,
+) {
     let deadline = Instant::now() + wait;
-    liveness::quiet_until(deadline);
-    liveness::waiting_for(end);
+    loader.heartbeat.expect_quiet_until(deadline);
+    loader.heartbeat.wait_for(end);
     if with_shell && shell::is_baked_in() {
         console.say("press Enter for a shell");
-        if let Some(terminal) = shell::asked_for(deadline) {
-            liveness::waiting_no_more();
+        if let Some(terminal) = shell::asked_for(deadline, &loader.consoles) {
+            loader.heartbeat.clear_wait();
             console.say(format_args!(
                 "a shell is open on {}; the boot begins anew when it ends, or when nobody has used it for {} minutes",
                 terminal.name,
                 shell::IDLE.as_secs() / 60,
             ));
-            consoles::drain(LAST_LINES);
-            match shell::run(&terminal.device) {
+            loader.consoles.drain(LAST_LINES);
+            match shell::run(&terminal.device, &loader.heartbeat) {
                 Ok(0) => console.say("the shell has ended"),
                 Ok(1) => {
                     console.say("the shell has ended, and so was a process that it left running")
@@ -126,19 +113,24 @@ fn pause(console: &mut Console<Consoles>, wait: Duration, end: String, with_shel
     } else {
         sleep(wait);
     }
-    liveness::waiting_no_more();
+    loader.heartbeat.clear_wait();
 }
 
 /// Does what `end` says, and keeps it.
-fn give_up(console: &mut Console<Consoles>, end: End, code: FailureCode) -> ! {
+fn give_up(
+    loader: &Loader,
+    console: &mut Console<'_, &Consoles>,
+    end: End,
+    code: FailureCode,
+) -> ! {
     match end.then {
         Then::Reboot => {
-            kept::add(end);
-            leave(RebootMode::RB_AUTOBOOT)
+            record::append(end);
+            leave(loader, RebootMode::RB_AUTOBOOT)
         }
         Then::PowerOff => {
-            kept::add(end);
-            leave(RebootMode::RB_POWER_OFF)
+            record::append(end);
+            leave(loader, RebootMode::RB_POWER_OFF)
         }
         Then::Fallback => {
             // Cards write to memory until their links are down.
@@ -150,10 +142,10 @@ fn give_up(console: &mut Console<Consoles>, end: End, code: FailureCode) -> ! {
             }
             match fallback::load(std::path::Path::new("/"), code) {
                 Ok(()) => {
-                    kept::add(end);
-                    WATCHDOG.disarm();
+                    record::append(end);
+                    loader.watchdog.disarm();
                     console.say("entering the fallback's kernel");
-                    leave(RebootMode::RB_KEXEC)
+                    leave(loader, RebootMode::RB_KEXEC)
                 }
                 Err(error) => {
                     console.say(format_args!(
@@ -162,8 +154,8 @@ fn give_up(console: &mut Console<Consoles>, end: End, code: FailureCode) -> ! {
                         error.hint()
                     ));
                     console.say("rebooting instead");
-                    kept::add(without_fallback(end, &in_one_line(&error)));
-                    leave(RebootMode::RB_AUTOBOOT)
+                    record::append(without_fallback(end, &in_one_line(&error)));
+                    leave(loader, RebootMode::RB_AUTOBOOT)
                 }
             }
         }
@@ -188,25 +180,25 @@ fn without_fallback(end: End, why: &str) -> End {
 
 /// A bug in the loader: nothing of this run can be trusted to go on, so the machine reboots, after the
 /// policy's longest wait so that the message can be read and a bug does not make a hot loop.
-pub(super) fn after_panic(panic: &str) -> ! {
-    let wait = Duration::from_secs(u64::from(policy().longest_wait_seconds));
-    liveness::quiet_until(Instant::now() + wait);
+pub(super) fn after_panic(loader: &Loader, panic: &str) -> ! {
+    let wait = Duration::from_secs(u64::from(loader.failure_policy().longest_wait_seconds));
+    loader.heartbeat.expect_quiet_until(Instant::now() + wait);
     let code = FailureCode::LoaderPanic;
-    let mut console = Console::new(Consoles);
+    let mut console = loader.console();
     console.say(format_args!("status=failed code={code}"));
     console.say(format_args!("{panic}\n  hint: {}", code.remedy()));
     console.say(format_args!("rebooting in {} s", wait.as_secs()));
     sleep(wait);
-    keep(code, panic);
-    leave(RebootMode::RB_AUTOBOOT)
+    keep(loader, code, panic);
+    leave(loader, RebootMode::RB_AUTOBOOT)
 }
 
 /// The loader hangs: nothing has happened for `silence`.
-pub(super) fn after_stall(silence: Duration) -> Infallible {
+pub(super) fn after_stall(loader: &Loader, silence: Duration) -> Infallible {
     let code = FailureCode::LoaderStalled;
-    let mut console = Console::new(Consoles);
+    let mut console = loader.console();
     console.say(format_args!("status=failed code={code}"));
-    let doing = match (stage::current(), liveness::of_this_process().waiting()) {
+    let doing = match (loader.stage(), loader.heartbeat.waiting()) {
         (Some(stage), Some(waiting)) => format!("stage {stage}, waiting for {}", waiting.what),
         (Some(stage), None) => format!("stage {stage}"),
         (None, _) => "no stage".to_owned(),
@@ -217,14 +209,14 @@ pub(super) fn after_stall(silence: Duration) -> Infallible {
     );
     console.say(format_args!("{says}\n  hint: {}", code.remedy()));
     console.say("rebooting");
-    keep(code, &says);
-    leave(RebootMode::RB_AUTOBOOT)
+    keep(loader, code, &says);
+    leave(loader, RebootMode::RB_AUTOBOOT)
 }
 
-fn keep(code: FailureCode, says: &str) {
-    kept::add(End {
+fn keep(loader: &Loader, code: FailureCode, says: &str) {
+    record::append(End {
         at: net::clock::now(),
-        stage: stage::current().map(|stage| stage.to_string()),
+        stage: loader.stage().map(|stage| stage.to_string()),
         code: code.to_string(),
         failures: 0,
         then: Then::Reboot,
@@ -234,13 +226,17 @@ fn keep(code: FailureCode, says: &str) {
 
 /// Leaves this kernel; where even that fails, waits for ever, because PID 1 must not end. A watchdog then is fed no
 /// more.
-fn leave(mode: RebootMode) -> ! {
-    consoles::drain(LAST_LINES);
+fn leave(loader: &Loader, mode: RebootMode) -> ! {
+    loader.consoles.drain(LAST_LINES);
     let Err(errno) = reboot(mode);
-    Console::new(Consoles).say(format_args!("the kernel refuses {mode:?}: {errno}"));
+    loader
+        .console()
+        .say(format_args!("the kernel refuses {mode:?}: {errno}"));
     if mode != RebootMode::RB_AUTOBOOT {
         let Err(errno) = reboot(RebootMode::RB_AUTOBOOT);
-        Console::new(Consoles).say(format_args!("the machine cannot be rebooted: {errno}"));
+        loader
+            .console()
+            .say(format_args!("the machine cannot be rebooted: {errno}"));
     }
     loop {
         sleep(Duration::from_secs(3600));

@@ -6,9 +6,9 @@ use std::convert::Infallible;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::consoles;
 use super::load::Loaded;
-use super::recovery::LAST_LINES;
+use crate::boot::console::Consoles;
+use crate::boot::recovery::LAST_LINES;
 use crate::failure::{Diagnose, FailureCode};
 
 /// The loaded kernel was not entered.
@@ -27,7 +27,7 @@ impl Diagnose for HandoverError {
 /// # Errors
 ///
 /// The errno of reboot(2).
-pub fn handover(_: Loaded) -> Result<Infallible, HandoverError> {
-    consoles::drain(LAST_LINES);
+pub fn run(_: Loaded, consoles: &Consoles) -> Result<Infallible, HandoverError> {
+    consoles.drain(LAST_LINES);
     reboot(RebootMode::RB_KEXEC).map_err(HandoverError)
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use super::image::Image;
-use super::stage::Done;
+use crate::boot::console::Done;
 
 /// An image that has been through this stage.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Measured {
 /// # Errors
 ///
 /// None, in this version.
-pub fn measure(image: Image) -> Result<Done<Measured>, Infallible> {
+pub fn run(image: Image) -> Result<Done<Measured>, Infallible> {
     let (says, tpm) = if Path::new("/sys/class/tpm/tpm0").exists() {
         (
             "this machine has a TPM, but this version measures nothing",

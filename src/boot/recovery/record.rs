@@ -9,13 +9,13 @@
 
 use std::path::Path;
 
-use super::stage::Console;
+use crate::boot::console::Console;
 use crate::failure::causes;
 use crate::firmware::efi::{EfiError, Variable, Variables};
 use crate::format::kept::{End, Kept};
 
 /// Prints what the loaders before this one have kept, and gives it.
-pub(super) fn tell(console: &mut Console<impl std::io::Write>) -> Kept {
+pub(in crate::boot) fn print(console: &mut Console<'_, impl std::io::Write>) -> Kept {
     let kept = match read() {
         Ok(kept) => kept,
         Err(why) => {
@@ -40,7 +40,7 @@ pub(super) fn tell(console: &mut Console<impl std::io::Write>) -> Kept {
 }
 
 /// Adds an end to what is kept. Where that fails the console says so, and nothing else comes of it.
-pub(super) fn add(end: End) {
+pub(super) fn append(end: End) {
     let mut kept = read().unwrap_or_default();
     kept.add(end);
     let written = variables().and_then(|variables| match variables {
@@ -58,7 +58,7 @@ pub(super) fn add(end: End) {
 }
 
 /// Forgets what was kept: an image is about to be entered.
-pub(super) fn forget(console: &mut Console<impl std::io::Write>, kept: &Kept) {
+pub(in crate::boot) fn clear(console: &mut Console<'_, impl std::io::Write>, kept: &Kept) {
     if kept.ends().is_empty() {
         return;
     }

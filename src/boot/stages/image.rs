@@ -17,8 +17,8 @@ use nix::unistd::truncate;
 
 use super::manifest::Accepted;
 use super::memory::{Demand, Loading, Memory, Shortage};
-use super::stage::Done;
-use super::unpack::{Destination, UnpackError, unpack};
+use crate::boot::console::Done;
+use crate::boot::unpack::{Destination, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
 use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation, VerifiedReader};
 use crate::format::archive::Role;
@@ -111,6 +111,15 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// The files of the image cannot be created in the tmpfs.
+    #[error("cannot create the files of the image in {}", directory.display())]
+    Create {
+        /// The tmpfs.
+        directory: PathBuf,
+        /// The kernel's error.
+        #[source]
+        source: io::Error,
+    },
     /// The archive could not be had.
     #[error(transparent)]
     Fetch(ArchiveError),
@@ -122,7 +131,7 @@ pub enum ImageError {
 impl Diagnose for ImageError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Memory(_) | Self::Tmpfs { .. } => FailureCode::ImageMemory,
+            Self::Memory(_) | Self::Tmpfs { .. } | Self::Create { .. } => FailureCode::ImageMemory,
             Self::Fetch(error) => error.code(),
             Self::Unpack(error) => error.code(),
         }
@@ -131,7 +140,7 @@ impl Diagnose for ImageError {
     fn hint(&self) -> String {
         match self {
             Self::Memory(shortage) => shortage.hint(),
-            Self::Tmpfs { .. } => self.code().remedy().to_owned(),
+            Self::Tmpfs { .. } | Self::Create { .. } => self.code().remedy().to_owned(),
             Self::Fetch(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
         }
@@ -143,7 +152,7 @@ impl Diagnose for ImageError {
 /// # Errors
 ///
 /// [`ImageError`]; nothing of the image is left in memory then.
-pub async fn image(
+pub async fn run(
     accepted: Accepted,
     client: &Client,
     mirrors: &[MirrorUrl],
@@ -198,8 +207,10 @@ pub async fn fetch_and_unpack(
     let others = mirrors.iter().filter(|mirror| **mirror != accepted.mirror);
     let mirrors: Vec<&MirrorUrl> = std::iter::once(&accepted.mirror).chain(others).collect();
     let (download, chunks) = Download::new(client, &mirrors, &manifest, patience);
-    let mut files =
-        Files::create(directory).map_err(|source| ImageError::Tmpfs { size: 0, source })?;
+    let mut files = Files::create(directory).map_err(|source| ImageError::Create {
+        directory: directory.to_owned(),
+        source,
+    })?;
     let unpacking = tokio::task::spawn_blocking(move || {
         unpack(&manifest, &mut VerifiedReader::new(chunks), &mut files)
     });
