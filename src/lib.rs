@@ -18,11 +18,12 @@
 //! |---|---|
 //! | [`mod@format`] | bytes to types and back; pure |
 //! | [`trust`] | envelope, policies and their chain, freshness, [`Verified`](trust::Verified): the only way to trust anything |
+//! | [`archive`] | the check of an archive's chunks, and its unpacking; pure |
 //! | [`net`] | links, addresses, DHCP, name resolution, clock |
 //! | [`hardware`] | the machine's devices, and the kernel modules that they ask for |
 //! | [`firmware`] | what the firmware keeps and tells: EFI variables, and which machine this is |
 //! | [`fetch`] | mirrors, ranges, retries, chunk checking |
-//! | [`boot`] | the stages, PID 1's duties, failure policy, unpack, kexec |
+//! | [`boot`] | the stages, PID 1's duties, failure policy, kexec |
 //! | [`sys`] | the one home of `unsafe` |
 //! | [`heartbeat`] | what shows the watchdog that the loader works, and what it waits for |
 //! | [`jitter`] | waits that differ from machine to machine |
@@ -39,6 +40,7 @@
     )
 )]
 
+pub mod archive;
 #[cfg(feature = "operator")]
 pub mod assemble;
 pub mod boot;

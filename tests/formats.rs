@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use lab::{alice, bob, manifest, policy, seal_manifest};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealboot::boot::unpack::verify_archive;
+use sealboot::archive::verify_archive;
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::host_config::HostConfig;

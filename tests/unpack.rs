@@ -14,9 +14,10 @@ use lab::archives::{CHUNK, Files, claim, entry, image, noise, verified};
 use lab::{gzip, tar, zstd};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealboot::boot::unpack::{Discard, StoredArchiveError, UnpackError, unpack, verify_archive};
+use sealboot::archive::{
+    ChunkCheck, Discard, StoredArchiveError, UnpackError, VerifiedReader, unpack, verify_archive,
+};
 use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::chunk::{ChunkCheck, VerifiedReader};
 use sealboot::format::archive;
 use sealboot::format::manifest::{Encoding, Manifest};
 

@@ -14,7 +14,6 @@
 pub mod console;
 pub mod recovery;
 pub mod stages;
-pub mod unpack;
 
 mod in_force;
 mod loader;

@@ -16,7 +16,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout_at;
 use tracing::{info, warn};
 
-use super::chunk::ChunkMismatch;
 use super::client::Client;
 use super::in_order::InOrder;
 use super::problem::{FetchError, FetchProblem};
@@ -24,6 +23,7 @@ use super::progress::Progress;
 use super::report::Report;
 use super::schedule::{Command, End, Event, Patience, Plan, RequestId, Schedule, Why};
 use super::transfer::{Shared, Transfer};
+use crate::archive::ChunkMismatch;
 use crate::failure::{Diagnose, FailureCode, Report as Shown};
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::{Encoding, Manifest};

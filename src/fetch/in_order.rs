@@ -11,9 +11,9 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::chunk::VerifiedChunk;
 use super::report::Report;
 use super::schedule::Event;
+use crate::archive::VerifiedChunk;
 
 /// A chunk that is as signed.
 #[derive(Debug)]

@@ -16,16 +16,14 @@
 //! | [`archive`] | the shell round it: the clock, and what the console says |
 //! | `transfer` | one request, from its head to chunks that are checked |
 //! | `answer` | whether a head announces what was asked for: pure |
-//! | [`chunk`] | the check that lets bytes through |
 //! | [`problem`] | what can be wrong with a fetch, and what that means for the mirror |
 //! | [`in_order`] | chunks that came too early |
 //! | [`reputation`] | which mirrors have lied in this boot |
 //!
-//! What leaves this module is an envelope for [`crate::trust`] to judge, and [`VerifiedChunk`]s.
+//! What leaves this module is an envelope for [`crate::trust`] to judge, and [`VerifiedChunk`](crate::archive::VerifiedChunk)s.
 
 mod answer;
 pub mod archive;
-pub mod chunk;
 pub mod client;
 pub mod in_order;
 mod mirror_keys;
@@ -37,7 +35,6 @@ pub mod schedule;
 mod transfer;
 
 pub use archive::{ArchiveError, Download, Fetched};
-pub use chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk, VerifiedReader};
 pub use client::Client;
 pub use in_order::InOrder;
 pub use mirror_keys::key_of;

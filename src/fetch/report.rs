@@ -2,9 +2,9 @@
 
 use reqwest::header::HeaderValue;
 
-use super::chunk::ChunkMismatch;
 use super::problem::FetchError;
 use super::schedule::{Event, RequestId};
+use crate::archive::ChunkMismatch;
 
 /// From a request, a check or the unpacker.
 #[derive(Debug)]

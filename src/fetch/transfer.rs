@@ -14,12 +14,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answer::Part;
-use super::chunk::ChunkCheck;
 use super::client::Client;
 use super::in_order::Arrived;
 use super::problem::{FetchError, FetchProblem};
 use super::report::Report;
 use super::schedule::{Event, Ranges, RequestId};
+use crate::archive::ChunkCheck;
 use crate::format::host_config::MirrorUrl;
 use crate::format::manifest::Manifest;
 use crate::trust::Verified;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use sealboot::archive::verify_archive;
 use sealboot::boot::stages::image::fetch_and_unpack;
 use sealboot::boot::stages::{configure, manifest};
-use sealboot::boot::unpack::verify_archive;
 use sealboot::boot::{InForce, LOADER};
 use sealboot::failure::{Diagnose, FailureCode, Report};
 use sealboot::fetch::{Patience, Reputation};

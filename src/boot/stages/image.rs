@@ -17,10 +17,10 @@ use nix::unistd::truncate;
 
 use super::manifest::Accepted;
 use super::memory::{Demand, Loading, Memory, Shortage};
+use crate::archive::{Destination, UnpackError, VerifiedReader, unpack};
 use crate::boot::console::Done;
-use crate::boot::unpack::{Destination, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
-use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation, VerifiedReader};
+use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation};
 use crate::format::archive::Role;
 use crate::format::cmdline::Cmdline;
 use crate::format::host_config::MirrorUrl;

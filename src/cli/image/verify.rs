@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Stored, place};
-use crate::boot::unpack::{StoredArchiveError, verify_archive};
+use crate::archive::{StoredArchiveError, verify_archive};
 use crate::cli::signatures::Counted;
 use crate::cli::{Failure, files, output, policy, rotation, time};
 use crate::format::digest::Sha256Digest;

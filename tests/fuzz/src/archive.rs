@@ -20,9 +20,10 @@ use std::path::{Component, Path};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use sealboot::boot::unpack::{Destination, unpack, verify_archive};
+use sealboot::archive::{
+    ChunkCheck, ChunkMismatch, Destination, VerifiedReader, unpack, verify_archive,
+};
 use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
 use sealboot::format::archive::{self, MemberPath, Role, check_order, tar_size};
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};

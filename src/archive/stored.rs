@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Discard, UnpackError, unpack};
+use super::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
+use super::unpack::{Discard, UnpackError, unpack};
 use crate::failure::{Diagnose, FailureCode};
-use crate::fetch::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::Manifest;
 use crate::trust::Verified;

@@ -7,20 +7,16 @@
 //!
 //! The archive's own hash is not computed here. The chunk hashes, which are signed beside it, pin every
 //! byte and their order; whoever could sign another `archive.sha256` than that of those bytes could sign
-//! any image. A boot so hashes each byte twice, in its chunk and in its file. [`verify_archive`], by which
+//! any image. A boot so hashes each byte twice, in its chunk and in its file. [`super::verify_archive`], by which
 //! the operator's tool verifies and publishes, compares it: stores name archives by it, and policies deny.
-
-mod stored;
-mod tar;
 
 use std::io::{self, BufRead, BufReader};
 
 use ruzstd::decoding::StreamingDecoder;
 
-pub use self::stored::{StoredArchiveError, verify_archive};
-use self::tar::{PIECE, read_tar};
+use super::chunk::{VerifiedChunk, VerifiedReader};
+use super::tar::{PIECE, read_tar};
 use crate::failure::{Diagnose, FailureCode};
-use crate::fetch::chunk::{VerifiedChunk, VerifiedReader};
 use crate::format::archive::{MemberPath, Role};
 use crate::format::digest::Sha256Digest;
 use crate::format::frame::{self, FrameError};
