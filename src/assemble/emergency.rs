@@ -11,11 +11,14 @@ use super::elf::{Elf, ElfError};
 use super::initrd::{self, InitrdError};
 use super::kernel::{self, KernelError};
 use super::{FileError, open_regular, read_bounded};
-use crate::boot::recovery::{fallback, shell};
 use crate::failure::FailureCode;
 use crate::format::cmdline::Cmdline;
 use crate::format::cpio::{Tree, WriteError};
 use crate::format::digest::Sha256Digest;
+use crate::format::layout::{
+    self, FALLBACK_CMDLINE_FILE, FALLBACK_INITRD_FILE, FALLBACK_KERNEL_FILE, FALLBACK_SUMS_FILE,
+    FallbackSums, SHELL_FILE,
+};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::Arch;
 use crate::trust::TrustPolicy;
@@ -171,22 +174,22 @@ impl Emergency {
                 let (kernel, kernel_sum) = open_hashed(&fallback.kernel)?;
                 let (initrd, initrd_sum) = open_hashed(&fallback.initrd)?;
                 let line = format!("{}\n", fallback.cmdline).into_bytes();
-                let sums = fallback::Sums {
+                let sums = FallbackSums {
                     kernel: kernel_sum,
                     initrd: initrd_sum,
                     cmdline: Sha256Digest::of(&line),
                 };
                 let sums = sums.encode().into_bytes();
-                files.large.push((fallback::KERNEL_FILE, kernel));
-                files.large.push((fallback::INITRD_FILE, initrd));
-                files.small.push((fallback::CMDLINE_FILE, 0o644, line));
-                files.small.push((fallback::SUMS_FILE, 0o644, sums));
+                files.large.push((FALLBACK_KERNEL_FILE, kernel));
+                files.large.push((FALLBACK_INITRD_FILE, initrd));
+                files.small.push((FALLBACK_CMDLINE_FILE, 0o644, line));
+                files.small.push((FALLBACK_SUMS_FILE, 0o644, sums));
             }
         }
         if let Some(path) = &self.shell {
             files
                 .small
-                .push((shell::SHELL_FILE, 0o755, read_shell(path, arch)?));
+                .push((SHELL_FILE, 0o755, read_shell(path, arch)?));
         }
         Ok(files)
     }
@@ -209,17 +212,18 @@ impl Files {
     pub(super) fn add_to(self, tree: &mut Tree<'_>) -> Result<(), WriteError> {
         for (path, mode, bytes) in self.small {
             let size = bytes.len() as u64;
-            tree.file(below_root(path), mode, size, std::io::Cursor::new(bytes))?;
+            tree.file(
+                layout::member(path),
+                mode,
+                size,
+                std::io::Cursor::new(bytes),
+            )?;
         }
         for (path, (file, size)) in self.large {
-            tree.file(below_root(path), 0o644, size, file)?;
+            tree.file(layout::member(path), 0o644, size, file)?;
         }
         Ok(())
     }
-}
-
-fn below_root(path: &str) -> &str {
-    path.trim_start_matches('/')
 }
 
 /// Opens a file of the fallback, and hashes what it holds.

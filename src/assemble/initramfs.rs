@@ -40,6 +40,7 @@ use crate::failure::Diagnose as _;
 use crate::format::cpio::{Tree, WriteError};
 use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfigError, MirrorTemplate};
+use crate::format::layout;
 use crate::format::limits::LIMITS;
 use crate::format::manifest::{Arch, ImageName};
 use crate::trust::{PolicyError, Presented, Refusal, TrustPolicy};
@@ -288,21 +289,21 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
     let mut tree = Tree::new();
     let mut add = |path: &str, mode, bytes: Vec<u8>| {
         let size = bytes.len() as u64;
-        tree.file(path, mode, size, io::Cursor::new(bytes))
+        tree.file(layout::member(path), mode, size, io::Cursor::new(bytes))
             .map_err(archive_error)
     };
     add("init", 0o755, loader)?;
-    add("etc/sealboot/trust.json", 0o644, policy_json)?;
+    add(layout::POLICY_FILE, 0o644, policy_json)?;
     if let Some(host_json) = host_json {
-        add("etc/sealboot/host.json", 0o644, host_json)?;
+        add(layout::HOST_CONFIG_FILE, 0o644, host_json)?;
     }
-    add("etc/sealboot/tls-roots.pem", 0o644, tls_roots)?;
+    add(layout::TLS_ROOTS_FILE, 0o644, tls_roots)?;
     if let Some(time) = request.build_time {
         let seconds = format!("{}\n", time.as_second());
-        add("etc/sealboot/build-time", 0o644, seconds.into_bytes())?;
+        add(layout::BUILD_TIME_FILE, 0o644, seconds.into_bytes())?;
     }
     let mut firmware = Firmware::default();
-    let below = format!("lib/modules/{}", directory.version());
+    let below = format!("{}/{}", layout::MODULES_DIR, directory.version());
     for module in &modules.modules {
         let object = module.read()?;
         if object.arch != arch {
@@ -325,7 +326,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
     }
     let always = modules.always.iter().map(|name| format!("{name}\n"));
     let always = always.collect::<String>().into_bytes();
-    add("etc/sealboot/modules", 0o644, always)?;
+    add(layout::ALWAYS_FILE, 0o644, always)?;
     let fallback = emergency.fallback_bytes();
     emergency.add_to(&mut tree).map_err(archive_error)?;
     add_skeleton(&mut tree).map_err(archive_error)?;
@@ -403,7 +404,7 @@ fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
         return Err(BuildError::Dynamic(path.to_owned()));
     }
     let arch = elf.arch;
-    let marker = crate::boot::LOADER_MARKER.as_bytes();
+    let marker = layout::LOADER_MARKER.as_bytes();
     if !bytes.windows(marker.len()).any(|window| window == marker) {
         return Err(BuildError::OtherProgram(path.to_owned()));
     }

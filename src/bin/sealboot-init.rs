@@ -9,6 +9,6 @@ fn main() -> ExitCode {
     // Outside of an initramfs there is nothing to take over, and mounts to break.
     let mut console =
         sealboot::boot::console::Console::new(std::io::stderr(), &sealboot::boot::LOADER);
-    console.say(sealboot::boot::LOADER_MARKER);
+    console.say(sealboot::format::layout::LOADER_MARKER);
     ExitCode::from(2)
 }

@@ -38,9 +38,6 @@ use crate::format::kept::Kept;
 use crate::hardware::Hardware;
 use crate::net::{self, clock};
 
-/// Stands in every loader's binary, so that the builder of an initramfs can tell one from another program.
-pub const LOADER_MARKER: &str = "the sealboot loader runs as PID 1 of an initramfs only";
-
 /// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
 pub fn run() -> ! {
     let loader = &LOADER;

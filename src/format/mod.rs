@@ -12,6 +12,7 @@
 //! | [`smbios`] | the host config among a machine's OEM strings |
 //! | [`cmdline`] | the kernel command line, read and written |
 //! | [`kmod`] | what depmod(8) writes about kernel modules |
+//! | [`layout`] | the paths and markers of a loader's initramfs |
 //! | [`freshness`] | the signed statement about which version is the newest |
 //! | [`version`] | counters that only grow |
 //! | `json` | JSON in which an object is written as an object |
@@ -34,6 +35,7 @@ pub(crate) mod json;
 pub mod kept;
 pub mod key;
 pub mod kmod;
+pub mod layout;
 pub mod limits;
 #[cfg(feature = "operator")]
 pub mod locked;

@@ -38,15 +38,10 @@ use self::uevent::Uevents;
 use crate::failure::{Diagnose, FailureCode, Report};
 use crate::format::cmdline::Parameters;
 use crate::format::kmod::{INDEX_BYTES, Name};
+use crate::format::layout::{ALWAYS_FILE, MODULES_DIR};
 
 pub use self::devices::Card;
 pub use self::modules::NotLoaded;
-
-/// The names of the modules that every machine loads, one a line.
-pub const ALWAYS_FILE: &str = "/etc/sealboot/modules";
-
-/// Where the modules of each kernel stand.
-const MODULES_DIR: &str = "/lib/modules";
 
 /// The machine's devices and modules. There is one, for as long as the loader runs.
 #[derive(Debug)]

@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp, Unit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-/// Where the initramfs says when it was built, in decimal Unix seconds.
-pub const BUILD_TIME_FILE: &str = "/etc/sealboot/build-time";
+use crate::format::layout;
 
 /// 2026-11-21T00:00:00Z: before this, no loader was ever built.
 const FIRST_RELEASE: i64 = 1_795_219_200;
@@ -46,7 +45,7 @@ pub fn binary_build_time() -> Timestamp {
 ///
 /// [`io::ErrorKind::InvalidData`] where the initramfs's build time is no number of seconds.
 pub fn build_time(root: &Path) -> io::Result<Timestamp> {
-    let path = root.join(BUILD_TIME_FILE.trim_start_matches('/'));
+    let path = layout::under(root, layout::BUILD_TIME_FILE);
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(binary_build_time()),

@@ -41,7 +41,11 @@ impl Bench {
         bench.put("os-release", b"ID=test\n");
         bench.put(
             "loader",
-            &[&elf(3, 1)[..], sealboot::boot::LOADER_MARKER.as_bytes()].concat(),
+            &[
+                &elf(3, 1)[..],
+                sealboot::format::layout::LOADER_MARKER.as_bytes(),
+            ]
+            .concat(),
         );
         bench.put("policy.json", POLICY.as_bytes());
         bench.put("host.json", HOST.as_bytes());

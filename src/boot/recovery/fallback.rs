@@ -7,78 +7,21 @@
 //! Nobody watches a machine that has entered it, so a kernel that is damaged inside would hang for ever. What is entered
 //! is therefore held to the digests of its build first, and they are of the very files that kexec reads.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
-use crate::boot::stages::configure::{baked, read_bounded};
+use crate::boot::stages::configure::read_bounded;
 use crate::failure::FailureCode;
 use crate::format::Invalid;
 use crate::format::cmdline::Cmdline;
 use crate::format::digest::Sha256Digest;
+use crate::format::layout::{
+    self, FALLBACK_CMDLINE_FILE, FALLBACK_INITRD_FILE, FALLBACK_KERNEL_FILE, FALLBACK_SUMS_FILE,
+    FallbackSums,
+};
 use crate::format::limits::LIMITS;
 use crate::sys::kexec::kexec_file_load;
-
-/// Where the fallback's kernel is baked in.
-pub const KERNEL_FILE: &str = "/etc/sealboot/fallback/vmlinuz";
-/// Where its initrd is.
-pub const INITRD_FILE: &str = "/etc/sealboot/fallback/initrd";
-/// Where its command line is.
-pub const CMDLINE_FILE: &str = "/etc/sealboot/fallback/cmdline";
-/// Where the digests of the three are.
-pub const SUMS_FILE: &str = "/etc/sealboot/fallback/SHA256SUMS";
-
-/// The digests of a fallback's files, in a file that sha256sum(1) checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sums {
-    /// The kernel's.
-    pub kernel: Sha256Digest,
-    /// The initrd's.
-    pub initrd: Sha256Digest,
-    /// The command line's, with the line feed that ends it.
-    pub cmdline: Sha256Digest,
-}
-
-impl Sums {
-    /// Names of the files, in the order in which they stand.
-    const NAMES: [&str; 3] = ["vmlinuz", "initrd", "cmdline"];
-
-    /// Bytes of the file: each line has a digest, two spaces, a name and a line feed.
-    const BYTES: u64 = 3 * (64 + 2 + 1) + 7 + 6 + 7;
-
-    /// The file.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        let mut text = String::new();
-        for (name, sum) in Self::NAMES
-            .iter()
-            .zip([self.kernel, self.initrd, self.cmdline])
-        {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{sum}  {name}");
-        }
-        text
-    }
-
-    /// Reads what [`encode`](Self::encode) wrote, and nothing else: one line for each file, in this order.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?.strip_suffix('\n')?;
-        let mut lines = text.split('\n');
-        let mut sum = |name: &str| -> Option<Sha256Digest> {
-            let line = lines.next()?.strip_suffix(name)?;
-            line.strip_suffix("  ")?.parse().ok()
-        };
-        let [kernel, initrd, cmdline] = Self::NAMES;
-        let sums = Self {
-            kernel: sum(kernel)?,
-            initrd: sum(initrd)?,
-            cmdline: sum(cmdline)?,
-        };
-        lines.next().is_none().then_some(sums)
-    }
-}
 
 /// The fallback cannot be entered.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +52,7 @@ pub enum FallbackError {
         found: Sha256Digest,
     },
     /// Its command line is none.
-    #[error("{CMDLINE_FILE} is no command line: {0}")]
+    #[error("{FALLBACK_CMDLINE_FILE} is no command line: {0}")]
     Cmdline(Invalid),
     /// The kernel does not take it.
     #[error("the fallback's kernel cannot be loaded")]
@@ -157,13 +100,17 @@ struct Checked {
 }
 
 fn check(root: &Path, failed: FailureCode) -> Result<Checked, FallbackError> {
-    let path = baked(root, SUMS_FILE);
-    let sums = read_bounded(&path, Sums::BYTES).map_err(unreadable(&path))?;
-    let sums = Sums::parse(&sums).ok_or(FallbackError::Sums(path))?;
+    let path = layout::under(root, FALLBACK_SUMS_FILE);
+    let sums = read_bounded(&path, FallbackSums::BYTES).map_err(unreadable(&path))?;
+    let sums = FallbackSums::parse(&sums).ok_or(FallbackError::Sums(path))?;
     Ok(Checked {
-        kernel: open(&baked(root, KERNEL_FILE), sums.kernel)?,
-        initrd: open(&baked(root, INITRD_FILE), sums.initrd)?,
-        cmdline: cmdline(&baked(root, CMDLINE_FILE), sums.cmdline, failed)?,
+        kernel: open(&layout::under(root, FALLBACK_KERNEL_FILE), sums.kernel)?,
+        initrd: open(&layout::under(root, FALLBACK_INITRD_FILE), sums.initrd)?,
+        cmdline: cmdline(
+            &layout::under(root, FALLBACK_CMDLINE_FILE),
+            sums.cmdline,
+            failed,
+        )?,
     })
 }
 
@@ -241,19 +188,24 @@ mod tests {
     fn baked_in(line: &str) -> TempDir {
         let root = tempfile::tempdir().unwrap();
         let (kernel, initrd) = (b"a kernel", b"an initrd");
-        let sums = Sums {
+        let sums = FallbackSums {
             kernel: Sha256Digest::of(kernel),
             initrd: Sha256Digest::of(initrd),
             cmdline: Sha256Digest::of(line.as_bytes()),
         };
-        fs::create_dir_all(baked(root.path(), KERNEL_FILE).parent().unwrap()).unwrap();
+        fs::create_dir_all(
+            layout::under(root.path(), FALLBACK_KERNEL_FILE)
+                .parent()
+                .unwrap(),
+        )
+        .unwrap();
         for (path, bytes) in [
-            (KERNEL_FILE, &kernel[..]),
-            (INITRD_FILE, initrd),
-            (CMDLINE_FILE, line.as_bytes()),
-            (SUMS_FILE, sums.encode().as_bytes()),
+            (FALLBACK_KERNEL_FILE, &kernel[..]),
+            (FALLBACK_INITRD_FILE, initrd),
+            (FALLBACK_CMDLINE_FILE, line.as_bytes()),
+            (FALLBACK_SUMS_FILE, sums.encode().as_bytes()),
         ] {
-            fs::write(baked(root.path(), path), bytes).unwrap();
+            fs::write(layout::under(root.path(), path), bytes).unwrap();
         }
         root
     }
@@ -291,9 +243,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        for name in [KERNEL_FILE, INITRD_FILE, CMDLINE_FILE, SUMS_FILE] {
+        for name in [
+            FALLBACK_KERNEL_FILE,
+            FALLBACK_INITRD_FILE,
+            FALLBACK_CMDLINE_FILE,
+            FALLBACK_SUMS_FILE,
+        ] {
             let root = baked_in("quiet\n");
-            let path = baked(root.path(), name);
+            let path = layout::under(root.path(), name);
             fs::remove_file(&path).unwrap();
             let error = load(root.path(), CODE).unwrap_err();
             assert_eq!(
@@ -305,9 +262,13 @@ mod tests {
 
     #[test]
     fn a_fallback_of_which_one_byte_is_damaged_is_not_entered() {
-        for name in [KERNEL_FILE, INITRD_FILE, CMDLINE_FILE] {
+        for name in [
+            FALLBACK_KERNEL_FILE,
+            FALLBACK_INITRD_FILE,
+            FALLBACK_CMDLINE_FILE,
+        ] {
             let root = baked_in("quiet\n");
-            let path = baked(root.path(), name);
+            let path = layout::under(root.path(), name);
             let mut bytes = fs::read(&path).unwrap();
             let expected = Sha256Digest::of(&bytes);
             *bytes.last_mut().unwrap() ^= 1;
@@ -328,7 +289,7 @@ mod tests {
     fn a_command_line_that_grew_past_what_is_read_is_damaged() {
         let root = baked_in("quiet\n");
         let long = "x".repeat(3 * LIMITS.cmdline_bytes);
-        fs::write(baked(root.path(), CMDLINE_FILE), long).unwrap();
+        fs::write(layout::under(root.path(), FALLBACK_CMDLINE_FILE), long).unwrap();
         let error = load(root.path(), CODE).unwrap_err();
         assert!(matches!(error, FallbackError::Damaged { .. }), "{error}");
     }
@@ -344,14 +305,14 @@ mod tests {
 
     #[test]
     fn digests_are_read_in_one_spelling_only() {
-        let sums = Sums {
+        let sums = FallbackSums {
             kernel: Sha256Digest::of(b"1"),
             initrd: Sha256Digest::of(b"2"),
             cmdline: Sha256Digest::of(b"3"),
         };
         let text = sums.encode();
-        assert_eq!(text.len() as u64, Sums::BYTES);
-        assert_eq!(Sums::parse(text.as_bytes()), Some(sums));
+        assert_eq!(text.len() as u64, FallbackSums::BYTES);
+        assert_eq!(FallbackSums::parse(text.as_bytes()), Some(sums));
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let mut bad: Vec<String> = (0..3)
             .map(|missing| {
@@ -373,7 +334,7 @@ mod tests {
         ]);
         for bad in bad {
             let root = baked_in("quiet\n");
-            let path = baked(root.path(), SUMS_FILE);
+            let path = layout::under(root.path(), FALLBACK_SUMS_FILE);
             fs::write(&path, &bad).unwrap();
             let error = load(root.path(), CODE).unwrap_err();
             assert!(matches!(error, FallbackError::Sums(_)), "{bad:?}: {error}");

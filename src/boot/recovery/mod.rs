@@ -247,11 +247,12 @@ fn leave(loader: &Loader, mode: RebootMode) -> ! {
 mod tests {
     use super::*;
     use crate::format::digest::Sha256Digest;
+    use crate::format::layout::FALLBACK_INITRD_FILE;
 
     #[test]
     fn a_damaged_fallback_is_kept_in_one_line() {
         let error = FallbackError::Damaged {
-            path: fallback::INITRD_FILE.into(),
+            path: FALLBACK_INITRD_FILE.into(),
             expected: Sha256Digest::of(b"1"),
             found: Sha256Digest::of(b"2"),
         };
@@ -259,7 +260,7 @@ mod tests {
             in_one_line(&error),
             format!(
                 "{} is damaged, expected sha256 {}, found    sha256 {}",
-                fallback::INITRD_FILE,
+                FALLBACK_INITRD_FILE,
                 Sha256Digest::of(b"1"),
                 Sha256Digest::of(b"2")
             )

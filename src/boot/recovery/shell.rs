@@ -20,11 +20,9 @@ use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::Pid;
 
 use crate::boot::console::{Consoles, open_terminal};
+use crate::format::layout::SHELL_FILE;
 use crate::heartbeat::Heartbeat;
 use crate::sys::terminal::lead_session;
-
-/// Where the shell is baked in.
-pub const SHELL_FILE: &str = "/bin/sh";
 
 /// How often a shell is looked at for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -25,17 +25,11 @@ use crate::firmware::identity::{Identity, IdentityError};
 use crate::format::cmdline::Parameters;
 use crate::format::digest::Sha256Digest;
 use crate::format::host_config::{HostConfig, HostConfigError};
+use crate::format::layout::{self, POLICY_FILE, TLS_ROOTS_FILE};
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 use crate::trust::policy::SignerName;
 use crate::trust::{Judged, PolicyError, Presented, Refusal, TrustPolicy};
-
-/// Where the trust policy is baked in.
-pub const POLICY_FILE: &str = "/etc/sealboot/trust.json";
-/// Where the host config is baked in, if it is.
-pub const HOST_CONFIG_FILE: &str = "/etc/sealboot/host.json";
-/// Where the roots of the mirrors' certificates are baked in.
-pub const TLS_ROOTS_FILE: &str = "/etc/sealboot/tls-roots.pem";
 
 /// All that a boot goes by.
 #[derive(Debug)]
@@ -230,7 +224,7 @@ pub fn run<'a>(
 }
 
 fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureError> {
-    let path = baked(root, POLICY_FILE);
+    let path = layout::under(root, POLICY_FILE);
     let json =
         read_bounded(&path, LIMITS.policy_bytes).map_err(|source| ConfigureError::ReadPolicy {
             path: path.clone(),
@@ -313,7 +307,7 @@ fn places() -> String {
 }
 
 fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
-    let path = baked(root, TLS_ROOTS_FILE);
+    let path = layout::under(root, TLS_ROOTS_FILE);
     let unusable = |source| ConfigureError::TlsRoots {
         path: path.clone(),
         source,
@@ -331,10 +325,6 @@ fn read_tls_roots(root: &Path) -> Result<RootCertStore, ConfigureError> {
         return Err(unusable("it holds no certificate".into()));
     }
     Ok(roots)
-}
-
-pub(in crate::boot) fn baked(root: &Path, absolute: &str) -> PathBuf {
-    root.join(absolute.trim_start_matches('/'))
 }
 
 /// Reads a file, at most one byte more than `limit`, so that the parser sees that it is too long.

@@ -16,10 +16,11 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::{HOST_CONFIG_FILE, baked, read_bounded};
+use super::read_bounded;
 use crate::failure::{Diagnose, FailureCode};
 use crate::firmware::efi::{EfiError, Variable, Variables};
 use crate::format::cmdline::Parameters;
+use crate::format::layout::{self, HOST_CONFIG_FILE};
 use crate::format::limits::LIMITS;
 use crate::format::smbios::{self, SmbiosError};
 
@@ -186,7 +187,7 @@ fn named(root: &Path, value: &str) -> Result<Found, FindError> {
         });
     }
     let source = Source::Config(value.to_owned());
-    match read_bounded(&baked(root, value), LIMITS.host_config_bytes) {
+    match read_bounded(&layout::under(root, value), LIMITS.host_config_bytes) {
         Ok(bytes) => Ok(Found { source, bytes }),
         Err(error) => Err(FindError::Read {
             from: source,
@@ -216,7 +217,7 @@ fn read_if_there(
     limit: u64,
     from: &Source,
 ) -> Result<Option<Vec<u8>>, FindError> {
-    match read_bounded(&baked(root, path), limit) {
+    match read_bounded(&layout::under(root, path), limit) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FindError::Read {
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn put(root: &Path, path: &str, bytes: &[u8]) {
-        let path = baked(root, path);
+        let path = layout::under(root, path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
@@ -335,7 +336,7 @@ mod tests {
             oem_strings(root, &["other", "sealboot.host-config:of smbios"]);
             fw_cfg(root, b"of fw_cfg");
         };
-        let remove = |root: &Path, path: &str| fs::remove_file(baked(root, path)).unwrap();
+        let remove = |root: &Path, path: &str| fs::remove_file(layout::under(root, path)).unwrap();
         let efi = format!("/sys/firmware/efi/efivars/{}", Variable::HOST_CONFIG);
         let gone = [HOST_CONFIG_FILE, &efi, SMBIOS_TABLE, FW_CFG_FILE];
         for (without, word, bytes) in [
@@ -392,16 +393,16 @@ mod tests {
             ),
             (
                 "the host config in the SMBIOS OEM string sealboot.host-config cannot be read",
-                |root| fs::create_dir_all(baked(root, SMBIOS_TABLE)).unwrap(),
+                |root| fs::create_dir_all(layout::under(root, SMBIOS_TABLE)).unwrap(),
             ),
             (
                 "the host config in fw_cfg opt/sealboot/host-config cannot be read",
-                |root| fs::create_dir_all(baked(root, FW_CFG_FILE)).unwrap(),
+                |root| fs::create_dir_all(layout::under(root, FW_CFG_FILE)).unwrap(),
             ),
         ] {
             let and_fw_cfg = |root: &Path| {
                 change(root);
-                if !baked(root, FW_CFG_FILE).exists() {
+                if !layout::under(root, FW_CFG_FILE).exists() {
                     fw_cfg(root, b"{}");
                 }
             };
