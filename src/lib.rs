@@ -28,6 +28,7 @@
 //! | [`heartbeat`] | what shows the watchdog that the loader works, and what it waits for |
 //! | [`jitter`] | waits that differ from machine to machine |
 //! | [`failure`] | the stable codes of everything that can go wrong |
+//! | `keys` | signers' key files and the agent protocol (operator) |
 //! | `assemble` | reproducible artifacts: image, initramfs (operator) |
 //! | `server` | the provisioning server (operator) |
 //! | `vm` | machines in QEMU (operator) |
@@ -53,6 +54,8 @@ pub mod format;
 pub mod hardware;
 pub mod heartbeat;
 pub mod jitter;
+#[cfg(feature = "operator")]
+pub mod keys;
 pub mod net;
 #[cfg(feature = "operator")]
 pub mod server;

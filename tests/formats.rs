@@ -18,7 +18,7 @@ use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::host_config::HostConfig;
 use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
-use sealboot::format::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
+use sealboot::keys::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
 use sealboot::trust::policy::{AcceptedImage, Signer};
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Envelope, PublicKey, Refusal, TrustPolicy, Verified};

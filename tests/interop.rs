@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use lab::{alice, bob, manifest, put, seal, seal_manifest};
 use sealboot::format::manifest::Manifest;
-use sealboot::format::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
+use sealboot::keys::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
 use sealboot::trust::policy::{AcceptedImage, Signer};
 use sealboot::trust::{Envelope, PublicKey, TrustPolicy};
 use tempfile::TempDir;

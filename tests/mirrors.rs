@@ -23,7 +23,7 @@ use sealboot::fetch::Reputation;
 use sealboot::format::host_config::{HostConfig, MirrorUrl};
 use sealboot::format::manifest::Manifest;
 use sealboot::format::network::Network;
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::{Presented, TrustPolicy};
 use tempfile::TempDir;
 

@@ -19,7 +19,7 @@ use sealboot::format::digest::Sha256Digest;
 use sealboot::format::freshness::Freshness;
 use sealboot::format::limits::LIMITS;
 use sealboot::format::manifest::{Arch, Manifest, ManifestError};
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::policy::{AcceptedImage, FreshnessRule, PolicyError, Signer};
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::files::{self, Existing};
 use super::key_file::{self, KeyFile};
 use super::{Failure, output, passphrase, secrecy};
-use crate::format::locked::StoredKey;
-use crate::format::pem::{PrivateKey, public_key_to_pem};
+use crate::keys::locked::StoredKey;
+use crate::keys::pem::{PrivateKey, public_key_to_pem};
 
 /// Make signers' keys, and tell them apart.
 ///

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::{Failure, files, secrecy};
 use crate::format::limits::LIMITS;
-use crate::format::locked::{LockedKey, StoredKey};
-use crate::format::openssh::{is_public_key, private_key_from_openssh, public_key_from_openssh};
-use crate::format::pem::{PemError, PrivateKey, public_key_from_pem};
+use crate::keys::locked::{LockedKey, StoredKey};
+use crate::keys::openssh::{is_public_key, private_key_from_openssh, public_key_from_openssh};
+use crate::keys::pem::{PemError, PrivateKey, public_key_from_pem};
 use crate::trust::PublicKey;
 
 /// What a key file holds.

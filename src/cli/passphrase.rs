@@ -10,8 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use zeroize::Zeroizing;
 
 use super::{Failure, output, secrecy};
-use crate::format::locked::{LockedKey, UnlockError};
-use crate::format::pem::PrivateKey;
+use crate::keys::locked::{LockedKey, UnlockError};
+use crate::keys::pem::PrivateKey;
 use crate::sys;
 
 /// Where a passphrase comes from.

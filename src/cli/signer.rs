@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::key_file::{self, KeyFile};
 use super::ssh_agent::Agent;
 use super::{Failure, passphrase};
-use crate::format::locked::{LockedKey, StoredKey};
-use crate::format::pem::PrivateKey;
+use crate::keys::locked::{LockedKey, StoredKey};
+use crate::keys::pem::PrivateKey;
 use crate::trust::PublicKey;
 
 /// Who is asked to sign.

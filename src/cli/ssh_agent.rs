@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
-use crate::format::ssh_agent::{self, AnswerError, MESSAGE_BYTES};
+use crate::keys::ssh_agent::{self, AnswerError, MESSAGE_BYTES};
 use crate::trust::PublicKey;
 
 /// An agent that says it holds a key.

@@ -17,10 +17,6 @@
 //! | [`version`] | counters that only grow |
 //! | `json` | JSON in which an object is written as an object |
 //! | [`key`] | public keys and their ids |
-//! | [`pem`] | ed25519 keys as PKCS#8 and SPKI PEM (operator) |
-//! | [`openssh`] | ed25519 keys as OpenSSH writes them (operator) |
-//! | [`locked`] | private keys that a passphrase protects, PKCS#8 and OpenSSH (operator) |
-//! | [`ssh_agent`] | the messages by which an ssh-agent signs (operator) |
 //! | [`cpio`] | newc archives, reproducibly (operator) |
 
 pub mod archive;
@@ -37,17 +33,9 @@ pub mod key;
 pub mod kmod;
 pub mod layout;
 pub mod limits;
-#[cfg(feature = "operator")]
-pub mod locked;
 pub mod manifest;
 pub mod network;
-#[cfg(feature = "operator")]
-pub mod openssh;
-#[cfg(feature = "operator")]
-pub mod pem;
 pub mod smbios;
-#[cfg(feature = "operator")]
-pub mod ssh_agent;
 pub mod version;
 
 use std::fmt;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use super::failure::{NetError, NoSettings, Tried};
+use super::goal::{Goal, Timeouts};
 use super::link::{Carrier, Hardware, Link, Links};
 use super::made::{self, Step};
 use super::method::{Keeper, Place};
@@ -20,7 +21,6 @@ use super::race::Family;
 use super::reach;
 use super::router::{self, Heed};
 use super::settings::{Route, Settings};
-use super::{Goal, Timeouts};
 use crate::format::host_config::MirrorTemplate;
 use crate::format::network::{Interface, InterfaceName, Ipv4Method, Ipv6Method, LinkRef, Network};
 use crate::heartbeat::Heartbeat;

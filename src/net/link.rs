@@ -21,12 +21,14 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::dhcp::Mac;
 use super::settings::Route;
 use crate::format::network::{
     AdSelect, Bond, BondMode, FailOverMac, InterfaceName, LacpRate, LinkRef, Monitor, Mtu,
     PrimaryReselect, Vlan, XmitHashPolicy,
 };
+
+/// An Ethernet address.
+pub(super) type Mac = [u8; 6];
 
 /// How long after the last news the links are looked at again. The kernel tells of every change, but
 /// drops what does not fit a socket's buffer, and a lost "carrier is there" must not cost a boot.

@@ -13,6 +13,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `goal` | what a connection is for, and how long it may take |
 //! | `link` | links, addresses and routes, over rtnetlink |
 //! | `made` | what is to be done next to make bonds and VLANs; pure |
 //! | `candidates` | every way at once, and the one that is taken |
@@ -33,6 +34,7 @@ pub mod clock;
 mod dhcp;
 mod dhcp6;
 mod failure;
+mod goal;
 mod keeper;
 mod link;
 mod made;
@@ -49,16 +51,14 @@ pub mod sntp;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::format::host_config::MirrorTemplate;
-use crate::format::network::{DomainName, InterfaceName, Network};
-use crate::heartbeat::Heartbeat;
+use crate::format::network::{DomainName, InterfaceName};
 use candidates::Candidates;
 pub use dhcp::{Lease, Route as LeaseRoute};
 pub use failure::{NetError, Tried};
+pub use goal::{Goal, Timeouts};
 use link::Links;
 pub use race::{Family, TriedAddress};
 pub use resolver::{ResolveError, Resolver};
@@ -70,43 +70,6 @@ pub mod from_the_link {
     pub use super::dhcp::from_the_link as dhcp;
     pub use super::dhcp6::from_the_link as dhcp6;
     pub use super::router::Advertisement;
-}
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy)]
-pub struct Goal<'a> {
-    /// The ways to a network.
-    pub network: &'a Network,
-    /// What is to be reached: with several ways, the first that reaches one of them is taken. Where there are none,
-    /// the first that has an address.
-    pub mirrors: &'a [MirrorTemplate],
-    /// Beats while links and addresses are waited for.
-    pub heartbeat: &'a Heartbeat,
-}
-
-/// How long each step of [`connect`] may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Until a link exists.
-    pub link: Duration,
-    /// From then until a link has a carrier.
-    pub carrier: Duration,
-    /// From then until a link has an address.
-    pub address: Duration,
-}
-
-impl Timeouts {
-    /// Those of a real machine.
-    pub const DEFAULT: Self = Self {
-        // Probing a card takes its driver a second or two, with firmware some more; one behind USB, or in a slot
-        // that is powered late, comes later still; after that the attempt is reported, and the next one waits again.
-        link: Duration::from_secs(15),
-        // Negotiation takes a card 2 to 5 s, some 10 G ones and their switches 20.
-        carrier: Duration::from_secs(30),
-        // A switch port with spanning tree drops everything for 30 s after the carrier comes; the
-        // client then asks within 16 s, and the server may take some seconds to check the address.
-        address: Duration::from_secs(60),
-    };
 }
 
 /// A working network, kept for as long as this lives: within the runtime that it was made in, leases are renewed.

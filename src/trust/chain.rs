@@ -10,8 +10,9 @@
 //! version of the policy too.
 
 use super::policy::TrustPolicy;
-use super::refusal::{Refusal, Statement};
+use super::refusal::Refusal;
 use super::role::Role;
+use super::statement::Statement;
 use super::verified::{Verified, parse};
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;

@@ -9,7 +9,8 @@
 
 use super::envelope::{Envelope, is_envelope};
 use super::policy::{SignerName, TrustPolicy};
-use super::refusal::{Refusal, Statement};
+use super::refusal::Refusal;
+use super::statement::Statement;
 use super::verified::Verified;
 use crate::format::cmdline::Parameters;
 use crate::format::host_config::{HostConfig, HostConfigError};

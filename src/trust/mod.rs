@@ -23,6 +23,7 @@ pub mod host_config;
 pub mod policy;
 pub mod refusal;
 pub mod role;
+pub mod statement;
 #[cfg(test)]
 mod testing;
 pub mod verified;
@@ -32,8 +33,9 @@ pub use channel::Channel;
 pub use envelope::{Envelope, EnvelopeError};
 pub use host_config::{Judged, Presented};
 pub use policy::{PolicyError, TrustPolicy};
-pub use refusal::{Refusal, Statement};
-pub use role::{Ignored, Role, Tally};
+pub use refusal::Refusal;
+pub use role::Role;
+pub use statement::{Ignored, Statement, Tally};
 pub use verified::{Current, Verified};
 
 pub use crate::format::key::{KeyId, PublicKey};

@@ -4,59 +4,14 @@ use jiff::Timestamp;
 
 use super::envelope::EnvelopeError;
 use super::policy::{PolicyError, SignerName};
-use super::role::Tally;
+use super::statement::{Statement, Tally};
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
-use crate::format::freshness::{Freshness, FreshnessError};
-use crate::format::host_config::{HostConfig, HostConfigError};
-use crate::format::manifest::{Arch, ImageName, ImageVersion, Manifest, ManifestError};
+use crate::format::freshness::FreshnessError;
+use crate::format::host_config::HostConfigError;
+use crate::format::manifest::{Arch, ImageName, ImageVersion, ManifestError};
 use crate::format::shown;
 use crate::format::version::PolicyVersion;
-
-/// A kind of signed statement. Its payload type is signed with it, so that none can pass for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Statement {
-    /// What an image is.
-    Manifest,
-    /// The next trust policy.
-    Policy,
-    /// Which version of an image is the newest.
-    Freshness,
-    /// How a machine reaches its image.
-    HostConfig,
-}
-
-impl Statement {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [
-        Self::Manifest,
-        Self::Policy,
-        Self::Freshness,
-        Self::HostConfig,
-    ];
-
-    /// The DSSE payload type.
-    #[must_use]
-    pub const fn payload_type(self) -> &'static str {
-        match self {
-            Self::Manifest => Manifest::PAYLOAD_TYPE,
-            Self::Policy => super::TrustPolicy::PAYLOAD_TYPE,
-            Self::Freshness => Freshness::PAYLOAD_TYPE,
-            Self::HostConfig => HostConfig::PAYLOAD_TYPE,
-        }
-    }
-}
-
-impl std::fmt::Display for Statement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Manifest => "manifest",
-            Self::Policy => "trust policy",
-            Self::Freshness => "freshness statement",
-            Self::HostConfig => "host config",
-        })
-    }
-}
 
 /// A statement, or an image, is not accepted.
 #[derive(Debug, thiserror::Error)]

@@ -4,35 +4,16 @@
 //! id that stands beside one is the word of whoever wrote the file. A payload comes out of an envelope
 //! only through `Role::open`, after the count.
 
-use std::fmt;
-
 use super::envelope::Envelope;
 use super::policy::{Signer, SignerName, TrustPolicy};
-use super::refusal::{Refusal, Statement};
+use super::refusal::Refusal;
+use super::statement::{Ignored, Statement, Tally};
 
 /// Keys, and how many of them must have signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Role<'a> {
     keys: &'a [Signer],
     threshold: usize,
-}
-
-/// Who signed, and which signatures count for nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// The distinct keys of the role that validly signed, by name, in the policy's order.
-    pub signers: Vec<SignerName>,
-    /// Signatures that count for nothing: the key id they claim, and why.
-    pub ignored: Vec<(String, Ignored)>,
-}
-
-/// Why a signature counts for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
-    /// No key of the role made it.
-    NotByATrustedKey,
-    /// The same key has made an earlier one.
-    SameKeyAgain,
 }
 
 impl TrustPolicy {
@@ -123,15 +104,6 @@ impl Role<'_> {
             });
         }
         Ok((envelope.payload(), tally.signers))
-    }
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotByATrustedKey => "no key of the trust policy made it",
-            Self::SameKeyAgain => "its key has signed already, and counts once",
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::channel::Channel;
 use super::envelope::Envelope;
 use super::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer, TrustPolicy};
-use super::refusal::Statement;
+use super::statement::Statement;
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;
 use crate::format::key::PublicKey;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sealboot::failure::FailureCode;
 use sealboot::format::freshness::Freshness;
 use sealboot::format::manifest::{Arch, Encoding, Manifest};
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::TrustPolicy;
 use sealboot::trust::policy::{AcceptedImage, FreshnessRule, Signer};
 

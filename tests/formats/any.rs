@@ -18,7 +18,7 @@ use sealboot::format::network::{
     Bond, BondMode, FailOverMac, Interface, Ipv4Method, Ipv6Method, LacpRate, LinkRef, Monitor,
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
 };
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::policy::{
     AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
 };

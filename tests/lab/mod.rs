@@ -23,7 +23,7 @@ use std::path::Path;
 use sealboot::format::archive::{self, END_OF_ARCHIVE};
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::policy::{AcceptedImage, ExpiryRule, Signer};
 use sealboot::trust::{Envelope, TrustPolicy};
 

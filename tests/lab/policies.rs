@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sealboot::format::freshness::Freshness;
 use sealboot::format::manifest::Manifest;
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::TrustPolicy;
 use sealboot::trust::policy::AcceptedImage;
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sealboot::format::freshness::Freshness;
 use sealboot::format::host_config::HostConfig;
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::TrustPolicy;
 use sealboot::trust::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer};
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Current, Refusal, TrustPolicy};
 

@@ -9,8 +9,9 @@ use std::thread;
 
 use sealboot::format::digest::Sha256Digest;
 use sealboot::format::manifest::{Archive, Encoding};
-use sealboot::format::openssh::{key_blob, public_key_from_openssh};
-use sealboot::format::pem::public_key_to_pem;
+use sealboot::keys::openssh::public_key_from_openssh;
+use sealboot::keys::pem::public_key_to_pem;
+use sealboot::keys::ssh::key_blob;
 
 use crate::lab::{self, manifest, put, seal_manifest};
 use crate::{ENVELOPE, World, eventually, failed, succeeded, text};

@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use sealboot::failure::causes;
-use sealboot::format::locked::LockedKey;
-use sealboot::format::openssh::private_key_from_openssh;
-use sealboot::format::pem::PrivateKey;
+use sealboot::keys::locked::LockedKey;
+use sealboot::keys::openssh::private_key_from_openssh;
+use sealboot::keys::pem::PrivateKey;
 
 use crate::{ENVELOPE, World, eventually};
 

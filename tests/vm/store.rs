@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use sealboot::format::freshness::Freshness;
-use sealboot::format::pem::PrivateKey;
 use sealboot::format::version::PolicyVersion;
+use sealboot::keys::pem::PrivateKey;
 use sealboot::trust::{Channel, Envelope};
 use tempfile::TempDir;
 

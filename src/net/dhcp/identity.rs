@@ -4,8 +4,8 @@ use std::path::Path;
 
 use dhcproto::v4::{Architecture, DhcpOption};
 
-use super::message::Mac;
 use crate::format::network::DhcpOptions;
+use crate::net::link::Mac;
 
 /// Lets a DHCP server tell a machine that boots from the operating system that runs there later.
 pub(in crate::net) const VENDOR_CLASS: &str = "sealboot";

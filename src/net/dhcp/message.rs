@@ -11,9 +11,7 @@ use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 
 use super::identity::Identity;
-
-/// An Ethernet address.
-pub(in crate::net) type Mac = [u8; 6];
+use crate::net::link::Mac;
 
 /// BOOTP's fields before the options (RFC 951), magic cookie included.
 const HEADER: usize = 240;

@@ -44,7 +44,6 @@ pub mod from_the_link {
     pub use super::identity::Identity;
     pub use super::renewal::{Action as Kept, Renewal};
 }
-pub(super) use message::Mac;
 
 /// Bytes of a packet that are read. Ethernet's own bound is 1500; of a longer packet the rest is cut
 /// off, and its length then says more than is there, which is one way to be dropped.

@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
 use crate::format::network::{DomainName, is_ipv6_host};
-use crate::net::dhcp::Mac;
+use crate::net::link::Mac;
 
 const CLIENT_ID: u16 = 1;
 const SERVER_ID: u16 = 2;

@@ -19,7 +19,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::sleep_until;
 
-use super::dhcp::{Mac, random};
+use super::dhcp::random;
+use super::link::Mac;
 use crate::format::network::InterfaceName;
 use client::{Action, Client, Event};
 pub(super) use client::{Lease, Purpose};

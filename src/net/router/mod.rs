@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::dhcp::Mac;
+use super::link::Mac;
 use crate::format::network::InterfaceName;
 
 pub use advertisement::Advertisement;

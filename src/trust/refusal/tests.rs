@@ -1,6 +1,6 @@
 //! What each refusal is called, and what it tells a person.
 
-use super::super::role::Ignored;
+use super::super::statement::Ignored;
 use super::super::testing::{made, signers};
 use super::*;
 use crate::failure::Report;

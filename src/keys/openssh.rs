@@ -6,15 +6,10 @@
 //! RSA and ECDSA are other algorithms, and a FIDO key (`sk-…`) signs the hash of the message together
 //! with a counter of its own, which no reader of DSSE envelopes can check.
 
-use ssh_key::private::KeypairData;
-use ssh_key::public::KeyData;
-
-use super::key::PublicKey;
 use super::locked::{LockedKey, StoredKey};
-use super::pem::{PemError, PrivateKey};
-
-/// What OpenSSH calls ed25519.
-pub const ED25519: &str = "ssh-ed25519";
+use super::pem::PemError;
+use super::ssh::{ED25519, other_kind, private, public, unreadable};
+use crate::format::key::PublicKey;
 
 /// Whether a text looks like an OpenSSH public key, of whatever kind.
 #[must_use]
@@ -69,59 +64,12 @@ pub fn private_key_from_openssh(pem: &str) -> Result<StoredKey, PemError> {
     private(key.key_data()).map(StoredKey::Open)
 }
 
-/// The blob by which agents know a key.
-#[must_use]
-pub fn key_blob(key: &PublicKey) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(4 + ED25519.len() + 4 + 32);
-    for part in [ED25519.as_bytes(), key.as_bytes()] {
-        super::ssh_agent::put_string(&mut blob, part);
-    }
-    blob
-}
-
-/// The secret in a decrypted key.
-pub(super) fn private(key: &KeypairData) -> Result<PrivateKey, PemError> {
-    match key {
-        KeypairData::Ed25519(pair) => Ok(PrivateKey::from_seed(pair.private.as_ref())),
-        other => Err(match other.algorithm() {
-            Ok(algorithm) => other_kind(algorithm.as_str()),
-            Err(error) => unreadable(error),
-        }),
-    }
-}
-
-fn public(key: &KeyData) -> Result<PublicKey, PemError> {
-    match key {
-        KeyData::Ed25519(key) => PublicKey::from_bytes(&key.0).map_err(PemError::Unusable),
-        other => Err(other_kind(other.algorithm().as_str())),
-    }
-}
-
-pub(super) fn unreadable(error: ssh_key::Error) -> PemError {
-    match error {
-        ssh_key::Error::AlgorithmUnsupported { algorithm } => other_kind(algorithm.as_str()),
-        // Of ECDSA keys too, which `ssh-key` is not built to know.
-        ssh_key::Error::AlgorithmUnknown => other_kind("unknown"),
-        error => PemError::Encoding {
-            expected: "private key (OpenSSH)",
-            source: Box::new(error),
-        },
-    }
-}
-
-fn other_kind(kind: &str) -> PemError {
-    // A first word can be anything; it is shown on a terminal.
-    let kind = kind
-        .chars()
-        .take(64)
-        .flat_map(char::escape_default)
-        .collect();
-    PemError::Kind { kind }
-}
-
 #[cfg(test)]
 mod tests {
+    use ssh_key::private::KeypairData;
+
     use super::*;
+    use crate::keys::ssh::key_blob;
 
     /// Made by `ssh-keygen -t ed25519` of OpenSSH 9.2, and forgotten.
     const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea a comment";

@@ -4,8 +4,8 @@
 //! length in four bytes, then its bytes. ed25519 signs the request's bytes as they are (RFC 8709,
 //! section 6), so an agent's signature is what a key file would have made.
 
-use super::key::PublicKey;
-use super::openssh::{ED25519, key_blob};
+use super::ssh::{ED25519, key_blob, put_string};
+use crate::format::key::PublicKey;
 
 /// The longest message that OpenSSH's agent takes (`AGENT_MAX_LEN`), and the longest answer that is read
 /// here: without a bound, four bytes could ask for 4 GiB.
@@ -93,22 +93,10 @@ pub fn signature(answer: &[u8]) -> Result<[u8; 64], AnswerError> {
     bytes.try_into().map_err(|_| AnswerError::Signature)
 }
 
-/// Appends a string with its length.
-pub(super) fn put_string(to: &mut Vec<u8>, bytes: &[u8]) {
-    to.extend(length(bytes));
-    to.extend_from_slice(bytes);
-}
-
 fn message(body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(4 + body.len());
     put_string(&mut message, body);
     message
-}
-
-fn length(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len())
-        .unwrap_or_else(|_| unreachable!("an envelope has at most 4 MiB"))
-        .to_be_bytes()
 }
 
 fn fields(answer: &[u8], expected: u8) -> Result<Fields<'_>, AnswerError> {

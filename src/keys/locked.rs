@@ -13,9 +13,9 @@ use pkcs8::pkcs5::{self, EncryptionScheme};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
 use zeroize::Zeroizing;
 
-use super::key::PublicKey;
-use super::openssh;
 use super::pem::{PemError, PrivateKey};
+use super::ssh;
+use crate::format::key::PublicKey;
 
 /// A private key as a file holds it.
 #[derive(Debug)]
@@ -174,10 +174,10 @@ fn unlock_openssh(key: &ssh_key::PrivateKey, passphrase: &[u8]) -> Result<Privat
     }
     let decrypted = key.decrypt(passphrase).map_err(|error| match error {
         ssh_key::Error::Crypto => UnlockError::WrongPassphrase,
-        ssh_key::Error::AlgorithmUnsupported { .. } => UnlockError::Key(openssh::unreadable(error)),
+        ssh_key::Error::AlgorithmUnsupported { .. } => UnlockError::Key(ssh::unreadable(error)),
         error => UnlockError::Unsupported(Box::new(error)),
     })?;
-    openssh::private(decrypted.key_data()).map_err(UnlockError::Key)
+    ssh::private(decrypted.key_data()).map_err(UnlockError::Key)
 }
 
 impl PrivateKey {
@@ -219,6 +219,7 @@ impl PrivateKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::openssh;
 
     const BY_OPENSSL: &str = include_str!("../../tests/cli/fixtures/test-only-keys/encrypted.key");
     const BY_OPENSSH: &str =

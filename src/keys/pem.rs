@@ -16,8 +16,8 @@ use pkcs8::{
 };
 use zeroize::Zeroizing;
 
-use super::Invalid;
-use super::key::PublicKey;
+use crate::format::Invalid;
+use crate::format::key::PublicKey;
 
 /// An ed25519 private key. Wiped from memory when dropped; cannot be copied, compared or printed.
 pub struct PrivateKey(SigningKey);
