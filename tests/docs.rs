@@ -467,13 +467,15 @@ fn the_tests_that_the_threat_model_names_are_there() {
     let mut code = String::new();
     read_all(&root.join("src"), &mut code);
     read_all(&root.join("tests"), &mut code);
+    let families = fs::read_dir(root.join("tests/vectors")).unwrap();
+    let families: Vec<PathBuf> = families.map(|entry| entry.unwrap().path()).collect();
     let named = tests_of_the_threat_model();
     assert!(named.len() > 20, "{named:?}");
     let absent: Vec<&String> = named
         .iter()
         .filter(|name| {
             !code.contains(&format!("fn {name}("))
-                && !root.join("tests/vectors").join(name).is_dir()
+                && !families.iter().any(|family| family.join(name).is_dir())
         })
         .collect();
     assert!(absent.is_empty(), "{absent:?}");

@@ -1,4 +1,4 @@
-//! Every attack of `tests/vectors`, one folder each, judged as a machine would judge it.
+//! Every attack of `tests/vectors`, a folder each in that of its family, judged as a machine would judge it.
 //!
 //! A folder holds what a machine has baked in, what a mirror shows it, and what it must say to that;
 //! `tests/vectors/README.md` describes it. The families in `tests/attacks` make the folders. Each vector
@@ -52,6 +52,9 @@ struct Expectation {
     /// Files that are longer than they are kept: spaces follow, up to so many bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     padded: BTreeMap<String, usize>,
+    /// Tars, each of which holds what is in the directory of its name without `.tar`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tarred: Vec<String>,
 }
 
 const EXPECTATION: &str = "expect.json";
@@ -69,6 +72,13 @@ fn assert_holds(vector: &Vector) {
         serde_json::from_slice(&fs::read(directory.join(EXPECTATION)).unwrap()).unwrap();
     let whole = TempDir::new().unwrap();
     for (path, bytes) in files.iter().filter(|(path, _)| *path != EXPECTATION) {
+        if expectation.tarred.contains(path) {
+            let directory = whole.path().join(path.strip_suffix(".tar").unwrap());
+            tar::Archive::new(bytes.as_slice())
+                .unpack(directory)
+                .unwrap();
+            continue;
+        }
         let mut bytes = bytes.clone();
         if let Some(len) = expectation.padded.get(path) {
             assert!(bytes.len() <= *len, "{path} is longer than that");
@@ -106,7 +116,7 @@ fn updating() -> bool {
 }
 
 fn names() -> BTreeSet<String> {
-    attacks::all().map(Vector::folder).collect()
+    attacks::all().map(Vector::name).collect()
 }
 
 fn vectors() -> PathBuf {
@@ -116,6 +126,14 @@ fn vectors() -> PathBuf {
 /// Everything that the folder of a vector holds, by path.
 fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
     let case = (vector.make)();
+    let mut files = case.files;
+    let mut tarred = Vec::new();
+    for directory in case.tarred {
+        let path = format!("{directory}.tar");
+        let tar = take_as_tar(&mut files, &format!("{directory}/"));
+        files.insert(path.clone(), tar);
+        tarred.push(path);
+    }
     let expectation = Expectation {
         about: vector.about(),
         code: written(vector.verdict),
@@ -125,12 +143,26 @@ fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
         now: case.now.parse().unwrap(),
         cmdline: case.cmdline.to_owned(),
         padded: case.padded,
+        tarred,
     };
     let mut json = serde_json::to_vec_pretty(&expectation).unwrap();
     json.push(b'\n');
-    let mut files = case.files;
     files.insert(EXPECTATION.to_owned(), json);
     files
+}
+
+/// Takes the files below `directory` out of `files`, into a tar that depends on nothing else.
+fn take_as_tar(files: &mut BTreeMap<String, Vec<u8>>, directory: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in files.extract_if(.., |path, _| path.starts_with(directory)) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        let path = path.strip_prefix(directory).unwrap();
+        tar.append_data(&mut header, path, bytes.as_slice())
+            .unwrap();
+    }
+    tar.into_inner().unwrap()
 }
 
 fn rewrite(directory: &Path, files: &BTreeMap<String, Vec<u8>>) {
@@ -178,16 +210,18 @@ fn read_all(root: &Path, directory: &Path, into: &mut BTreeMap<String, Vec<u8>>)
 
 #[test]
 fn every_folder_is_made_by_a_family() {
-    let made = names();
     assert_eq!(
-        made.len(),
+        names().len(),
         attacks::all().count(),
         "two vectors have one name"
     );
-    let entries = fs::read_dir(vectors()).unwrap().map(|entry| entry.unwrap());
-    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
-    let found: BTreeSet<String> = folders
-        .map(|folder| folder.file_name().into_string().unwrap())
+    let made: BTreeSet<String> = attacks::all().map(Vector::folder).collect();
+    let families = directories(&vectors()).into_iter();
+    let found: BTreeSet<String> = families
+        .flat_map(|family| {
+            let names = directories(&vectors().join(&family)).into_iter();
+            names.map(move |name| format!("{family}/{name}"))
+        })
         .collect();
     if updating() {
         for stale in found.difference(&made) {
@@ -198,6 +232,15 @@ fn every_folder_is_made_by_a_family() {
     }
 }
 
+/// The names of the directories in this one.
+fn directories(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect()
+}
+
 #[test]
 fn the_readme_lists_every_vector() {
     const HEADING: &str = "## The list\n";
@@ -205,15 +248,17 @@ fn the_readme_lists_every_vector() {
     let readme = fs::read_to_string(&path).unwrap();
     let (before, list) = readme.split_once(HEADING).unwrap();
     let mut expected = String::new();
-    for (family, vectors) in attacks::families() {
-        expected += &format!("\n### {family}\n\n| folder | verdict | about |\n|---|---|---|\n");
+    for (title, vectors) in attacks::families() {
+        let family = vectors[0].family();
+        expected +=
+            &format!("\n### {title}: `{family}/`\n\n| folder | verdict | about |\n|---|---|---|\n");
         for vector in vectors {
             let mut verdict = written(vector.verdict);
             if let Some(loader) = (vector.make)().loader {
                 verdict += &format!("; loader: {}", written(loader));
             }
-            let (folder, about) = (vector.folder(), vector.about());
-            expected += &format!("| `{folder}` | {verdict} | {about} |\n");
+            let (name, about) = (vector.name(), vector.about());
+            expected += &format!("| `{name}` | {verdict} | {about} |\n");
         }
     }
     if updating() {

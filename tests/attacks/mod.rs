@@ -19,6 +19,7 @@ macro_rules! vectors {
     ($($(#[doc = $about:literal])+ $name:ident => $verdict:expr, $make:expr;)+) => {
         pub(crate) const ALL: &[$crate::attacks::Vector] = &[$(
             $crate::attacks::Vector {
+                module: module_path!(),
                 test: stringify!($name),
                 doc: concat!($($about),+),
                 verdict: $verdict,
@@ -39,29 +40,26 @@ macro_rules! vectors {
 mod archives;
 mod bytes;
 mod confusion;
-mod counting;
+mod curve;
+mod freshness;
 mod host_configs;
 mod images;
-mod mathematics;
-mod newness;
 mod numbers;
 mod rotation;
+mod signers;
 mod zstd;
 
-/// Every vector, by family.
+/// Every vector, by family: its title in the README, and what is in its folder.
 pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
     [
-        ("Who signed", counting::ALL),
-        (
-            "Keys and signatures that only a cheat makes",
-            mathematics::ALL,
-        ),
+        ("Who signed", signers::ALL),
+        ("Keys and signatures that only a cheat makes", curve::ALL),
         (
             "One kind of statement where another is expected",
             confusion::ALL,
         ),
         ("Rotation", rotation::ALL),
-        ("Freshness", newness::ALL),
+        ("Freshness", freshness::ALL),
         ("Host configs", host_configs::ALL),
         ("Which image, of which age", images::ALL),
         ("Numbers", numbers::ALL),
@@ -78,6 +76,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Vector> {
 
 /// One attack, or one proof that nothing was wrong.
 pub(crate) struct Vector {
+    /// The path of its family's module.
+    pub(crate) module: &'static str,
     pub(crate) test: &'static str,
     pub(crate) doc: &'static str,
     pub(crate) verdict: Result<(), FailureCode>,
@@ -85,9 +85,20 @@ pub(crate) struct Vector {
 }
 
 impl Vector {
-    /// The name of its folder.
-    pub(crate) fn folder(&self) -> String {
+    /// Its name: no other vector has it, of whichever family.
+    pub(crate) fn name(&self) -> String {
         self.test.replace('_', "-")
+    }
+
+    /// The name of its family's folder.
+    pub(crate) fn family(&self) -> String {
+        let (_, family) = self.module.rsplit_once("::").unwrap();
+        family.replace('_', "-")
+    }
+
+    /// The path of its folder in `tests/vectors`.
+    pub(crate) fn folder(&self) -> String {
+        format!("{}/{}", self.family(), self.name())
     }
 
     /// What it is about, in a sentence or two.
@@ -100,6 +111,8 @@ impl Vector {
 pub(crate) struct Case {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) padded: BTreeMap<String, usize>,
+    /// Directories that the folder holds as one tar each.
+    pub(crate) tarred: Vec<&'static str>,
     /// The loader's verdict, where it is not everybody's.
     pub(crate) loader: Option<Result<(), FailureCode>>,
     pub(crate) image: &'static str,
@@ -119,6 +132,7 @@ impl Case {
         Self {
             files: [("trust.json".to_owned(), baked_in)].into(),
             padded: BTreeMap::new(),
+            tarred: Vec::new(),
             loader: None,
             image: "relay",
             arch: Arch::X86_64,
@@ -168,6 +182,12 @@ impl Case {
     /// Spaces follow this file of the folder, up to so many bytes.
     pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
         self.padded.insert(path.to_owned(), bytes);
+        self
+    }
+
+    /// The folder holds what is in this directory as one tar: it is many small files.
+    pub(crate) fn tarred(mut self, directory: &'static str) -> Self {
+        self.tarred.push(directory);
         self
     }
 

@@ -295,7 +295,9 @@ fn rotated(signers: &[&str]) -> Case {
 /// So many policies of alice alone that follow the baked-in one.
 fn chain(steps: usize) -> Case {
     let of_alice = || policy_of(&["alice"], 1);
-    let mut case = Case::of(&of_alice()).manifest(&sealed(&manifest(42), &["alice"]));
+    let mut case = Case::of(&of_alice())
+        .manifest(&sealed(&manifest(42), &["alice"]))
+        .tarred("store/trust");
     for version in 2..2 + u64::try_from(steps).unwrap() {
         let envelope = sealed_policy(&at(of_alice(), version), &["alice"]);
         case = case.policy(version, envelope);

@@ -3,7 +3,7 @@
 //!
 //! nextest runs each test in a process of its own, so the lab is a directory under the target
 //! directory: built by the first that comes, under a file lock, and named after everything that it was
-//! made of.
+//! made of. A test holds a lock on its lab: at midnight, the next day's must not remove it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ pub(crate) struct Lab {
 impl Lab {
     /// The lab, built if nobody has yet.
     pub(crate) fn get() -> &'static Self {
-        static LAB: OnceLock<Lab> = OnceLock::new();
-        LAB.get_or_init(|| {
+        static LAB: OnceLock<(Lab, File)> = OnceLock::new();
+        let (lab, _in_use) = LAB.get_or_init(|| {
             let sealboot = release_binary("SEALBOOT_BIN", "release/sealboot");
             let loader = release_binary(
                 "SEALBOOT_LOADER",
@@ -70,8 +70,11 @@ impl Lab {
                 remove_old_labs();
                 lab.build(&packages);
             }
-            lab
-        })
+            let in_use = File::open(&lab.directory).unwrap();
+            in_use.lock_shared().unwrap();
+            (lab, in_use)
+        });
+        lab
     }
 
     /// A file or directory of the lab.
@@ -232,6 +235,10 @@ impl Lab {
             self.loader.to_str().unwrap(),
             packages.modules.to_str().unwrap(),
         );
+        // As an operator's would be, whose machines have no battery: where the clock says 1970, today's
+        // certificates are valid, and last month's statements are not. Without it, both would depend on
+        // how old the loader is. That the loader's own build time counts is tested in `time`.
+        let built = Timestamp::now().as_second().to_string();
         for (policy, set, initramfs) in [
             ("trust.json", "virtio", "loader.initramfs"),
             ("fresh.json", "virtio", "fresh.initramfs"),
@@ -239,7 +246,7 @@ impl Lab {
             ("trust.json", "all-nics", "all-nics.initramfs"),
         ] {
             #[rustfmt::skip]
-            self.run(at, [
+            self.run_with(at, &[("SOURCE_DATE_EPOCH", &built)], [
                 "initramfs", "build", "--loader", loader, "--policy", policy,
                 "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
                 "--modules", modules, "--module", set, "--out", initramfs,
@@ -348,7 +355,8 @@ pub(crate) fn packages(build: Build) -> Packages {
     std::thread::spawn(fetch).join().unwrap()
 }
 
-/// Names what the lab is made of. The day is part of it, for the images in it expire.
+/// Names what the lab is made of. The day is part of it: the images in it expire, and the clock of a
+/// machine without a battery starts when it was built.
 fn key(files: &[&Path]) -> String {
     let day = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -362,13 +370,16 @@ fn key(files: &[&Path]) -> String {
     Sha256Digest::of(&all).to_string()[..16].to_owned()
 }
 
-/// Removes labs that were made of something else.
+/// Removes labs that were made of something else, where no test uses them.
 fn remove_old_labs() {
     for entry in fs::read_dir(TARGET_TMP).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap_or_default();
         if path.is_dir() && name.starts_with("vm-lab-") {
-            fs::remove_dir_all(&path).unwrap();
+            let unused = File::open(&path).unwrap();
+            if unused.try_lock().is_ok() {
+                fs::remove_dir_all(&path).unwrap();
+            }
         }
     }
 }

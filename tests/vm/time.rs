@@ -136,7 +136,9 @@ async fn a_clock_decades_off_reaches_a_mirror_that_the_policy_knows_by_its_key()
     }
     // Raised to when the loader was built, it reaches the mirror too; but this image was made after that.
     let machine = boot("1970-01-02T00:00:00Z", "pinned.initramfs").await;
-    machine.refuses("manifest", "MANIFEST-FUTURE").await;
+    let console = machine.refuses("manifest", "MANIFEST-FUTURE").await;
+    let raised = "the clock said 1970-01-02T00:00:";
+    assert!(console.contains(raised), "{console}");
 }
 
 #[tokio::test]
