@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::{Failure, signals};
-use crate::vm::{DEFAULT_APPEND, Ending, Error, LastWords, Machine, ResetBy, Running};
+use crate::vm::{DEFAULT_APPEND, Disk, Ending, Error, LastWords, Machine, ResetBy, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
 #[derive(Debug, Subcommand)]
@@ -60,7 +60,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         append: args.append,
         memory_mib: args.memory,
         cpus: args.cpus,
-        disks: args.disks,
+        disks: args.disks.into_iter().map(Disk::Virtio).collect(),
         clock: args.clock,
         ..Machine::new(args.kernel, args.initramfs)
     };

@@ -183,6 +183,30 @@ impl Nic {
     }
 }
 
+/// A disk, by its raw image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disk {
+    /// A virtio block device.
+    Virtio(PathBuf),
+    /// An NVMe device.
+    Nvme(PathBuf),
+}
+
+impl Disk {
+    /// Returns the values of `-drive` and `-device` for the disk with this number.
+    fn options(&self, index: usize) -> (OsString, String) {
+        let (image, device) = match self {
+            Self::Virtio(image) => (image, "virtio-blk-pci".to_owned()),
+            Self::Nvme(image) => (image, format!("nvme,serial=disk{index}")),
+        };
+        let drive = format!("id=disk{index},if=none,format=raw,file=");
+        (
+            with_path(drive, image),
+            format!("{device},drive=disk{index}"),
+        )
+    }
+}
+
 /// The empty slot of a machine without a network card; QEMU keeps `slot` and `port` for itself.
 const SLOT: &str = "nic-slot";
 
@@ -202,8 +226,8 @@ pub struct Machine {
     pub cpus: u32,
     /// The network cards; without any there is an empty PCIe slot, for [`Running::plug`].
     pub nics: Vec<Nic>,
-    /// Raw disk images, attached as virtio block devices.
-    pub disks: Vec<PathBuf>,
+    /// Its disks.
+    pub disks: Vec<Disk>,
     /// What the real-time clock says at the start; this host's time if none.
     pub clock: Option<Timestamp>,
     /// How instructions are run.
@@ -303,14 +327,8 @@ impl Machine {
             ]);
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            command
-                .arg("-drive")
-                .arg(with_path(
-                    format!("id=disk{index},if=none,format=raw,file="),
-                    disk,
-                ))
-                .arg("-device")
-                .arg(format!("virtio-blk-pci,drive=disk{index}"));
+            let (drive, device) = disk.options(index);
+            command.arg("-drive").arg(drive).args(["-device", &device]);
         }
         let qmp = qmp(&mut command);
         command
@@ -420,7 +438,8 @@ mod tests {
                 .any(|argument| argument.contains("pcie-root-port"))
         );
 
-        machine.disks.push("/a".into());
+        machine.disks.push(Disk::Virtio("/a".into()));
+        machine.disks.push(Disk::Nvme("/b,c".into()));
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
         machine.nics.clear();
         assert!(bare.contains(&"-no-reboot".to_owned()));
@@ -440,6 +459,9 @@ mod tests {
         assert!(full.contains(&"pcie-root-port,id=nic-slot".to_owned()));
         assert!(!full.iter().any(|argument| argument.contains("virtio-net")));
         assert!(full.contains(&"id=disk0,if=none,format=raw,file=/a".to_owned()));
+        assert!(full.contains(&"virtio-blk-pci,drive=disk0".to_owned()));
+        assert!(full.contains(&"id=disk1,if=none,format=raw,file=/b,,c".to_owned()));
+        assert!(full.contains(&"nvme,serial=disk1,drive=disk1".to_owned()));
         assert!(full.contains(&"base=2030-01-02T03:04:05".to_owned()));
         assert!(full.contains(&"socket,id=qmp,fd=7".to_owned()));
         assert!(full.contains(&"if=pflash,format=raw,unit=1,file=/v,,w".to_owned()));

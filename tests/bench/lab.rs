@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use sealboot::vm::Process;
-use sealboot::vm::debian::{self, Build, Packages};
+use sealboot::vm::debian::{self, Kernel, Packages};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::ChildStdout;
@@ -98,7 +98,7 @@ impl Lab {
         let lab = Self {
             directory: tempfile::tempdir_in(TARGET_TMP).unwrap(),
             memory: tempfile::tempdir_in(SHARED_MEMORY).unwrap(),
-            packages: Packages::fetch(&cache, Build::Cloud, &mut |_| {})
+            packages: Packages::fetch(&cache, Kernel::Debian12Cloud, &mut |_| {})
                 .await
                 .unwrap(),
             sealboot: built("release/sealboot"),

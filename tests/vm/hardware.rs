@@ -27,24 +27,24 @@ pub(crate) fn modules(console: &str) -> Vec<&str> {
 async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
     let store = Store::published();
     let server = Server::start(&store).await;
-    let virtio = [
-        "failover",
-        "net_failover",
+    // The chipset's watchdog, which sits behind two of its other devices, and QEMU's own.
+    let chipset = [
+        "iTCO_vendor_support",
+        "iTCO_wdt",
+        "i2c_i801",
+        "i2c_smbus",
+        "intel_pmc_bxt",
+        "lpc_ich",
         "qemu_fw_cfg",
-        "virtio",
-        "virtio_net",
-        "virtio_pci",
-        "virtio_pci_legacy_dev",
-        "virtio_pci_modern_dev",
-        "virtio_ring",
+        "watchdog",
     ];
-    for (set, model, expected) in [
+    for (set, model, drivers) in [
+        ("common-nics", Model::Vmxnet3, &["vmxnet3"][..]),
         (
-            "common-nics",
-            Model::Vmxnet3,
-            &["qemu_fw_cfg", "vmxnet3"][..],
+            "all-nics",
+            Model::Virtio,
+            &["failover", "net_failover", "virtio_net"],
         ),
-        ("all-nics", Model::Virtio, &virtio),
     ] {
         let options = Options {
             initramfs: Some(Lab::get().nics_initramfs(set)),
@@ -56,6 +56,8 @@ async fn a_machine_loads_what_its_card_asks_for_and_nothing_else() {
         assert_every_stage_passed(&console);
         let mut loaded = modules(&console);
         loaded.sort_unstable();
+        let mut expected = [&chipset[..], drivers].concat();
+        expected.sort_unstable();
         assert_eq!(loaded, expected, "{console}");
         assert!(!console.contains("no baked driver"), "{console}");
     }
@@ -88,7 +90,11 @@ async fn a_card_that_is_plugged_in_ten_seconds_after_the_start_boots_the_machine
         "{console}"
     );
     assert!(console.contains(": vmxnet3"), "{console}");
-    assert_eq!(modules(&console), ["qemu_fw_cfg"], "{console}");
+    let at_first = modules(&console);
+    assert!(
+        at_first.contains(&"qemu_fw_cfg") && !at_first.contains(&"vmxnet3"),
+        "{console}"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +154,7 @@ async fn a_module_that_fails_is_told_and_is_not_fatal_and_one_that_is_blackliste
         assert!(console.contains(said), "{console}");
         let modules = modules(&console);
         assert!(
-            modules.contains(&"virtio_pci") && !modules.contains(&"virtio_net"),
+            modules.contains(&"qemu_fw_cfg") && !modules.contains(&"virtio_net"),
             "{console}"
         );
     }
@@ -159,8 +165,8 @@ async fn what_nothing_asks_for_is_loaded_and_is_fatal_where_it_fails() {
     // No device asks for checksums, and who asks for them asks modprobe.
     let store = Store::published();
     let server = Server::start(&store).await;
-    let modules_of = ["virtio", "libcrc32c"];
-    let initramfs = Lab::get().initramfs_with(store.desk(), &modules_of);
+    let words = ["--module", "virtio", "--module", "libcrc32c"];
+    let initramfs = Lab::get().initramfs_with(store.desk(), &words);
     let options = |append: &str| Options {
         append: append.to_owned(),
         initramfs: Some(initramfs.clone()),

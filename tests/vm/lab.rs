@@ -14,7 +14,7 @@ use std::{env, io};
 
 use jiff::Timestamp;
 use sealboot::format::digest::Sha256Digest;
-use sealboot::vm::debian::{self, Build, Packages};
+use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
 
 use crate::router;
@@ -56,7 +56,7 @@ impl Lab {
             );
             let lock = File::create(Path::new(TARGET_TMP).join("vm-lab.lock")).unwrap();
             lock.lock().unwrap();
-            let packages = packages(Build::Cloud);
+            let packages = packages(Kernel::Debian13);
             let name = format!("vm-lab-{}", key(&[&sealboot, &loader, &packages.kernel]));
             let lab = Self {
                 directory: Path::new(TARGET_TMP).join(&name),
@@ -97,20 +97,22 @@ impl Lab {
         self.path(&format!("{set}.initramfs"))
     }
 
-    /// The first one again with these modules, in `directory`.
-    pub(crate) fn initramfs_with(&self, directory: &Path, modules: &[&str]) -> PathBuf {
-        let out = directory.join("with-modules.initramfs");
-        let (loader, available) = (
-            self.loader.to_str().unwrap(),
-            self.modules.to_str().unwrap(),
-        );
+    /// Builds the first one again, in `directory`, with these words of `initramfs build` too.
+    pub(crate) fn initramfs_with(&self, directory: &Path, more: &[&str]) -> PathBuf {
+        self.initramfs_of(&self.modules, directory, more)
+    }
+
+    /// Builds it for the kernel of these modules.
+    pub(crate) fn initramfs_of(&self, modules: &Path, directory: &Path, more: &[&str]) -> PathBuf {
+        let out = directory.join("own.initramfs");
+        let (loader, available) = (self.loader.to_str().unwrap(), modules.to_str().unwrap());
         #[rustfmt::skip]
         let mut words = vec![
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",
             "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
             "--modules", available, "--out", out.to_str().unwrap(),
         ];
-        words.extend(modules.iter().flat_map(|name| ["--module", name]));
+        words.extend(more);
         self.run_all(&self.directory, &[], &words);
         out
     }
@@ -340,15 +342,15 @@ fn modified(file: &Path) -> io::Result<SystemTime> {
     fs::metadata(file)?.modified()
 }
 
-/// The Debian packages; fetched once for every test run on this machine, as for the demo.
-pub(crate) fn packages(build: Build) -> Packages {
+/// Returns a kernel of Debian; fetched once for every test run on this machine, as for the demo.
+pub(crate) fn packages(kernel: Kernel) -> Packages {
     let fetch = move || {
         let cache = debian::cache_directory().unwrap();
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
-            .block_on(Packages::fetch(&cache, build, &mut |_| {}))
+            .block_on(Packages::fetch(&cache, kernel, &mut |_| {}))
             .unwrap()
     };
     // A thread of its own: within a test's runtime, no other one can be waited for.

@@ -6,7 +6,7 @@ use std::process::{self, Stdio};
 use std::time::Duration;
 
 use sealboot::vm::{
-    self, Cable, Ending, Firmware, HOST_ADDRESS, Model, Nic, Reset, Running, StageLine, os,
+    self, Cable, Disk, Ending, Firmware, HOST_ADDRESS, Model, Nic, Reset, Running, StageLine, os,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) initramfs: Option<PathBuf>,
     /// The network cards that it starts with.
     pub(crate) nics: Vec<Nic>,
-    pub(crate) disks: Vec<PathBuf>,
+    pub(crate) disks: Vec<Disk>,
     pub(crate) clock: Option<jiff::Timestamp>,
     /// In MiB; without it, what most machines have.
     pub(crate) memory: Option<u32>,

@@ -13,6 +13,7 @@ mod demo;
 mod gate;
 mod hardware;
 mod host_config;
+mod kernels;
 mod lab;
 mod machine;
 mod memory;

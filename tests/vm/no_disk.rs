@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use sealboot::format::digest::Sha256Digest;
+use sealboot::vm::Disk;
 
 use crate::hardware::modules;
 use crate::machine::{Machine, Options};
@@ -36,7 +37,7 @@ async fn a_disk_in_the_machine_stays_as_it_is_and_gets_no_driver() {
     let store = Store::published();
     let server = Server::start(&store).await;
     let options = Options {
-        disks: vec![disk.clone()],
+        disks: vec![Disk::Virtio(disk.clone())],
         ..Options::default()
     };
     let console = Machine::boot_with(server.port, options)
@@ -45,9 +46,9 @@ async fn a_disk_in_the_machine_stays_as_it_is_and_gets_no_driver() {
         .await;
 
     assert_eq!(Sha256Digest::of(&fs::read(&disk).unwrap()), before);
-    // The disk was there to be found: virtio's block device, without a driver.
+    // The disk was there to be found: virtio's block device, by its bus, which the kernel has built in, and no more.
     assert!(
-        console.contains("disk hardware 1af4:1001 driver none"),
+        console.contains("disk hardware 1af4:1001 driver virtio-pci"),
         "{console}"
     );
     let modules = modules(&console);
@@ -61,8 +62,8 @@ async fn a_disk_in_the_machine_stays_as_it_is_and_gets_no_driver() {
     }
 }
 
-/// A disk of a pattern that differs in every sector, with a partition table's signature.
-fn make_disk(path: &Path) -> Sha256Digest {
+/// Makes a disk of a pattern that differs in every sector, with a partition table's signature.
+pub(crate) fn make_disk(path: &Path) -> Sha256Digest {
     let mut bytes = Vec::new();
     for sector in 0..32_768_u32 {
         bytes.extend(

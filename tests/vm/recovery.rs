@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sealboot::vm::debian::Build;
 use sealboot::vm::{Firmware, Model, Nic, Reset, os};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::lab::{IMAGE, Lab, MIN_VERSION, packages};
+use crate::lab::{IMAGE, Lab, MIN_VERSION};
 use crate::machine::{Machine, Options};
 use crate::server::Server;
 use crate::store::Store;
@@ -61,11 +60,6 @@ const SHELL: [&str; 5] = ["--first-wait", "60s", "--longest-wait", "60s", "--all
 
 /// An initramfs with a policy of its own: these options of `policy create`, and of `initramfs build`.
 fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
-    initramfs_of(&Lab::get().modules, desk, policy, build)
-}
-
-/// The same with the modules of this kernel.
-fn initramfs_of(modules: &Path, desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
     let lab = Lab::get();
     let at = |name: &str| lab.path(name).to_str().unwrap().to_owned();
     let own = |name: &str| desk.join(name).to_str().unwrap().to_owned();
@@ -81,7 +75,7 @@ fn initramfs_of(modules: &Path, desk: &Path, policy: &[&str], build: &[&str]) ->
     .concat();
     lab.run_all(desk, &[], &words);
     let (host, roots, out) = (at("host.json"), at("tls/ca.pem"), own("own.initramfs"));
-    let (loader, modules) = (lab.loader.to_str().unwrap(), modules.to_str().unwrap());
+    let (loader, modules) = (lab.loader.to_str().unwrap(), lab.modules.to_str().unwrap());
     #[rustfmt::skip]
     let words = [
         &["initramfs", "build", "--loader", loader, "--policy", &trust, "--host-config", &host,
@@ -302,8 +296,6 @@ async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initram
 
 #[tokio::test]
 async fn a_loader_that_stands_still_is_reset_by_the_machines_watchdog_and_the_next_one_knows() {
-    // Debian's kernel for every machine has the drivers of this card and of this watchdog.
-    let packages = packages(Build::Generic);
     let desk = TempDir::new().unwrap();
     let shell = Lab::get().busybox.to_str().unwrap();
     let build = ["--module", "common-nics", "--shell", shell];
@@ -311,8 +303,7 @@ async fn a_loader_that_stands_still_is_reset_by_the_machines_watchdog_and_the_ne
     let store = Store::published();
     let port = nobody.port();
     let options = Options {
-        kernel: Some(packages.kernel),
-        initramfs: Some(initramfs_of(&packages.modules, desk.path(), &SHELL, &build)),
+        initramfs: Some(initramfs(desk.path(), &SHELL, &build)),
         nics: vec![Nic::user(Model::E1000e)],
         watchdog: true,
         on_reset: Reset::Reboots,

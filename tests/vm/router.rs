@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
+use sealboot::assemble::modules::{ModulesDir, Selection};
 use sealboot::format::cpio::Tree;
 use sealboot::vm::{self, Cable, Model, Nic, Running, Wire};
 use tempfile::TempDir;
@@ -162,13 +164,7 @@ fn userland(store: &Store, scenario: &str) -> Vec<u8> {
         files.program(name, &program);
     }
     files.program("sealboot", &lab.sealboot);
-    for (number, module) in in_order(&lab.modules, &MODULES).iter().enumerate() {
-        let name = Path::new(module).file_name().unwrap().to_str().unwrap();
-        files.copy(
-            &format!("modules/{number:02}-{name}"),
-            &lab.modules.join(module),
-        );
-    }
+    files.modules(&MODULES);
     for name in ["server.pem", "server.key"] {
         files.copy(&format!("tls/{name}"), &lab.path(&format!("tls/{name}")));
     }
@@ -186,27 +182,6 @@ fn installed(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// The files of these modules and of what they need, in an order in which they can be loaded.
-fn in_order(directory: &Path, names: &[&str]) -> Vec<String> {
-    let index = fs::read_to_string(directory.join("modules.dep")).unwrap();
-    let mut order = Vec::new();
-    for name in names {
-        let is_named = |line: &&str| {
-            let (module, _) = line.split_once(':').unwrap_or_default();
-            module.ends_with(&format!("/{name}.ko"))
-        };
-        let line = index.lines().find(is_named);
-        let line = line.unwrap_or_else(|| panic!("no module {name} in {}", directory.display()));
-        // The last one needs none of the others.
-        for module in line.split([':', ' ']).rev().filter(|part| !part.is_empty()) {
-            if !order.iter().any(|known| known == module) {
-                order.push(module.to_owned());
-            }
-        }
-    }
-    order
-}
-
 /// The files of an initrd, each of which may be asked for more than once.
 #[derive(Default)]
 struct Files {
@@ -216,11 +191,25 @@ struct Files {
 
 impl Files {
     fn text(&mut self, path: &str, text: &str) {
-        let bytes = text.as_bytes().to_vec();
+        self.bytes(path, text.as_bytes().to_vec());
+    }
+
+    fn bytes(&mut self, path: &str, bytes: Vec<u8>) {
         let size = bytes.len() as u64;
-        self.tree
-            .file(path, 0o755, size, std::io::Cursor::new(bytes))
-            .unwrap();
+        let tree = &mut self.tree;
+        tree.file(path, 0o755, size, Cursor::new(bytes)).unwrap();
+    }
+
+    /// Unpacks these modules and what they need, in the order in which they are loaded.
+    fn modules(&mut self, names: &[&str]) {
+        let mut selection = Selection::default();
+        names.iter().for_each(|name| selection.add(name));
+        let available = ModulesDir::open(&Lab::get().modules).unwrap();
+        let order = available.resolve(&selection).unwrap();
+        for (number, module) in order.modules.iter().enumerate() {
+            let path = format!("modules/{number:02}-{}.ko", module.name());
+            self.bytes(&path, module.read().unwrap().bytes);
+        }
     }
 
     fn copy(&mut self, path: &str, from: &Path) {

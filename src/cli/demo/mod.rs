@@ -21,7 +21,7 @@ use super::files::{self, Existing};
 use super::{Failure, signals};
 use crate::format::host_config::HostConfig;
 use crate::format::network::Network;
-use crate::vm::debian::{self, Build, Packages, PackagesError};
+use crate::vm::debian::{self, Kernel, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
 use steps::{Ground, Steps, say};
 use timings::Timings;
@@ -37,7 +37,7 @@ const PROGRAM_LIMIT: u64 = 512 << 20;
 
 /// See all of it work: from making keys to a booted OS, in QEMU.
 ///
-/// Makes two signers and a policy that asks for both, packs and signs a small OS (Debian's cloud kernel
+/// Makes two signers and a policy that asks for both, packs and signs a small OS (Debian 13's kernel
 /// and a BusyBox userland, fetched as packages and not installed), serves it over TLS on the loopback,
 /// builds a loader's initramfs, and boots that in QEMU. Each step is shown as the command that you would
 /// type. Ends with a table of what each stage of the boot took.
@@ -199,7 +199,7 @@ async fn fetch(steps: &Steps) -> Result<Packages, Failure> {
     steps.title("A kernel and a userland: Debian packages, unpacked and not installed");
     let cache = debian::cache_directory().map_err(failed)?;
     let mut show = |command: &Command| steps.show(command, Ground::Fore);
-    let packages = Packages::fetch(&cache, Build::Cloud, &mut show)
+    let packages = Packages::fetch(&cache, Kernel::Debian13, &mut show)
         .await
         .map_err(failed)?;
     say(format_args!(

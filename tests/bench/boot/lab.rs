@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sealboot::vm::debian::{self, Build, Packages};
+use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{HOST_ADDRESS, Process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -50,7 +50,7 @@ impl Lab {
             assert!(binary.is_file(), "no {}: `make build`", binary.display());
         }
         let cache = debian::cache_directory().unwrap();
-        let packages = Packages::fetch(&cache, Build::Cloud, &mut |_| {})
+        let packages = Packages::fetch(&cache, Kernel::Debian12Cloud, &mut |_| {})
             .await
             .unwrap();
         let lab = Self {
