@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use sealboot::trust::Envelope;
+use sealboot_core::trust::Envelope;
 use tempfile::TempDir;
 
 #[test]
 fn every_page_of_the_manual_is_true() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/cli");
     let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
     match fs::remove_dir_all(&pages) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),

@@ -13,15 +13,15 @@ use base64::engine::general_purpose::STANDARD;
 use lab::{alice, bob, manifest, policy, seal_manifest};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealboot::archive::verify_archive;
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::host_config::HostConfig;
-use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
 use sealboot::keys::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
-use sealboot::trust::policy::{AcceptedImage, Signer};
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Envelope, PublicKey, Refusal, TrustPolicy, Verified};
+use sealboot_core::archive::verify_archive;
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::format::manifest::{Encoding, ImageFile, Manifest};
+use sealboot_core::trust::policy::{AcceptedImage, Signer};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Envelope, PublicKey, Refusal, TrustPolicy, Verified};
 use serde_json::Value;
 
 proptest! {

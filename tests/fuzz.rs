@@ -23,7 +23,7 @@ use targets::{TARGETS, Target, Verdict};
 const MUTATIONS: u32 = 1500;
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/fuzz")
 }
 
 fn target(name: &str) -> Target {
@@ -225,7 +225,8 @@ fn locked(path: &Path) -> BTreeSet<(String, String)> {
 
 #[test]
 fn what_is_fuzzed_is_built_of_the_versions_that_ship() {
-    let ships = locked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"));
+    let ships =
+        locked(&Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("Cargo.lock"));
     let fuzzed = locked(&directory().join("Cargo.lock"));
     let own = ["arbitrary", "libfuzzer-sys", "sealboot-fuzz"];
     let other: Vec<_> = fuzzed

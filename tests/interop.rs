@@ -10,10 +10,10 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use lab::{alice, bob, manifest, put, seal, seal_manifest};
-use sealboot::format::manifest::Manifest;
 use sealboot::keys::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
-use sealboot::trust::policy::{AcceptedImage, Signer};
-use sealboot::trust::{Envelope, PublicKey, TrustPolicy};
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::policy::{AcceptedImage, Signer};
+use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
 use tempfile::TempDir;
 
 fn run(program: impl AsRef<Path>, package: &str, arguments: &[&str]) -> Output {
@@ -198,7 +198,8 @@ fn our_signatures_verify_with_openssl() {
 
 /// The Python of a virtual environment that has securesystemslib, made once and kept under `target/`.
 static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/requirements.txt");
+    let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .join("tests/interop/requirements.txt");
     let pins = fs::read_to_string(&requirements).expect("the pins are there");
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-venv");
     let python = venv.join("bin/python");
@@ -243,7 +244,8 @@ static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn dsse(arguments: &[&str]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/dsse.py");
+    let script =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/interop/dsse.py");
     let script = script.to_str().expect("a path that is text");
     run(
         PYTHON.as_path(),

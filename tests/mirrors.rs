@@ -16,15 +16,15 @@ use lab::trust::{
     configured_by, freshness, renewed_by, seal_freshness, seal_host_config, seal_policy, two_of,
 };
 use lab::{alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest};
-use sealboot::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
-use sealboot::boot::{InForce, LOADER};
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::Reputation;
-use sealboot::format::host_config::{HostConfig, MirrorUrl};
-use sealboot::format::manifest::Manifest;
-use sealboot::format::network::Network;
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::{Presented, TrustPolicy};
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::format::network::Network;
+use sealboot_core::trust::{Presented, TrustPolicy};
+use sealboot_init::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
+use sealboot_init::boot::{InForce, LOADER};
+use sealboot_init::fetch::Reputation;
 use tempfile::TempDir;
 
 /// A mirror: a store, and the server that serves it.
@@ -106,7 +106,7 @@ impl World {
             now,
         )
         .await
-        .map(sealboot::boot::console::Done::into_value)
+        .map(sealboot_init::boot::console::Done::into_value)
         .map_err(|error: ManifestStageError| error.code())
     }
 

@@ -14,15 +14,15 @@ mod lab;
 use jiff::{SignedDuration, Timestamp};
 use lab::{alice, bob, carol, mallory, manifest, policy, seal, seal_manifest, strict_policy};
 use proptest::prelude::*;
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::freshness::Freshness;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::{Arch, Manifest, ManifestError};
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule, PolicyError, Signer};
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::{Arch, Manifest, ManifestError};
+use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule, PolicyError, Signer};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{
     Chain, Channel, Current, Envelope, EnvelopeError, Ignored, Refusal, Statement, TrustPolicy,
     Verified,
 };

@@ -14,12 +14,12 @@ use lab::archives::{CHUNK, Files, claim, entry, image, noise, verified};
 use lab::{gzip, tar, zstd};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealboot::archive::{
+use sealboot_core::archive::{
     ChunkCheck, Discard, StoredArchiveError, UnpackError, VerifiedReader, unpack, verify_archive,
 };
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::format::archive;
-use sealboot::format::manifest::{Encoding, Manifest};
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::archive;
+use sealboot_core::format::manifest::{Encoding, Manifest};
 
 fn check(manifest: &Manifest, stored: &[u8]) -> Result<(), StoredArchiveError> {
     verify_archive(&verified(manifest), stored, &mut |_| {})
@@ -100,7 +100,7 @@ fn a_stored_archive_of_another_length_is_refused() {
 #[test]
 fn a_blob_whose_own_hash_was_signed_wrongly_is_not_published_and_boots_by_its_chunks() {
     let (_, stored, mut manifest) = image(Encoding::None);
-    manifest.archive.sha256 = sealboot::format::digest::Sha256Digest::of(b"another");
+    manifest.archive.sha256 = sealboot_core::format::digest::Sha256Digest::of(b"another");
     manifest.archive.path = format!("blobs/sha256-{}.tar", manifest.archive.sha256);
     assert!(matches!(
         check(&manifest, &stored),

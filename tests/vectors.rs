@@ -22,8 +22,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use sealboot::failure::FailureCode;
-use sealboot::format::manifest::{Arch, ImageName};
+use sealboot_core::failure::FailureCode;
+use sealboot_core::format::manifest::{Arch, ImageName};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -120,7 +120,7 @@ fn names() -> BTreeSet<String> {
 }
 
 fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/vectors")
 }
 
 /// Everything that the folder of a vector holds, by path.

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::thread;
 
 use super::late_page::late_page;
-use crate::format::cmdline::Cmdline;
+use sealboot_core::format::cmdline::Cmdline;
 
 /// Loads a kernel, an initrd and a command line to be entered by a reboot with `RB_KEXEC`.
 ///

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sealboot::format::cpio;
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Encoding, Manifest};
-use sealboot::trust::Envelope;
+use sealboot::cpio;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Encoding, Manifest};
+use sealboot_core::trust::Envelope;
 
 /// A directory with inputs for both commands.
 pub(crate) struct Bench {
@@ -43,7 +43,7 @@ impl Bench {
             "loader",
             &[
                 &elf(3, 1)[..],
-                sealboot::format::layout::LOADER_MARKER.as_bytes(),
+                sealboot_core::format::layout::LOADER_MARKER.as_bytes(),
             ]
             .concat(),
         );

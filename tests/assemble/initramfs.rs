@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use sealboot::format::cpio::Reader;
-use sealboot::format::digest::Sha256Digest;
+use sealboot::cpio::Reader;
+use sealboot_core::format::digest::Sha256Digest;
 
 use crate::bench::{
     Bench, HOST, MODULES, POLICY, assert_done, assert_failed, cpio, elf, elf_with_modinfo, mode,

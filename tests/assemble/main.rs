@@ -1,7 +1,6 @@
 //! `image pack` and `initramfs build` on the real binary: same inputs, same bytes; bounded memory; and
 //! every mistake said in full, with nothing left behind.
 
-#![cfg(feature = "operator")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
-use sealboot::format::frame;
-use sealboot::format::manifest::Encoding;
+use sealboot_core::format::frame;
+use sealboot_core::format::manifest::Encoding;
 
 use crate::bench::{Bench, assert_done, assert_failed, bzimage, cpio, mode};
 

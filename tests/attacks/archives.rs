@@ -2,11 +2,11 @@
 //! describes. What a signer was tricked into signing must not be unpacked either.
 
 use flate2::Crc;
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     FetchCut, FetchTooLarge, ImageArchive, ImageChunk, ImageFile, ManifestInvalid,
 };
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Archive, Encoding, Manifest};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Archive, Encoding, Manifest};
 use tar::{EntryType, Header};
 
 use super::{

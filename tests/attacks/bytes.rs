@@ -3,14 +3,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     ConfigurePolicy, FetchTooLarge, FreshnessInvalid, ManifestEnvelope, ManifestInvalid,
     TrustEnvelope, TrustInvalid,
 };
-use sealboot::format::freshness::Freshness;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::TrustPolicy;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::TrustPolicy;
 
 use super::{
     CHANNEL, Case, edited, fresh, freshness, good, key, keys, manifest, policy, sealed,

@@ -1,13 +1,13 @@
 //! One kind of statement where another is expected, validly signed by those who may sign there.
 
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     FreshnessInvalid, FreshnessThreshold, ManifestEnvelope, ManifestInvalid, ManifestPayloadType,
     ManifestThreshold, TrustEnvelope, TrustInvalid, TrustPayloadType, TrustThreshold,
 };
-use sealboot::format::freshness::Freshness;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::detached::DetachedSignatures;
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::detached::DetachedSignatures;
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use super::{Case, fresh, freshness, good, key, keys, manifest, policy, sealed_freshness};
 use crate::lab;

@@ -5,9 +5,9 @@ use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use ed25519_dalek::{Signature, SigningKey, Verifier as _, VerifyingKey};
-use sealboot::failure::FailureCode::{ConfigurePolicy, ManifestThreshold, TrustInvalid};
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::{Envelope, KeyId, TrustPolicy};
+use sealboot_core::failure::FailureCode::{ConfigurePolicy, ManifestThreshold, TrustInvalid};
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::{Envelope, KeyId, TrustPolicy};
 use sha2::{Digest as _, Sha512};
 
 use super::{Case, edited, good, key, keys, manifest, policy, sealed, shown, signer};

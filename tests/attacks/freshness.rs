@@ -1,15 +1,15 @@
 //! Freshness: whether what a mirror shows is the newest, by the word of a key of its own.
 
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     FreshnessExpired, FreshnessFuture, FreshnessInvalid, FreshnessLife, FreshnessMissing,
     FreshnessName, FreshnessThreshold, ManifestDenied, ManifestEnvelope, ManifestFuture,
     ManifestInvalid, ManifestStale, ManifestThreshold, TrustStale,
 };
-use sealboot::format::freshness::Freshness;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule};
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule};
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use super::{
     CHANNEL, Case, edited, fresh, freshness, good, key, keys, manifest, policy, sealed,

@@ -1,13 +1,13 @@
 //! Host configs, where the policy has a role for them: whether what a machine goes by is what somebody signed.
 
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     ConfigureHost, ConfigureHostEnvelope, ConfigureHostRole, ConfigureHostThreshold,
     ConfigureHostUnsigned, ManifestPayloadType, ManifestThreshold,
 };
-use sealboot::format::host_config::HostConfig;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::policy::HostConfigRule;
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::policy::HostConfigRule;
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use super::{
     Case, edited, fresh, freshness, good, key, keys, manifest, policy, sealed, sealed_freshness,

@@ -1,14 +1,14 @@
 //! Which image, for which machine, of which age: what is validly signed and still not what this machine
 //! should boot.
 
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     ManifestArch, ManifestDenied, ManifestExpired, ManifestExpiry, ManifestFuture, ManifestInvalid,
     ManifestName, ManifestRollback,
 };
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Arch, Manifest};
-use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::{AcceptedImage, ExpiryRule};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Arch, Manifest};
+use sealboot_core::trust::TrustPolicy;
+use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule};
 
 use super::{Case, good, manifest, policy, sealed, shown};
 

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use sealboot::archive::verify_archive;
-use sealboot::boot::stages::image::fetch_and_unpack;
-use sealboot::boot::stages::{configure, manifest};
-use sealboot::boot::{InForce, LOADER};
-use sealboot::failure::{Diagnose, FailureCode, Report};
-use sealboot::fetch::{Patience, Reputation};
-use sealboot::format::cmdline::Parameters;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Arch;
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Chain, Presented, TrustPolicy};
+use sealboot_core::archive::verify_archive;
+use sealboot_core::failure::{Diagnose, FailureCode, Report};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Arch;
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Chain, Presented, TrustPolicy};
+use sealboot_init::boot::stages::image::fetch_and_unpack;
+use sealboot_init::boot::stages::{configure, manifest};
+use sealboot_init::boot::{InForce, LOADER};
+use sealboot_init::fetch::{Patience, Reputation};
 
 use super::Expectation;
 use super::attacks::HOST_CONFIG;

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use sealboot::failure::FailureCode;
-use sealboot::format::freshness::Freshness;
-use sealboot::format::manifest::{Arch, Encoding, Manifest};
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule, Signer};
+use sealboot_core::failure::FailureCode;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::manifest::{Arch, Encoding, Manifest};
+use sealboot_core::trust::TrustPolicy;
+use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule, Signer};
 
 use crate::lab::{self, alice, bob, carol};
 

@@ -1,10 +1,10 @@
 //! Numbers at their bounds and past them, in statements that are validly signed.
 
-use sealboot::failure::FailureCode::{ConfigurePolicy, ManifestInvalid, TrustInvalid};
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::AcceptedImage;
+use sealboot_core::failure::FailureCode::{ConfigurePolicy, ManifestInvalid, TrustInvalid};
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::TrustPolicy;
+use sealboot_core::trust::policy::AcceptedImage;
 
 use super::{Case, edited, good, keys, manifest, policy, sealed};
 use crate::lab;

@@ -1,14 +1,14 @@
 //! The chain of trust policies: each signed by the one before and by itself, in order, to an end.
 
-use sealboot::failure::FailureCode::{
+use sealboot_core::failure::FailureCode::{
     FetchTooLarge, ManifestName, ManifestRollback, ManifestThreshold, TrustEnvelope, TrustInvalid,
     TrustLength, TrustPayloadType, TrustStale, TrustThreshold, TrustVersion,
 };
-use sealboot::format::freshness::Freshness;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::version::PolicyVersion;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule};
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule};
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use super::{
     Case, edited, fresh, freshness, key, keys, manifest, policy_of, sealed, sealed_freshness,

@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use sealboot::failure::FailureCode::{ConfigurePolicy, ManifestEnvelope, ManifestThreshold};
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::Envelope;
-use sealboot::trust::envelope::EnvelopeSignature;
+use sealboot_core::failure::FailureCode::{ConfigurePolicy, ManifestEnvelope, ManifestThreshold};
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::Envelope;
+use sealboot_core::trust::envelope::EnvelopeSignature;
 
 use super::{Case, edited, good, key, manifest, policy, sealed, shown, signer};
 

@@ -1,8 +1,8 @@
 //! Archives in zstd: frames that are none, that hold something else than they say, that ask for memory, and
 //! that stand beside others.
 
-use sealboot::failure::FailureCode::{ImageArchive, ImageChunk, ImageFile, ManifestInvalid};
-use sealboot::format::manifest::Encoding;
+use sealboot_core::failure::FailureCode::{ImageArchive, ImageChunk, ImageFile, ManifestInvalid};
+use sealboot_core::format::manifest::Encoding;
 
 use super::archives::{Files, all_kinds, good_tar, signed};
 use super::{Case, files};

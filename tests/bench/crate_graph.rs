@@ -4,6 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::process::Command;
 
+const LOADER: &str = "sealboot_init";
+
+/// Returns `true` if this crate is one of the workspace.
+pub(crate) fn is_own(name: &str) -> bool {
+    name == "sealboot" || name.starts_with("sealboot_")
+}
+
 /// The crates below the loader, by the names that they have in code.
 #[derive(Debug)]
 pub(crate) struct Graph {
@@ -16,11 +23,11 @@ impl Graph {
     pub(crate) fn of_loader() -> Self {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
-            .args(["tree", "--locked", "--no-default-features"])
+            .args(["tree", "--locked", "--package", "sealboot-init"])
             .args(["--edges", "normal,no-proc-macro"])
             .args(["--target", "x86_64-unknown-linux-gnu"])
             .args(["--prefix", "depth", "--format", "{lib} "])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .output()
             .expect("cargo tree");
         assert!(output.status.success(), "cargo tree: {}", output.status);
@@ -32,10 +39,14 @@ impl Graph {
             let digits = line.bytes().take_while(u8::is_ascii_digit).count();
             let depth: usize = line[..digits].parse().expect("a depth");
             let name = line[digits..].split(' ').next().expect("a name");
+            // The workspace's own crates are one: the loader.
+            let name = if is_own(name) { LOADER } else { name };
             way.truncate(depth);
             if let Some(above) = way.last() {
                 let below = needs.entry((*above).to_owned()).or_default();
-                below.insert(name.to_owned());
+                if name != *above {
+                    below.insert(name.to_owned());
+                }
             }
             way.push(name);
             needs.entry(name.to_owned()).or_default();

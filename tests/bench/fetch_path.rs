@@ -15,14 +15,14 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use sealboot::boot::stages::image::fetch_and_unpack;
-use sealboot::boot::stages::manifest;
-use sealboot::boot::{InForce, LOADER};
-use sealboot::fetch::{Client, Patience, Reputation};
-use sealboot::format::cmdline::Parameters;
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::net::Resolver;
-use sealboot::trust::{Presented, TrustPolicy};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::trust::{Presented, TrustPolicy};
+use sealboot_init::boot::stages::image::fetch_and_unpack;
+use sealboot_init::boot::stages::manifest;
+use sealboot_init::boot::{InForce, LOADER};
+use sealboot_init::fetch::{Client, Patience, Reputation};
+use sealboot_init::net::Resolver;
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();

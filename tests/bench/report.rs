@@ -114,7 +114,7 @@ impl Report {
 }
 
 fn document() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/performance.md")
 }
 
 /// One sentence on the machine, the compiler, the time and the sources.
@@ -146,7 +146,7 @@ fn environment() -> String {
 
 fn git() -> Command {
     let mut git = Command::new("git");
-    git.current_dir(env!("CARGO_MANIFEST_DIR"));
+    git.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     git
 }
 

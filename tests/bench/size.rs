@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate_graph::Graph;
+use crate_graph::{Graph, is_own};
 use lab::Lab;
 use linker_map::Shares;
 use report::{Report, Table, Target};
@@ -35,7 +35,7 @@ async fn main() {
     let graph = Graph::of_loader();
     let mapped = lab::built("size/x86_64-unknown-linux-gnu/release/sealboot-init");
     let map = fs::read_to_string(mapped.with_file_name("sealboot-init.map")).unwrap();
-    let shares = linker_map::read(&map, |name| graph.contains(name));
+    let shares = linker_map::read(&map, |name| graph.contains(name) || is_own(name));
     let stripped = fs::metadata(&mapped).unwrap().len();
     let told = as_f64(shares.total()) / as_f64(stripped);
     assert!(
@@ -83,12 +83,8 @@ fn initramfs(lab: &Lab, loader: &Path, compress: &str) -> u64 {
 
 /// What the loader is made of, by kind.
 fn kinds(shares: &Shares, stripped: u64) -> String {
-    let own = shares.crates.get("sealboot").copied().unwrap_or_default()
-        + shares
-            .crates
-            .get("sealboot_init")
-            .copied()
-            .unwrap_or_default();
+    let own = shares.crates.iter().filter(|(name, _)| is_own(name));
+    let own: u64 = own.map(|(_, bytes)| bytes).sum();
     let std = shares.crates.get("std").copied().unwrap_or_default();
     let crates: u64 = shares.crates.values().sum();
     let mut table = Table::new(&["part of the loader", "bytes", "share"]);

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sealboot::format::freshness::Freshness;
-use sealboot::trust::policy::{FreshnessRule, Signer};
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::trust::policy::{FreshnessRule, Signer};
+use sealboot_core::trust::{Envelope, TrustPolicy};
 use tempfile::TempDir;
 
 use super::{SEALBOOT, lab, sealboot, succeeded, text, world};

@@ -1,9 +1,9 @@
 //! Who is taken for a mirror at all.
 
-use sealboot::boot::LOADER;
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::{Client, key_of};
-use sealboot::format::manifest::Encoding;
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::manifest::Encoding;
+use sealboot_init::boot::LOADER;
+use sealboot_init::fetch::{Client, key_of};
 use tokio::net::TcpListener;
 
 use crate::lab::archives::image;

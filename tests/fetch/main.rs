@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use lab::archives::{Files, current, image};
 use reqwest::dns::{Name, Resolve, Resolving};
-use sealboot::boot::LOADER;
-use sealboot::boot::stages::image::{ImageError, fetch_and_unpack};
-use sealboot::boot::stages::manifest::Accepted;
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::fetch::{Client, Fetched, Patience, Reputation};
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::format::manifest::{Encoding, Manifest};
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::manifest::{Encoding, Manifest};
+use sealboot_init::boot::LOADER;
+use sealboot_init::boot::stages::image::{ImageError, fetch_and_unpack};
+use sealboot_init::boot::stages::manifest::Accepted;
+use sealboot_init::fetch::{Client, Fetched, Patience, Reputation};
 use server::{Authority, Certificate, Fault, Server};
 
 /// Mirrors are named by address here.

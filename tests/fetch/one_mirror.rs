@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sealboot::failure::FailureCode;
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::format::manifest::Encoding;
+use sealboot_core::failure::FailureCode;
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::manifest::Encoding;
 
 use crate::lab::archives::{CHUNK, image};
 use crate::server::{Authority, Certificate, Fault, Server};

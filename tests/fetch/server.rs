@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::net::provider::tls_provider;
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_init::net::provider::tls_provider;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::sleep;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sealboot::failure::FailureCode;
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::format::manifest::Encoding;
+use sealboot_core::failure::FailureCode;
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::manifest::Encoding;
 
 use crate::lab::archives::{CHUNK, claim, entry, image, noise};
 use crate::lab::tar;
@@ -151,7 +151,7 @@ async fn a_wrong_chunk_before_more_than_may_be_in_hand_holds_nothing_up() {
 }
 
 /// An archive with an initrd of so many bytes.
-fn large(initrd: usize) -> (Vec<u8>, sealboot::format::manifest::Manifest) {
+fn large(initrd: usize) -> (Vec<u8>, sealboot_core::format::manifest::Manifest) {
     let files = [
         ("boot/vmlinuz", noise(200_000, 1)),
         ("boot/initrd", noise(initrd, 2)),

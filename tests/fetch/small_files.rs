@@ -1,8 +1,8 @@
 //! Channels and policies: small files, read within bounds.
 
-use sealboot::boot::LOADER;
-use sealboot::failure::{Diagnose as _, FailureCode, Report};
-use sealboot::fetch::Client;
+use sealboot_core::failure::{Diagnose as _, FailureCode, Report};
+use sealboot_init::boot::LOADER;
+use sealboot_init::fetch::Client;
 
 use crate::NoNames;
 use crate::server::{Authority, Certificate, Fault, Server};

@@ -10,19 +10,19 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sealboot::format::archive::tar_size;
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::host_config::HostConfig;
-use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
-use sealboot::format::network::{
+use sealboot::keys::pem::PrivateKey;
+use sealboot_core::format::archive::tar_size;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
+use sealboot_core::format::network::{
     Bond, BondMode, FailOverMac, Interface, Ipv4Method, Ipv6Method, LacpRate, LinkRef, Monitor,
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
 };
-use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::policy::{
+use sealboot_core::trust::policy::{
     AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
 };
-use sealboot::trust::{PublicKey, TrustPolicy};
+use sealboot_core::trust::{PublicKey, TrustPolicy};
 use serde_json::Value;
 
 const NUMBER_MAX: u64 = (1 << 53) - 1;

@@ -1,10 +1,10 @@
 //! Archives of any shape and manifests that claim anything of them, validly signed.
 
 use jiff::{SignedDuration, Timestamp};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Encoding, ImageFile, Manifest};
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Current, Verified};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Encoding, ImageFile, Manifest};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Current, Verified};
 
 use super::{alice, bob, channel, encoded, manifest, policy, seal_manifest, stored, tar};
 

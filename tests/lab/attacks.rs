@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sealboot::format::archive::{self, MemberPath};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Encoding, Manifest};
-use sealboot::trust::{Envelope, KeyId};
+use sealboot_core::format::archive::{self, MemberPath};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Encoding, Manifest};
+use sealboot_core::trust::{Envelope, KeyId};
 
 use super::zstd::{Frame, LARGEST_WINDOW, skippable};
 use super::{
@@ -246,7 +246,8 @@ pub(crate) fn build(directory: &Path) {
 
     let mut archive = stored(&good, Encoding::None);
     archive.sha256 = Sha256Digest::of(b"another archive");
-    archive.path = sealboot::format::manifest::Archive::blob_path(&archive.sha256, Encoding::None);
+    archive.path =
+        sealboot_core::format::manifest::Archive::blob_path(&archive.sha256, Encoding::None);
     let path = archive.path.clone();
     let envelope = signed(&move |manifest| manifest.archive = archive.clone());
     write("whole-hash", &envelope, Some((&path, &good)));

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::RootCertStore;
-use sealboot::fetch::Client;
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::server::{Config, Identity, Server};
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_init::fetch::Client;
+use sealboot_mirror::{Config, Identity, Server};
 
 /// A certificate for loopback, and who trusts it.
 pub(crate) struct Loopback {
@@ -34,7 +34,7 @@ impl Loopback {
         let (chain, key) = (certificate.pem(), key.serialize_pem());
         Self {
             identity: Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap(),
-            client: Client::new(roots, NoNames, &sealboot::boot::LOADER.heartbeat).unwrap(),
+            client: Client::new(roots, NoNames, &sealboot_init::boot::LOADER.heartbeat).unwrap(),
         }
     }
 

@@ -20,12 +20,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use sealboot::format::archive::{self, END_OF_ARCHIVE};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::policy::{AcceptedImage, ExpiryRule, Signer};
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::archive::{self, END_OF_ARCHIVE};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
+use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule, Signer};
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 macro_rules! signer {
     ($name:ident) => {
@@ -191,7 +191,10 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) {
 /// - `odd-envelopes/` and `odd-signatures/`, each of which is one mistake.
 pub(crate) fn build_world(world: &Path) {
     copy_fixtures(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/fixtures"),
+        Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/cli/fixtures"
+        )),
         world,
     );
     let loose = world.join("test-only-keys/loose.key");

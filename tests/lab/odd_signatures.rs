@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use sealboot::trust::Envelope;
-use sealboot::trust::detached::DetachedSignatures;
-use sealboot::trust::envelope::EnvelopeSignature;
+use sealboot_core::trust::Envelope;
+use sealboot_core::trust::detached::DetachedSignatures;
+use sealboot_core::trust::envelope::EnvelopeSignature;
 
 use super::{alice, bob, carol, mallory, manifest, put, seal_manifest};
 

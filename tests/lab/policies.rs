@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use sealboot::format::freshness::Freshness;
-use sealboot::format::manifest::Manifest;
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::AcceptedImage;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::TrustPolicy;
+use sealboot_core::trust::policy::AcceptedImage;
 
 use super::trust::two_of;
 use super::{alice, bob, carol, mallory, put, seal};

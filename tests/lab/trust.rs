@@ -1,11 +1,11 @@
 //! Policies that follow one another, and statements of what is newest.
 
 use jiff::{SignedDuration, Timestamp};
-use sealboot::format::freshness::Freshness;
-use sealboot::format::host_config::HostConfig;
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::TrustPolicy;
-use sealboot::trust::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::trust::TrustPolicy;
+use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer};
 
 use super::seal;
 

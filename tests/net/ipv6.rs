@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::net::{Connection, Origin};
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_init::net::{Connection, Origin};
 
 use crate::lab::{Lab, addresses, in_lab, ip};
 use crate::{RANGE, connected, only, refused};

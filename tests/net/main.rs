@@ -14,11 +14,11 @@ mod several_links;
 
 use std::time::Duration;
 
-use sealboot::boot::LOADER;
-use sealboot::failure::{Diagnose as _, FailureCode, Report};
-use sealboot::format::host_config::MirrorTemplate;
-use sealboot::format::network::Network;
-use sealboot::net::{
+use sealboot_core::failure::{Diagnose as _, FailureCode, Report};
+use sealboot_core::format::host_config::MirrorTemplate;
+use sealboot_core::format::network::Network;
+use sealboot_init::boot::LOADER;
+use sealboot_init::net::{
     Connection, Goal, NetError, ResolveError, Timeouts, connect_within, disconnect,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

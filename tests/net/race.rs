@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use rustls::RootCertStore;
-use sealboot::failure::{Diagnose as _, FailureCode, Report};
-use sealboot::fetch::{Client, FetchError};
-use sealboot::format::host_config::MirrorUrl;
-use sealboot::server::{Config, Identity, Server};
+use sealboot_core::failure::{Diagnose as _, FailureCode, Report};
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_init::fetch::{Client, FetchError};
+use sealboot_mirror::{Config, Identity, Server};
 
 use super::{DHCP_WAN0, RANGE, connected};
 use crate::lab::{Lab, in_lab, ip, until};
@@ -83,7 +83,7 @@ impl Mirrors {
             client: Client::new(
                 roots,
                 connection.resolver(),
-                &sealboot::boot::LOADER.heartbeat,
+                &sealboot_init::boot::LOADER.heartbeat,
             )
             .unwrap(),
         }
@@ -206,7 +206,7 @@ fn silent_name_servers_are_named_before_the_client_loses_its_patience() {
             let client = Client::new(
                 RootCertStore::empty(),
                 resolver,
-                &sealboot::boot::LOADER.heartbeat,
+                &sealboot_init::boot::LOADER.heartbeat,
             )
             .unwrap();
             let mirror: MirrorUrl = "https://boot.example/".parse().unwrap();

@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use sealboot::server::{Bounds, Config, Identity, ServeError, Server};
+use sealboot_mirror::{Bounds, Config, Identity, ServeError, Server};
 use tokio::sync::oneshot;
 
 use crate::lab::{BLOB, Lab, PATIENCE, noise};

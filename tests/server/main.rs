@@ -1,6 +1,5 @@
 //! `sealboot serve` and `sealboot tls`, as machines and people meet them: the real binary, real curl,
 //! real sockets on loopback. What needs shorter deadlines than the binary has runs in-process.
-#![cfg(feature = "operator")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"

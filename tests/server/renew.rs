@@ -5,8 +5,8 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Current, Refusal, TrustPolicy};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Current, Refusal, TrustPolicy};
 
 use crate::lab::{Lab, Running, eventually, output, sealboot};
 use crate::world::archives::noon;

@@ -3,7 +3,7 @@
 use crate::lab::{BLOB, BLOB_TAG, Lab, noise, output};
 
 fn sha256(bytes: &[u8]) -> String {
-    sealboot::format::digest::Sha256Digest::of(bytes).to_string()
+    sealboot_core::format::digest::Sha256Digest::of(bytes).to_string()
 }
 
 #[test]

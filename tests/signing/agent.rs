@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::thread;
 
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Archive, Encoding};
 use sealboot::keys::openssh::public_key_from_openssh;
 use sealboot::keys::pem::public_key_to_pem;
 use sealboot::keys::ssh::key_blob;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Archive, Encoding};
 
 use crate::lab::{self, manifest, put, seal_manifest};
 use crate::{ENVELOPE, World, eventually, failed, succeeded, text};
@@ -301,7 +301,7 @@ fn play(world: &World, answers: Vec<Vec<u8>>) -> PathBuf {
 #[test]
 fn an_agent_that_lies_adds_no_signature() {
     let world = World::new();
-    let envelope = sealboot::trust::Envelope::parse(&world.envelope()).unwrap();
+    let envelope = sealboot_core::trust::Envelope::parse(&world.envelope()).unwrap();
     let mallorys = lab::mallory().sign(&envelope.signed_bytes());
     let not_by_dora = "the ssh-agent's signature is not one by key ff8cae38377623a0";
     let no_agent = "does not speak as an ssh-agent does\n  caused by: ";

@@ -83,7 +83,7 @@ impl World {
 
     /// How many signatures the envelope holds.
     fn signatures(&self) -> usize {
-        let envelope = sealboot::trust::Envelope::parse(&self.envelope()).unwrap();
+        let envelope = sealboot_core::trust::Envelope::parse(&self.envelope()).unwrap();
         envelope.signatures().len()
     }
 }

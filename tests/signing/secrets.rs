@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use sealboot::failure::causes;
 use sealboot::keys::locked::LockedKey;
 use sealboot::keys::openssh::private_key_from_openssh;
 use sealboot::keys::pem::PrivateKey;
+use sealboot_core::failure::causes;
 
 use crate::{ENVELOPE, World, eventually};
 
@@ -121,7 +121,7 @@ fn error_of(name: &str, pem: &str) -> Option<String> {
 fn no_error_of_a_damaged_key_file_repeats_any_of_it() {
     let keys = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/cli/fixtures/test-only-keys"
+        "/../../tests/cli/fixtures/test-only-keys"
     );
     for name in [
         "alice.key",

@@ -4,10 +4,10 @@
 use std::fs;
 
 use jiff::Timestamp;
-use sealboot::format::digest::Sha256Digest;
-use sealboot::trust::Envelope;
 use sealboot::vm::Disk;
 use sealboot::vm::debian::Kernel;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::trust::Envelope;
 
 use crate::boots::assert_every_stage_passed;
 use crate::lab::{IMAGE, Lab, VERSION, packages};

@@ -13,9 +13,9 @@ use std::time::SystemTime;
 use std::{env, io};
 
 use jiff::Timestamp;
-use sealboot::format::digest::Sha256Digest;
 use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
+use sealboot_core::format::digest::Sha256Digest;
 
 use crate::router;
 

@@ -3,11 +3,11 @@
 use std::fs;
 
 use jiff::Timestamp;
-use sealboot::format::cpio::Tree;
-use sealboot::format::digest::Sha256Digest;
-use sealboot::trust::Envelope;
+use sealboot::cpio::Tree;
 use sealboot::vm::StageLine;
 use sealboot::vm::debian::Kernel;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::trust::Envelope;
 
 use crate::boots::assert_every_stage_passed;
 use crate::lab::{IMAGE, Lab, VERSION, packages};

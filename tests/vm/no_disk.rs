@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use sealboot::format::digest::Sha256Digest;
 use sealboot::vm::Disk;
+use sealboot_core::format::digest::Sha256Digest;
 
 use crate::hardware::modules;
 use crate::machine::{Machine, Options};

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use sealboot::format::cpio::Tree;
-use sealboot::format::digest::Sha256Digest;
+use sealboot::cpio::Tree;
+use sealboot_core::format::digest::Sha256Digest;
 use serde_json::{Value, json};
 
 use crate::lab::{IMAGE, Lab, MIN_VERSION, VERSION};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use sealboot::assemble::modules::{ModulesDir, Selection};
-use sealboot::format::cpio::Tree;
+use sealboot::cpio::Tree;
 use sealboot::vm::{self, Cable, Model, Nic, Running, Wire};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use sealboot::format::freshness::Freshness;
-use sealboot::format::version::PolicyVersion;
 use sealboot::keys::pem::PrivateKey;
-use sealboot::trust::{Channel, Envelope};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::{Channel, Envelope};
 use tempfile::TempDir;
 
 use crate::lab::{IMAGE, Lab};

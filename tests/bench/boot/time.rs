@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sealboot::format::cpio::Tree;
+use sealboot::cpio::Tree;
 use sealboot::vm::StageLine;
 
 use super::guest::{self, Transcript, watch};

@@ -20,14 +20,14 @@ use std::path::{Component, Path};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use sealboot::archive::{
+use sealboot_core::archive::{
     ChunkCheck, ChunkMismatch, Destination, VerifiedReader, unpack, verify_archive,
 };
-use sealboot::failure::{Diagnose as _, FailureCode};
-use sealboot::format::archive::{self, MemberPath, Role, check_order, tar_size};
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
-use sealboot::trust::verified::Expected;
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::archive::{self, MemberPath, Role, check_order, tar_size};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
+use sealboot_core::trust::verified::Expected;
 
 use super::Verdict;
 use super::input::{Input, touch};

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use sealboot::format::cmdline::{Cmdline, Parameters};
-use sealboot::format::limits::LIMITS;
+use sealboot_core::format::cmdline::{Cmdline, Parameters};
+use sealboot_core::format::limits::LIMITS;
 
 use super::Verdict;
 

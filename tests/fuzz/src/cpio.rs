@@ -8,7 +8,7 @@
 //! | passing over content and reading it lead to the same entries | both are done |
 //! | what can be written in our own archive is read from it as it was | the initramfs is built by it |
 
-use sealboot::format::cpio::{Entry, Kind, Reader, Tree};
+use sealboot::cpio::{Entry, Kind, Reader, Tree};
 
 use super::Verdict;
 

@@ -14,8 +14,8 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use sealboot::net::Lease;
-use sealboot::net::from_the_link::dhcp::{Action, Client, Event, unwrap};
+use sealboot_init::net::Lease;
+use sealboot_init::net::from_the_link::dhcp::{Action, Client, Event, unwrap};
 
 use super::Verdict;
 use super::input::Input;

@@ -11,14 +11,14 @@
 //! | a key counts once, under however many key ids, and one outside the policy never | so says the threshold |
 //! | what is read is written and read again as itself, and is within the bounds | `image merge` and mirrors copy it |
 
-use sealboot::failure::Diagnose as _;
-use sealboot::format::digest::Sha256Digest;
-use sealboot::format::freshness::Freshness;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::envelope::EnvelopeSignature;
-use sealboot::trust::verified::Expected;
-use sealboot::trust::{Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_core::failure::Diagnose as _;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::envelope::EnvelopeSignature;
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Channel, Envelope, Refusal, TrustPolicy};
 
 use super::Verdict;
 use super::input::{Input, touch};

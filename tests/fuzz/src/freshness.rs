@@ -6,10 +6,10 @@
 //! | signed by the key of its role, it counts exactly while and for what the policy lets it | a frozen mirror is noticed |
 //! | signed by nobody, or by those who sign images, it counts for nothing | roles are apart |
 
-use sealboot::format::freshness::{Freshness, FreshnessError};
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::Refusal;
+use sealboot_core::format::freshness::{Freshness, FreshnessError};
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::Refusal;
 
 use super::Verdict;
 use super::input::Input;

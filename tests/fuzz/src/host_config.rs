@@ -9,11 +9,11 @@
 //! | a file of a mirror is below the mirror's own root | a path must not choose another host |
 //! | a gateway is on the link, an interface has a name that the kernel takes | else the machine comes up and reaches nothing |
 
-use sealboot::format::cmdline::Parameters;
-use sealboot::format::host_config::HostConfig;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::network::{Ipv4Method, Ipv6Method, LinkRef};
-use sealboot::trust::{Judged, Presented};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::network::{Ipv4Method, Ipv6Method, LinkRef};
+use sealboot_core::trust::{Judged, Presented};
 
 use super::Verdict;
 use super::input::Input;

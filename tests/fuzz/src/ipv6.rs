@@ -11,8 +11,8 @@
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use sealboot::net::from_the_link::Advertisement;
-use sealboot::net::from_the_link::dhcp6::{Action, Client, Event, Purpose};
+use sealboot_init::net::from_the_link::Advertisement;
+use sealboot_init::net::from_the_link::dhcp6::{Action, Client, Event, Purpose};
 
 use super::Verdict;
 use super::input::Input;

@@ -24,7 +24,6 @@
 
 pub mod archive;
 pub mod cmdline;
-#[cfg(feature = "operator")]
 pub mod cpio;
 pub mod dhcp;
 pub mod envelope;
@@ -34,7 +33,6 @@ pub mod input;
 pub mod ipv6;
 pub mod manifest;
 pub mod policy;
-#[cfg(feature = "operator")]
 pub mod range;
 pub mod signed;
 pub mod smbios;
@@ -57,7 +55,6 @@ pub type Target = fn(&[u8]) -> Verdict;
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
     ("cmdline", cmdline::run),
-    #[cfg(feature = "operator")]
     ("cpio", cpio::run),
     ("dhcp", dhcp::run),
     ("envelope", envelope::run),
@@ -66,7 +63,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ipv6", ipv6::run),
     ("manifest", manifest::run),
     ("policy", policy::run),
-    #[cfg(feature = "operator")]
     ("range", range::run),
     ("smbios", smbios::run),
 ];

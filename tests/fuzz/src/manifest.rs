@@ -7,10 +7,10 @@
 //! | sizes, chunks and members agree with each other and with the bounds | memory is set aside by them |
 //! | the blob stands where its hash says, every file below the archive | no path leads elsewhere |
 
-use sealboot::format::archive::Role;
-use sealboot::format::limits::LIMITS;
-use sealboot::format::manifest::{Encoding, Manifest, ManifestError};
-use sealboot::trust::Refusal;
+use sealboot_core::format::archive::Role;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::{Encoding, Manifest, ManifestError};
+use sealboot_core::trust::Refusal;
 
 use super::Verdict;
 use super::spoken;

@@ -8,10 +8,10 @@
 //! | a successor is taken exactly where it is the next version, signed by the threshold of the old and by its own | a chain must not be walked by one half |
 //! | a refused successor leaves the walk where it stood | it trusts what it trusted |
 
-use sealboot::fetch::Patience;
-use sealboot::format::limits::LIMITS;
-use sealboot::trust::policy::Signer;
-use sealboot::trust::{Chain, PolicyError, TrustPolicy};
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::trust::policy::Signer;
+use sealboot_core::trust::{Chain, PolicyError, TrustPolicy};
+use sealboot_init::fetch::Patience;
 
 use super::Verdict;
 use super::input::Input;

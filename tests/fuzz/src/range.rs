@@ -9,8 +9,8 @@
 use std::ops::Range;
 use std::path::{Component, Path};
 
-use sealboot::server::range::Selection;
-use sealboot::server::store::StorePath;
+use sealboot_mirror::range::Selection;
+use sealboot_mirror::store::StorePath;
 
 use super::Verdict;
 

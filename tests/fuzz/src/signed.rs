@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::{SignedDuration, Timestamp};
-use sealboot::format::freshness::Freshness;
-use sealboot::format::key::{KeyId, PublicKey};
-use sealboot::format::manifest::Manifest;
-use sealboot::trust::{Envelope, TrustPolicy};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::key::{KeyId, PublicKey};
+use sealboot_core::format::manifest::Manifest;
+use sealboot_core::trust::{Envelope, TrustPolicy};
 
 /// A key with its public half, which costs as much to work out as a signature.
 pub struct Key {

@@ -7,8 +7,8 @@
 //! | what is found is no longer than the table | nothing is made up |
 //! | a refusal can be printed | the strings are somebody else's |
 
-use sealboot::boot::stages::configure::FindError;
-use sealboot::format::smbios::{SmbiosError, host_config};
+use sealboot_core::format::smbios::{SmbiosError, host_config};
+use sealboot_init::boot::stages::configure::FindError;
 
 use super::{Verdict, spoken};
 

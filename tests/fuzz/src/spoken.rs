@@ -1,6 +1,6 @@
 //! What a refusal says on the console, where the bytes that were refused must not speak for themselves.
 
-use sealboot::failure::{Diagnose, Report};
+use sealboot_core::failure::{Diagnose, Report};
 
 /// More than any refusal needs, one that names 32 signers included; a serial console takes less than a
 /// second for as much.

@@ -1,0 +1,40 @@
+//! The only way to trust anything.
+//!
+//! Bytes from a mirror come in as an [`Envelope`], whose payload nothing in the
+//! loader can read. A [`Role`] of a [`TrustPolicy`] counts who signed
+//! it, by distinct public key; only then is the payload parsed, and only if it satisfies the policy does
+//! it become a [`Verified`] value. Whatever acts on an image takes that type.
+//!
+//! ```text
+//! trust/2.json, 3, …   → Chain::step            → the newest TrustPolicy      signed by the old and the new
+//! images/NAME.json     → TrustPolicy::verify_channel → Current
+//!     manifest         : type, signatures, threshold │ name, arch, versions, dates, digests
+//!     freshness        : type, signatures, threshold │ name, dates, newest image, newest policy
+//!                                  payload unread ───┘
+//! a host config, command line → TrustPolicy::judge_host_config → Judged     plain, or signed by its role
+//! ```
+
+pub mod chain;
+pub mod channel;
+pub mod detached;
+pub mod envelope;
+pub mod host_config;
+pub mod policy;
+pub mod refusal;
+pub mod role;
+pub mod statement;
+#[cfg(test)]
+mod testing;
+pub mod verified;
+
+pub use chain::Chain;
+pub use channel::Channel;
+pub use envelope::{Envelope, EnvelopeError};
+pub use host_config::{Judged, Presented};
+pub use policy::{PolicyError, TrustPolicy};
+pub use refusal::Refusal;
+pub use role::Role;
+pub use statement::{Ignored, Statement, Tally};
+pub use verified::{Current, Verified};
+
+pub use crate::format::key::{KeyId, PublicKey};

@@ -1,0 +1,335 @@
+//! Statements that satisfied a trust policy, and the functions that make them.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::channel::Channel;
+use super::envelope::Envelope;
+use super::policy::{FreshnessRule, SignerName, TrustPolicy};
+use super::refusal::Refusal;
+use super::statement::Statement;
+use crate::format::digest::Sha256Digest;
+use crate::format::freshness::Freshness;
+use crate::format::manifest::{Arch, ImageName, Manifest};
+
+/// A statement that satisfied a trust policy.
+///
+/// The fields are private and the methods of [`TrustPolicy`] are the only constructors: to hold one is
+/// to have passed every check.
+#[derive(Debug, Clone)]
+pub struct Verified<T> {
+    statement: T,
+    signers: Vec<SignerName>,
+    payload_sha256: Sha256Digest,
+}
+
+impl<T> Verified<T> {
+    pub(super) fn new(statement: T, signers: Vec<SignerName>, payload: &[u8]) -> Self {
+        Self {
+            statement,
+            signers,
+            payload_sha256: Sha256Digest::of(payload),
+        }
+    }
+
+    /// Who signed, by the policy's names, in the policy's order.
+    #[must_use]
+    pub fn signers(&self) -> &[SignerName] {
+        &self.signers
+    }
+
+    /// SHA-256 of the signed payload's bytes: what identifies this statement, for measuring.
+    #[must_use]
+    pub const fn payload_sha256(&self) -> &Sha256Digest {
+        &self.payload_sha256
+    }
+
+    /// The statement alone.
+    pub(super) fn into_statement(self) -> T {
+        self.statement
+    }
+}
+
+impl<T> AsRef<T> for Verified<T> {
+    fn as_ref(&self) -> &T {
+        &self.statement
+    }
+}
+
+/// What a manifest is checked for besides its signatures.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The image that was asked for; `None` takes every name that the policy accepts.
+    pub name: Option<&'a ImageName>,
+    /// The architecture that must be able to run it; `None` takes every one.
+    pub arch: Option<Arch>,
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// A manifest that is accepted, and is as new as the policy asks for.
+#[derive(Debug, Clone)]
+pub struct Current {
+    manifest: Verified<Manifest>,
+    freshness: Option<Verified<Freshness>>,
+}
+
+impl Current {
+    /// The manifest.
+    #[must_use]
+    pub const fn manifest(&self) -> &Verified<Manifest> {
+        &self.manifest
+    }
+
+    /// The statement that says how new it is, if the policy has a role for one and the mirror had one.
+    #[must_use]
+    pub const fn freshness(&self) -> Option<&Verified<Freshness>> {
+        self.freshness.as_ref()
+    }
+}
+
+impl TrustPolicy {
+    /// Checks the bytes of a channel file and, if everything holds, gives the manifest in it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TrustPolicy::verify_manifest`], and then the first check of freshness that fails. Where
+    /// the policy has no role for freshness, a statement about it says nothing and is not looked at.
+    pub fn verify_channel(
+        &self,
+        channel: &[u8],
+        expected: &Expected<'_>,
+    ) -> Result<Current, Refusal> {
+        let channel = Channel::parse(channel).map_err(|source| Refusal::Envelope {
+            statement: Statement::Manifest,
+            source,
+        })?;
+        let manifest = self.judge_manifest(&channel.manifest, expected)?;
+        let name = &manifest.as_ref().name;
+        let freshness = match (self.freshness(), &channel.freshness) {
+            (None, _) => None,
+            (Some(rule), None) if rule.required => return Err(Refusal::NotFresh),
+            (Some(_), None) => None,
+            (Some(rule), Some(envelope)) => {
+                Some(self.judge_freshness(rule, envelope, name, expected.now)?)
+            }
+        };
+        if let Some(newest) = freshness.as_ref().map(|freshness| freshness.as_ref()) {
+            let found = manifest.as_ref().version;
+            if found < newest.version {
+                return Err(Refusal::Stale {
+                    name: name.clone(),
+                    found,
+                    newest: newest.version,
+                });
+            }
+            if self.version() < newest.trust {
+                return Err(Refusal::StalePolicy {
+                    found: self.version(),
+                    newest: newest.trust,
+                });
+            }
+        }
+        Ok(Current {
+            manifest,
+            freshness,
+        })
+    }
+
+    /// Checks the bytes of a manifest's envelope and, if everything holds, gives the manifest in it.
+    ///
+    /// In order: the envelope's shape and the type it names, the signatures against the threshold,
+    /// then, for the first time reading the payload, its shape, name, architecture, dates and version.
+    /// Whether a newer one exists is not asked; [`TrustPolicy::verify_channel`] asks that too.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails.
+    pub fn verify_manifest(
+        &self,
+        envelope: &[u8],
+        expected: &Expected<'_>,
+    ) -> Result<Verified<Manifest>, Refusal> {
+        let envelope = parse(Statement::Manifest, envelope)?;
+        self.judge_manifest(&envelope, expected)
+    }
+
+    /// Checks the bytes of a freshness statement's envelope and, if everything holds, gives the statement.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails; [`Refusal::NotFresh`] where the policy has no role for freshness.
+    pub fn verify_freshness(
+        &self,
+        envelope: &[u8],
+        name: &ImageName,
+        now: Timestamp,
+    ) -> Result<Verified<Freshness>, Refusal> {
+        let envelope = parse(Statement::Freshness, envelope)?;
+        let rule = self.freshness().ok_or(Refusal::NotFresh)?;
+        self.judge_freshness(rule, &envelope, name, now)
+    }
+
+    /// What the role for freshness has said, at any time: for who renews and must not go back behind it.
+    /// `None` for what the role did not say.
+    #[must_use]
+    pub fn stated(&self, freshness: &Envelope) -> Option<Freshness> {
+        let (payload, _) = self
+            .renewing()?
+            .open(Statement::Freshness, freshness)
+            .ok()?;
+        Freshness::parse(payload).ok()
+    }
+
+    fn judge_manifest(
+        &self,
+        envelope: &Envelope,
+        expected: &Expected<'_>,
+    ) -> Result<Verified<Manifest>, Refusal> {
+        let (payload, signers) = self.signing().open(Statement::Manifest, envelope)?;
+        let manifest = Manifest::parse(payload).map_err(Refusal::Manifest)?;
+        self.check_identity(&manifest, expected)?;
+        self.check_dates(&manifest, expected.now)?;
+        let verified = Verified::new(manifest, signers, payload);
+        self.check_denied(&verified)?;
+        Ok(verified)
+    }
+
+    fn check_identity(&self, manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Refusal> {
+        if let Some(expected) = expected.name.filter(|name| **name != manifest.name) {
+            return Err(Refusal::OtherImage {
+                found: manifest.name.clone(),
+                expected: expected.clone(),
+            });
+        }
+        let accepted = self
+            .images()
+            .iter()
+            .find(|image| image.name == manifest.name)
+            .ok_or_else(|| Refusal::NameNotAccepted {
+                name: manifest.name.clone(),
+            })?;
+        if let Some(expected) = expected.arch.filter(|arch| *arch != manifest.arch) {
+            return Err(Refusal::Arch {
+                found: manifest.arch,
+                expected,
+            });
+        }
+        if manifest.version < accepted.min_version {
+            return Err(Refusal::Rollback {
+                name: manifest.name.clone(),
+                found: manifest.version,
+                min_version: accepted.min_version,
+            });
+        }
+        if accepted.denied_versions.contains(&manifest.version) {
+            return Err(Refusal::DeniedVersion {
+                name: manifest.name.clone(),
+                version: manifest.version,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_denied(&self, manifest: &Verified<Manifest>) -> Result<(), Refusal> {
+        for (what, digest) in [
+            ("manifest", manifest.payload_sha256()),
+            ("archive", &manifest.as_ref().archive.sha256),
+        ] {
+            if self.denied_digests().contains(digest) {
+                return Err(Refusal::DeniedDigest {
+                    what,
+                    digest: *digest,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dates(&self, manifest: &Manifest, now: Timestamp) -> Result<(), Refusal> {
+        let tolerance = self.tolerance();
+        if manifest.created.duration_since(now) > tolerance {
+            return Err(Refusal::Future {
+                statement: Statement::Manifest,
+                created: manifest.created,
+                now,
+            });
+        }
+        let Some(expires) = manifest.expires else {
+            return if self.expiry().required {
+                Err(Refusal::NoExpiry)
+            } else {
+                Ok(())
+            };
+        };
+        if now.duration_since(expires) >= tolerance {
+            return Err(Refusal::Expired { expires, now });
+        }
+        let granted = expires.duration_since(manifest.created);
+        match self.expiry().max_days {
+            Some(max_days) if granted > SignedDuration::from_hours(24 * i64::from(max_days)) => {
+                Err(Refusal::LifeTooLong {
+                    granted_days: rounded_up(granted, 24 * 3600),
+                    max_days,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judge_freshness(
+        &self,
+        rule: &FreshnessRule,
+        envelope: &Envelope,
+        name: &ImageName,
+        now: Timestamp,
+    ) -> Result<Verified<Freshness>, Refusal> {
+        let role = self.renewing().ok_or(Refusal::NotFresh)?;
+        let (payload, signers) = role.open(Statement::Freshness, envelope)?;
+        let freshness = Freshness::parse(payload).map_err(Refusal::Freshness)?;
+        if freshness.name != *name {
+            return Err(Refusal::FreshnessOfOther {
+                found: freshness.name,
+                expected: name.clone(),
+            });
+        }
+        let tolerance = self.tolerance();
+        if freshness.created.duration_since(now) > tolerance {
+            return Err(Refusal::Future {
+                statement: Statement::Freshness,
+                created: freshness.created,
+                now,
+            });
+        }
+        if now.duration_since(freshness.expires) >= tolerance {
+            return Err(Refusal::FreshnessExpired {
+                expires: freshness.expires,
+                now,
+            });
+        }
+        let granted = freshness.expires.duration_since(freshness.created);
+        if granted > SignedDuration::from_hours(i64::from(rule.max_hours)) {
+            return Err(Refusal::FreshnessTooLong {
+                granted_hours: rounded_up(granted, 3600),
+                max_hours: rule.max_hours,
+            });
+        }
+        Ok(Verified::new(freshness, signers, payload))
+    }
+
+    fn tolerance(&self) -> SignedDuration {
+        SignedDuration::try_from(self.clock_tolerance()).unwrap_or(SignedDuration::ZERO)
+    }
+}
+
+pub(super) fn parse(statement: Statement, envelope: &[u8]) -> Result<Envelope, Refusal> {
+    Envelope::parse(envelope).map_err(|source| Refusal::Envelope { statement, source })
+}
+
+/// A span in units of so many seconds, a begun one counting whole.
+fn rounded_up(span: SignedDuration, unit: i64) -> i64 {
+    let seconds = span.as_secs() + i64::from(span.subsec_nanos() > 0);
+    seconds.saturating_add(unit - 1) / unit
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,456 @@
+//! What satisfies a policy, and the code of each refusal, at the last second and one past it.
+
+use super::super::policy::{AcceptedImage, ExpiryRule};
+use super::super::testing::{
+    channel, freshness, made, manifest, policy, renewed, sealed, sealed_freshness, sealed_manifest,
+    seconds, time,
+};
+use super::*;
+use crate::failure::{Diagnose as _, FailureCode as Code};
+
+fn expected<'a>(name: Option<&'a ImageName>, now: Timestamp) -> Expected<'a> {
+    Expected {
+        name,
+        arch: Some(Arch::X86_64),
+        now,
+    }
+}
+
+fn relay() -> ImageName {
+    "relay".parse().unwrap()
+}
+
+/// The code under which a manifest of alice's is refused, if it is.
+fn judged_at(now: Timestamp, policy: &TrustPolicy, manifest: &Manifest) -> Result<(), Code> {
+    let envelope = sealed_manifest(manifest, &["alice"]).encode();
+    let verified = policy.verify_manifest(&envelope, &expected(Some(&relay()), now));
+    verified.map(|_| ()).map_err(|refusal| refusal.code())
+}
+
+fn judged(policy: &TrustPolicy, manifest: &Manifest) -> Result<(), Code> {
+    judged_at(made(), policy, manifest)
+}
+
+fn of_alice() -> TrustPolicy {
+    policy(&["alice"])
+}
+
+fn living(life: SignedDuration) -> Manifest {
+    let mut manifest = manifest(42);
+    manifest.expires = Some(made() + life);
+    manifest
+}
+
+#[test]
+fn what_is_verified_is_what_was_signed_and_by_whom() {
+    let both = policy(&["alice", "bob"]);
+    let envelope = sealed_manifest(&manifest(42), &["bob", "alice"]);
+    let verified = both
+        .verify_manifest(&envelope.encode(), &expected(None, made()))
+        .unwrap();
+    assert_eq!(*verified.as_ref(), manifest(42));
+    assert_eq!(
+        *verified.payload_sha256(),
+        Sha256Digest::of(&manifest(42).encode())
+    );
+    let names: Vec<_> = verified
+        .signers()
+        .iter()
+        .map(|name| name.as_str())
+        .collect();
+    assert_eq!(names, ["alice", "bob"]);
+}
+
+#[test]
+fn an_image_is_the_one_that_was_asked_for_and_that_the_policy_accepts() {
+    let policy = of_alice();
+    let envelope = |manifest: &Manifest| sealed_manifest(manifest, &["alice"]).encode();
+    let (relay, exit): (ImageName, ImageName) = (relay(), "exit".parse().unwrap());
+    let mut other = manifest(42);
+    other.name = exit.clone();
+    let judge = |manifest: &Manifest, name, arch| {
+        let expected = Expected {
+            name,
+            arch,
+            now: made(),
+        };
+        policy.verify_manifest(&envelope(manifest), &expected)
+    };
+    let native = Some(Arch::X86_64);
+    judge(&manifest(42), Some(&relay), native).unwrap();
+    judge(&manifest(42), None, None).unwrap();
+    let refusal = judge(&manifest(42), Some(&exit), native).unwrap_err();
+    assert!(
+        matches!(&refusal, Refusal::OtherImage { found, expected } if *found == relay && *expected == exit),
+        "{refusal:?}"
+    );
+    for name in [None, Some(&exit)] {
+        let refusal = judge(&other, name, native).unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::NameNotAccepted { name } if *name == exit),
+            "{refusal:?}"
+        );
+    }
+    let refusal = judge(&manifest(42), None, Some(Arch::Aarch64)).unwrap_err();
+    assert!(
+        matches!(
+            refusal,
+            Refusal::Arch {
+                found: Arch::X86_64,
+                expected: Arch::Aarch64
+            }
+        ),
+        "{refusal:?}"
+    );
+}
+
+#[test]
+fn versions_below_the_floor_and_denied_ones_are_refused() {
+    let mut image = AcceptedImage::new(relay(), 41.try_into().unwrap());
+    image.denied_versions = vec![43.try_into().unwrap()];
+    let policy = of_alice().with_images(vec![image]).unwrap();
+    for (version, expected) in [
+        (40, Err(Code::ManifestRollback)),
+        (41, Ok(())),
+        (42, Ok(())),
+        (43, Err(Code::ManifestDenied)),
+        (44, Ok(())),
+    ] {
+        assert_eq!(judged(&policy, &manifest(version)), expected, "{version}");
+    }
+}
+
+#[test]
+fn a_denied_manifest_or_archive_is_refused() {
+    let manifest_digest = Sha256Digest::of(&manifest(42).encode());
+    let archive_digest = manifest(42).archive.sha256;
+    for (digest, named) in [
+        (manifest_digest, Some("manifest")),
+        (archive_digest, Some("archive")),
+        (Sha256Digest::of(b"something else"), None),
+    ] {
+        let policy = of_alice().with_denied_digests(vec![digest]).unwrap();
+        let envelope = sealed_manifest(&manifest(42), &["alice"]).encode();
+        match (
+            policy.verify_manifest(&envelope, &expected(None, made())),
+            named,
+        ) {
+            (Ok(_), None) => {}
+            (
+                Err(Refusal::DeniedDigest {
+                    what,
+                    digest: found,
+                }),
+                Some(named),
+            ) => {
+                assert_eq!((what, found), (named, digest));
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn clocks_may_differ_by_the_tolerance_and_no_more() {
+    let policy = of_alice();
+    for (behind, expected) in [
+        (seconds(300), Ok(())),
+        (
+            seconds(300) + SignedDuration::from_nanos(1),
+            Err(Code::ManifestFuture),
+        ),
+        (seconds(301), Err(Code::ManifestFuture)),
+    ] {
+        assert_eq!(judged_at(made() - behind, &policy, &manifest(42)), expected);
+    }
+    let expires = made() + seconds(3600);
+    for (after, expected) in [
+        (seconds(-1), Ok(())),
+        (seconds(300) - SignedDuration::from_nanos(1), Ok(())),
+        (seconds(300), Err(Code::ManifestExpired)),
+        (seconds(301), Err(Code::ManifestExpired)),
+    ] {
+        let judged = judged_at(expires + after, &policy, &living(seconds(3600)));
+        assert_eq!(judged, expected, "{after}");
+    }
+}
+
+#[test]
+fn a_life_is_as_long_as_the_policy_allows() {
+    let strict = |required, max_days| {
+        let rule = ExpiryRule { required, max_days };
+        of_alice().with_expiry(rule).unwrap()
+    };
+    let days = |count: i64| SignedDuration::from_hours(24 * count);
+    let a_little = SignedDuration::from_nanos(1);
+    for (policy, manifest, expected) in [
+        (strict(false, Some(90)), manifest(42), Ok(())),
+        (strict(true, None), manifest(42), Err(Code::ManifestExpiry)),
+        (strict(true, None), living(days(36_500)), Ok(())),
+        (strict(true, Some(90)), living(days(90)), Ok(())),
+        (
+            strict(true, Some(90)),
+            living(days(90) + a_little),
+            Err(Code::ManifestExpiry),
+        ),
+        (
+            strict(false, Some(90)),
+            living(days(91)),
+            Err(Code::ManifestExpiry),
+        ),
+    ] {
+        assert_eq!(
+            judged(&policy, &manifest),
+            expected,
+            "{:?}",
+            manifest.expires
+        );
+    }
+    for (life, granted) in [
+        (days(90) + a_little, 91),
+        (days(91), 91),
+        (days(91) + a_little, 92),
+    ] {
+        let envelope = sealed_manifest(&living(life), &["alice"]).encode();
+        let refusal = strict(true, Some(90))
+            .verify_manifest(&envelope, &expected(None, made()))
+            .unwrap_err();
+        assert!(
+            matches!(refusal, Refusal::LifeTooLong { granted_days, max_days: 90 } if granted_days == granted),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn bytes_that_hold_no_manifest_are_refused_by_what_they_hold() {
+    let policy = of_alice();
+    let judge = |envelope: &[u8]| {
+        let judged = policy.verify_manifest(envelope, &expected(None, made()));
+        judged.unwrap_err().code()
+    };
+    let payload = |payload: &[u8]| {
+        let statement = Statement::Manifest.payload_type();
+        sealed(statement, payload.to_vec(), &["alice"]).encode()
+    };
+    assert_eq!(judge(b"{}"), Code::ManifestEnvelope);
+    assert_eq!(judge(&payload(b"{}")), Code::ManifestInvalid);
+    let unsigned = sealed_manifest(&manifest(42), &["mallory"]).encode();
+    assert_eq!(judge(&unsigned), Code::ManifestThreshold);
+    let other = sealed_freshness(&freshness(42, 1), &["alice"]).encode();
+    assert_eq!(judge(&other), Code::ManifestPayloadType);
+}
+
+/// What a machine makes of a channel with these two statements.
+fn current(
+    policy: &TrustPolicy,
+    version: u64,
+    freshness: Option<Envelope>,
+    now: Timestamp,
+) -> Result<Current, Refusal> {
+    let channel = channel(sealed_manifest(&manifest(version), &["alice"]), freshness);
+    policy.verify_channel(&channel, &expected(Some(&relay()), now))
+}
+
+fn code(judged: Result<Current, Refusal>) -> Result<(), Code> {
+    judged.map(|_| ()).map_err(|refusal| refusal.code())
+}
+
+#[test]
+fn a_channel_gives_both_statements() {
+    let policy = renewed(of_alice(), true);
+    let fresh = sealed_freshness(&freshness(42, 1), &["clockwork"]);
+    let current = current(&policy, 42, Some(fresh), made()).unwrap();
+    assert_eq!(*current.manifest().as_ref(), manifest(42));
+    let said = current.freshness().unwrap();
+    assert_eq!(*said.as_ref(), freshness(42, 1));
+    assert_eq!(said.signers()[0].as_str(), "clockwork");
+}
+
+#[test]
+fn silence_about_freshness_is_taken_where_the_policy_takes_it() {
+    for (policy, expected) in [
+        (of_alice(), Ok(())),
+        (renewed(of_alice(), false), Ok(())),
+        (renewed(of_alice(), true), Err(Code::FreshnessMissing)),
+    ] {
+        let judged = current(&policy, 42, None, made());
+        assert!(
+            !judged
+                .as_ref()
+                .is_ok_and(|current| current.freshness().is_some())
+        );
+        assert_eq!(code(judged), expected);
+    }
+}
+
+#[test]
+fn a_statement_that_no_role_makes_says_nothing() {
+    let newer = sealed_freshness(&freshness(99, 9), &["clockwork"]);
+    let current = current(&of_alice(), 42, Some(newer), made()).unwrap();
+    assert!(current.freshness().is_none());
+}
+
+#[test]
+fn a_statement_that_is_there_is_judged_though_none_is_required() {
+    let policy = renewed(of_alice(), false);
+    let by_mallory = sealed_freshness(&freshness(42, 1), &["mallory"]);
+    assert_eq!(
+        code(current(&policy, 42, Some(by_mallory), made())),
+        Err(Code::FreshnessThreshold)
+    );
+}
+
+#[test]
+fn what_is_older_than_the_newest_is_stale() {
+    let policy = renewed(of_alice(), true).with_version(3.try_into().unwrap());
+    for (version, newest, trust, expected) in [
+        (42, 42, 3, Ok(())),
+        (43, 42, 3, Ok(())),
+        (42, 42, 2, Ok(())),
+        (41, 42, 3, Err(Code::ManifestStale)),
+        (42, 42, 4, Err(Code::TrustStale)),
+    ] {
+        let fresh = sealed_freshness(&freshness(newest, trust), &["clockwork"]);
+        let judged = code(current(&policy, version, Some(fresh), made()));
+        assert_eq!(judged, expected, "{version}, {newest}, {trust}");
+    }
+}
+
+#[test]
+fn a_bad_manifest_is_refused_whatever_is_said_of_its_freshness() {
+    let policy = renewed(of_alice(), true);
+    let fresh = sealed_freshness(&freshness(40, 1), &["clockwork"]);
+    assert_eq!(
+        code(current(&policy, 40, Some(fresh), made())),
+        Err(Code::ManifestRollback)
+    );
+    let refusal = policy
+        .verify_channel(b"{}", &expected(None, made()))
+        .unwrap_err();
+    assert_eq!(refusal.code(), Code::ManifestEnvelope);
+}
+
+fn fresh_at(now: Timestamp, statement: &Freshness, by: &[&str]) -> Result<(), Code> {
+    let envelope = sealed_freshness(statement, by).encode();
+    let judged = renewed(of_alice(), true).verify_freshness(&envelope, &relay(), now);
+    judged.map(|_| ()).map_err(|refusal| refusal.code())
+}
+
+#[test]
+fn a_freshness_statement_counts_between_its_dates() {
+    let statement = freshness(42, 1);
+    for (now, expected) in [
+        (made() - seconds(301), Err(Code::FreshnessFuture)),
+        (made() - seconds(300), Ok(())),
+        (statement.expires, Ok(())),
+        (statement.expires + seconds(299), Ok(())),
+        (
+            statement.expires + seconds(300),
+            Err(Code::FreshnessExpired),
+        ),
+        (
+            statement.expires + seconds(301),
+            Err(Code::FreshnessExpired),
+        ),
+    ] {
+        assert_eq!(fresh_at(now, &statement, &["clockwork"]), expected, "{now}");
+    }
+}
+
+#[test]
+fn a_freshness_statement_lives_as_long_as_the_policy_allows() {
+    for (life, expected) in [
+        (seconds(72 * 3600), Ok(())),
+        (seconds(72 * 3600 + 1), Err(Code::FreshnessLife)),
+    ] {
+        let mut statement = freshness(42, 1);
+        statement.expires = made() + life;
+        assert_eq!(
+            fresh_at(made(), &statement, &["clockwork"]),
+            expected,
+            "{life}"
+        );
+    }
+    let mut statement = freshness(42, 1);
+    statement.expires = made() + seconds(73 * 3600 + 1);
+    let refusal = renewed(of_alice(), true)
+        .verify_freshness(
+            &sealed_freshness(&statement, &["clockwork"]).encode(),
+            &relay(),
+            made(),
+        )
+        .unwrap_err();
+    assert!(
+        matches!(
+            refusal,
+            Refusal::FreshnessTooLong {
+                granted_hours: 74,
+                max_hours: 72
+            }
+        ),
+        "{refusal:?}"
+    );
+}
+
+#[test]
+fn a_freshness_statement_is_of_its_role_and_of_its_image() {
+    let mut other = freshness(42, 1);
+    other.name = "exit".parse().unwrap();
+    assert_eq!(
+        fresh_at(made(), &other, &["clockwork"]),
+        Err(Code::FreshnessName)
+    );
+    // Who signs images does not say what is newest.
+    assert_eq!(
+        fresh_at(made(), &freshness(42, 1), &["alice"]),
+        Err(Code::FreshnessThreshold)
+    );
+    let envelope = sealed_freshness(&freshness(42, 1), &["clockwork"]).encode();
+    let without = of_alice().verify_freshness(&envelope, &relay(), made());
+    assert_eq!(without.unwrap_err().code(), Code::FreshnessMissing);
+    let with = |envelope: &[u8]| {
+        let judged = renewed(of_alice(), true).verify_freshness(envelope, &relay(), made());
+        judged.unwrap_err().code()
+    };
+    let payload = sealed(Freshness::PAYLOAD_TYPE, b"{}".to_vec(), &["clockwork"]);
+    assert_eq!(with(&payload.encode()), Code::FreshnessInvalid);
+    let as_manifest = sealed_manifest(&manifest(42), &["clockwork"]);
+    assert_eq!(with(&as_manifest.encode()), Code::FreshnessInvalid);
+    assert_eq!(with(b""), Code::FreshnessInvalid);
+}
+
+#[test]
+fn a_clock_that_stands_at_1970_refuses_everything() {
+    let now = time("1970-01-01T00:00:00Z");
+    assert_eq!(
+        judged_at(now, &of_alice(), &manifest(42)),
+        Err(Code::ManifestFuture)
+    );
+    assert_eq!(
+        fresh_at(now, &freshness(42, 1), &["clockwork"]),
+        Err(Code::FreshnessFuture)
+    );
+}
+
+#[test]
+fn what_its_role_has_said_is_known_however_long_ago_and_nothing_else_is() {
+    let policy = renewed(of_alice(), true);
+    let long_ago = Freshness {
+        created: time("1970-01-01T00:00:00Z"),
+        expires: time("1980-01-01T00:00:00Z"),
+        ..freshness(42, 1)
+    };
+    let stated = policy.stated(&sealed_freshness(&long_ago, &["clockwork"]));
+    assert_eq!(stated, Some(long_ago.clone()));
+    for envelope in [
+        sealed_freshness(&long_ago, &[]),
+        sealed_freshness(&long_ago, &["alice"]),
+        sealed_manifest(&manifest(42), &["clockwork"]),
+        sealed(Freshness::PAYLOAD_TYPE, b"{}".to_vec(), &["clockwork"]),
+    ] {
+        assert_eq!(policy.stated(&envelope), None, "{envelope:?}");
+    }
+    let nobodys = sealed_freshness(&long_ago, &["clockwork"]);
+    assert_eq!(of_alice().stated(&nobodys), None);
+}

@@ -1,0 +1,273 @@
+//! Stage `manifest`: what a mirror shows becomes a verified manifest.
+//!
+//! Mirrors are asked in order. Of each, first the trust policies that follow the ones known so far,
+//! then the image's channel file, judged by the newest policy: until one satisfies it. A mirror that
+//! does not is said and passed over like one that does not answer: a stale or hostile mirror must not
+//! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
+//! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
+//!
+//! The newest policy judges the host config too: where it does not take the one that led here, it says nothing about
+//! images. Another mirror may show a policy that is newer still.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use crate::boot::console::Done;
+use crate::boot::in_force::InForce;
+use crate::fetch::{Client, FetchError, Reputation};
+use sealboot_core::failure::{Diagnose, FailureCode, Report};
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::manifest::{Arch, ImageName};
+use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::policy::SignerName;
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Current, Presented, Refusal};
+
+/// A verified manifest, and the mirror that had it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The manifest, current by the trust policy.
+    pub current: Current,
+    /// The mirror to ask first for the archive.
+    pub mirror: MirrorUrl,
+}
+
+/// No mirror had an envelope that the trust policy accepts.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestStageError {
+    /// A mirror's envelope was refused.
+    #[error("{mirror} shows nothing that version {version} of the trust policy accepts at {now}")]
+    Refused {
+        /// The mirror.
+        mirror: MirrorUrl,
+        /// The policy that judged.
+        version: PolicyVersion,
+        /// What time was taken as now.
+        now: Timestamp,
+        /// Why it was refused.
+        #[source]
+        refusal: Box<Refusal>,
+    },
+    /// No mirror gave an envelope; this is how the last one failed.
+    #[error("no mirror gave a manifest")]
+    Mirrors(#[source] FetchError),
+    /// The mirror is plain http, and a policy that followed the baked-in one does not allow that.
+    #[error(
+        "the mirror {mirror} is plain http, which version {version} of the trust policy does not allow"
+    )]
+    PlainHttp {
+        /// The mirror.
+        mirror: MirrorUrl,
+        /// The policy.
+        version: PolicyVersion,
+    },
+    /// A policy that followed the baked-in one does not take the host config.
+    #[error("version {version} of the trust policy does not take the host config")]
+    HostConfig {
+        /// The policy.
+        version: PolicyVersion,
+        /// Why.
+        #[source]
+        refusal: Box<Refusal>,
+    },
+    /// There is no mirror to ask.
+    #[error("the host config names no mirror")]
+    NoMirror,
+}
+
+impl Diagnose for ManifestStageError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.code(),
+            Self::Mirrors(error) => error.code(),
+            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::NoMirror => FailureCode::ConfigureHost,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.hint(),
+            Self::Mirrors(error) => error.hint(),
+            Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
+        }
+    }
+}
+
+/// Says why one of several mirrors was passed over.
+fn warn_of(mirror: &MirrorUrl, error: &ManifestStageError) {
+    match error {
+        ManifestStageError::Mirrors(error) => warn!("{}: {:#}", error.code(), Report(error)),
+        ManifestStageError::Refused { refusal, .. } => {
+            warn!("{mirror}: {}: {:#}", refusal.code(), Report(&**refusal));
+        }
+        _ => warn!("{}: {:#}", error.code(), Report(error)),
+    }
+}
+
+/// Whether one failure says more than another: a refusal more than a mirror that gave nothing.
+fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
+    !matches!(new, ManifestStageError::Mirrors(_))
+        || matches!(
+            old,
+            ManifestStageError::Mirrors(_) | ManifestStageError::NoMirror
+        )
+}
+
+/// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
+///
+/// `chain` begins with the baked-in policy and keeps what was proved, from one mirror to the next and
+/// from one attempt of the machine to the next. `presented` is what `host` was made of. A mirror that `reputation` remembers to have asked to be left alone
+/// is, as long as there is another.
+///
+/// # Errors
+///
+/// [`ManifestStageError`] if no mirror did.
+pub async fn run(
+    image: &ImageName,
+    mirrors: &[MirrorUrl],
+    presented: &Presented,
+    chain: &mut InForce,
+    client: &Client,
+    reputation: &mut Reputation,
+    now: Timestamp,
+) -> Result<Done<Accepted>, ManifestStageError> {
+    // Of one mirror alone, the stage's own failure says it all.
+    let several = mirrors.len() > 1;
+    let mut failure = ManifestStageError::NoMirror;
+    for mirror in &reputation.not_resting(mirrors, Instant::now()) {
+        client.heartbeat().beat();
+        (client.heartbeat()).wait_for(format!("{mirror} to show a manifest"));
+        match ask(mirror, image, presented, chain, client, now).await {
+            Ok(current) => return Ok(accepted(current, mirror, chain, now)),
+            Err(error) => {
+                if several {
+                    warn_of(mirror, &error);
+                }
+                if let ManifestStageError::Mirrors(error) = &error
+                    && let Some(time) = error.retry_after()
+                {
+                    reputation.add_busy(mirror, time, Instant::now());
+                }
+                if says_more(&error, &failure) {
+                    failure = error;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+async fn ask(
+    mirror: &MirrorUrl,
+    image: &ImageName,
+    presented: &Presented,
+    chain: &mut InForce,
+    client: &Client,
+    now: Timestamp,
+) -> Result<Current, ManifestStageError> {
+    check_scheme(mirror, chain)?;
+    while let Some(version) = chain.next() {
+        let Some(envelope) = client
+            .policy(mirror, version)
+            .await
+            .map_err(ManifestStageError::Mirrors)?
+        else {
+            break;
+        };
+        chain
+            .step(&envelope)
+            .map_err(|refusal| refused(mirror, chain, now, refusal))?;
+        info!(
+            "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
+        );
+        check_scheme(mirror, chain)?;
+    }
+    check_host_config(presented, chain)?;
+    let channel = client
+        .channel(mirror, image)
+        .await
+        .map_err(ManifestStageError::Mirrors)?;
+    let expected = Expected {
+        name: Some(image),
+        arch: Some(Arch::NATIVE),
+        now,
+    };
+    chain
+        .newest()
+        .verify_channel(&channel, &expected)
+        .map_err(|refusal| refused(mirror, chain, now, refusal))
+}
+
+fn refused(
+    mirror: &MirrorUrl,
+    chain: &InForce,
+    now: Timestamp,
+    refusal: Refusal,
+) -> ManifestStageError {
+    ManifestStageError::Refused {
+        mirror: mirror.clone(),
+        version: chain.newest().version(),
+        now,
+        refusal: Box::new(refusal),
+    }
+}
+
+fn check_host_config(presented: &Presented, chain: &InForce) -> Result<(), ManifestStageError> {
+    let refused = |refusal| ManifestStageError::HostConfig {
+        version: chain.newest().version(),
+        refusal: Box::new(refusal),
+    };
+    let judged = chain.newest().judge_host_config(presented);
+    judged.map(drop).map_err(refused)
+}
+
+fn check_scheme(mirror: &MirrorUrl, chain: &InForce) -> Result<(), ManifestStageError> {
+    if mirror.is_https() || chain.newest().allows_http() {
+        return Ok(());
+    }
+    Err(ManifestStageError::PlainHttp {
+        mirror: mirror.clone(),
+        version: chain.newest().version(),
+    })
+}
+
+fn accepted(
+    current: Current,
+    mirror: &MirrorUrl,
+    chain: &InForce,
+    now: Timestamp,
+) -> Done<Accepted> {
+    let verified = current.manifest();
+    let manifest = verified.as_ref();
+    let signers: Vec<&str> = verified.signers().iter().map(SignerName::as_str).collect();
+    let expires = manifest
+        .expires
+        .map_or("never".to_owned(), |expires| expires.to_string());
+    let fresh = match current.freshness() {
+        Some(freshness) => format!("the newest until {}", freshness.as_ref().expires),
+        None => "not known to be the newest".to_owned(),
+    };
+    let policy = chain.newest().version();
+    let says = format!(
+        "image \"{}\" version {} ({}), signed by {}, expires {expires}, {fresh}; judged at {now} by version {policy} of the trust policy",
+        manifest.name,
+        manifest.version,
+        manifest.label,
+        signers.join(" and "),
+    );
+    Done::new((), says)
+        .with("name", &manifest.name)
+        .with("version", manifest.version)
+        .with("signers", signers.join(","))
+        .with("trust", policy)
+        .with("now", now)
+        .with("sha256", verified.payload_sha256())
+        .with("url", mirror)
+        .map(|()| Accepted {
+            current,
+            mirror: mirror.clone(),
+        })
+}

@@ -1,0 +1,243 @@
+//! Stage `prepare`: a kernel with an initramfs becomes a place where programs can run.
+//!
+//! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
+//! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
+//! console, children are reaped by the kernel, a kernel
+//! panic ends in a reboot, the watchdog is armed, the clock stands no earlier than the build, and the modules are loaded that
+//! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]).
+//! Everything here may be run again after a failure.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::boot::console::{Consoles, Done};
+use crate::boot::loader::Loader;
+use crate::boot::recovery::watchdog::{self, Watchdog};
+use crate::hardware::{Hardware, HardwareError, NotLoaded};
+use crate::net::clock::{self, Clock};
+use sealboot_core::failure::{Diagnose, FailureCode, Report};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_sys::signal;
+
+/// The machine could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file system could not be mounted.
+    #[error("{target} cannot be mounted")]
+    Mount {
+        /// Where.
+        target: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// The console could not be opened.
+    #[error("the console /dev/console cannot be opened")]
+    Console(#[source] io::Error),
+    /// Children could not be left to the kernel.
+    #[error("SIGCHLD cannot be ignored")]
+    Children(#[source] Errno),
+    /// The clock could not be raised to the build time.
+    #[error("the clock cannot be set forward to the loader's build time")]
+    Clock(#[source] io::Error),
+    /// The machine's devices cannot be served.
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
+}
+
+impl Diagnose for PrepareError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Mount { .. } | Self::Console(_) | Self::Children(_) => FailureCode::PrepareMount,
+            Self::Clock(_) => FailureCode::PrepareClock,
+            Self::Hardware(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Hardware(error) => error.hint(),
+            other => other.code().remedy().to_owned(),
+        }
+    }
+}
+
+/// Proof that the machine is ready, for the stages that rely on it.
+#[derive(Debug)]
+pub struct Prepared(());
+
+/// What is mounted, in order: type, target, flags and options.
+const MOUNTS: [(&str, &str, MsFlags, &str); 4] = [
+    (
+        "proc",
+        "/proc",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "",
+    ),
+    (
+        "sysfs",
+        "/sys",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "",
+    ),
+    (
+        "devtmpfs",
+        "/dev",
+        MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC),
+        "mode=0755",
+    ),
+    (
+        "tmpfs",
+        "/run",
+        MsFlags::MS_NOSUID
+            .union(MsFlags::MS_NODEV)
+            .union(MsFlags::MS_NOEXEC),
+        "mode=0700",
+    ),
+];
+
+/// Mounts, opens the console and leaves children to the kernel: what must be before the first line is
+/// printed.
+///
+/// # Errors
+///
+/// Nothing can be printed then; the kernel's own console is all there is.
+pub fn take_over(consoles: &Consoles) -> Result<(), PrepareError> {
+    for (kind, target, flags, options) in MOUNTS {
+        mount_once(kind, target, flags, options)
+            .map_err(|source| PrepareError::Mount { target, source })?;
+    }
+    open_console().map_err(PrepareError::Console)?;
+    consoles.open().map_err(PrepareError::Console)?;
+    reboot_after_kernel_panic();
+    no_huge_pages();
+    signal::ignore_children().map_err(PrepareError::Children)
+}
+
+/// Sets the clock, loads the modules that the devices ask for, and arms the watchdog. `hardware` outlives the attempt: it serves
+/// what appears later, from the first attempt on.
+///
+/// # Errors
+///
+/// The first thing that failed.
+pub fn run(
+    hardware: &mut Option<Arc<Hardware>>,
+    loader: &Loader,
+    cmdline: &Parameters,
+) -> Result<Done<Prepared>, PrepareError> {
+    let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
+    let clock = match clock::raise_to(floor).map_err(PrepareError::Clock)? {
+        Clock::Kept if clock::is_far_ahead(clock::now(), floor) => format!(
+            "the clock says {}, YEARS after this loader was built at {floor}: if that is wrong, set the machine's real-time clock",
+            clock::now()
+        ),
+        Clock::Kept => format!("the clock says {}", clock::now()),
+        Clock::Raised { was } => {
+            format!("the clock said {was}, before this loader was built, and was set to {floor}")
+        }
+    };
+    let hardware = match hardware {
+        Some(hardware) => hardware,
+        None => hardware.insert(Hardware::start(cmdline)?),
+    };
+    let found = hardware.walk()?;
+    for card in &found.without_driver {
+        tracing::warn!(
+            "no baked driver for the network card {card}: bake its module (--module; `modprobe -R {}` names it)",
+            card.modalias()
+        );
+    }
+    // Some consoles come with their driver.
+    loader.consoles.open().map_err(PrepareError::Console)?;
+    let watched = arm(&loader.watchdog, hardware);
+    let modules = found.modules(" ");
+    let modules = match found.devices {
+        _ if modules.is_empty() => "no kernel modules".to_owned(),
+        1 => format!("kernel modules for one device: {modules}"),
+        devices => format!("kernel modules for {devices} devices: {modules}"),
+    };
+    let mut says = format!("{clock}; {modules}");
+    if let Some(watched) = watched {
+        says.push_str(&watched);
+    }
+    Ok(Done::new(Prepared(()), says)
+        .with("now", clock::now())
+        .with("modules", found.modules(",")))
+}
+
+/// Arms the hardware's watchdog, or the kernel's where the hardware has none; gives what to say of it.
+///
+/// A machine without either boots all the same: what hangs then stays so, as without a loader.
+fn arm(watchdog: &Watchdog, hardware: &Hardware) -> Option<String> {
+    if !Path::new(watchdog::DEVICE).exists()
+        && let Err(error) = hardware.load("softdog")
+        && !matches!(error, NotLoaded::NotBaked)
+    {
+        tracing::warn!(
+            "the kernel's own watchdog is not loaded: {:#}",
+            Report(&error)
+        );
+    }
+    match watchdog.arm() {
+        Ok(Some(armed)) => {
+            if armed.has_reset_the_machine {
+                tracing::warn!("the watchdog, {}, has reset this machine", armed.name);
+            }
+            let seconds = armed.timeout.as_secs();
+            Some(format!("; the watchdog is {}, {seconds} s", armed.name))
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!("the watchdog cannot be armed: {error}");
+            None
+        }
+    }
+}
+
+/// Mounts, unless an earlier attempt, or the kernel itself, has done so.
+fn mount_once(kind: &str, target: &str, flags: MsFlags, options: &str) -> nix::Result<()> {
+    let _ = fs::create_dir(target);
+    match mount(Some(kind), target, Some(kind), flags, Some(options)) {
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Distribution kernels stop for good after a panic unless `panic=` says otherwise: on a machine that
+/// nobody watches, a power cycle by hand. Half a minute is enough to read it, or to see it in a log.
+fn reboot_after_kernel_panic() {
+    const FILE: &str = "/proc/sys/kernel/panic";
+    if fs::read_to_string(FILE).is_ok_and(|seconds| seconds.trim() == "0") {
+        let _ = fs::write(FILE, "30");
+    }
+}
+
+/// Huge pages are of no use to a process of ten megabytes, and dear: from 512 MiB on, the kernel keeps
+/// a twentieth of the memory free for their sake and half as much again before it counts a page as
+/// available (`set_recommended_min_free_kbytes` in mm/khugepaged.c), and what this process frees stays
+/// within its huge pages. A kernel without them has no such file.
+fn no_huge_pages() {
+    let _ = fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "never");
+}
+
+/// Makes the console standard input, output and error, whatever the kernel had opened before devtmpfs.
+fn open_console() -> io::Result<()> {
+    let console = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/console")?;
+    dup2_stdin(&console)?;
+    dup2_stdout(&console)?;
+    dup2_stderr(&console)?;
+    Ok(())
+}

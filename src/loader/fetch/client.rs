@@ -1,0 +1,250 @@
+//! HTTPS with the baked-in roots and nothing else.
+//!
+//! TLS 1.3 only, post-quantum key exchange preferred, certificates checked against the initramfs's
+//! roots alone, names resolved by the servers of the link. No proxy, no cookie, no credential, no user
+//! agent: a mirror learns which file was asked for, and from where. Redirects are followed to https alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::Resolve;
+use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
+use reqwest::{Response, StatusCode, Url};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use tokio::time::timeout;
+
+use super::answer::{self, Body, Part, REDIRECTS};
+use super::mirror_keys::MirrorKeys;
+use super::problem::{FetchError, FetchProblem, STALL_TIMEOUT};
+use crate::heartbeat::Heartbeat;
+use crate::net::provider::tls_provider;
+use crate::net::resolver::to_port;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::ImageName;
+use sealboot_core::format::version::PolicyVersion;
+
+/// How long a connection may take: 8 s for the name and the race of its addresses (`net::race`), in which
+/// a SYN can be lost three times (1, 2 and 4 s; RFC 6298), and the rest for a slow server's handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the whole of a manifest may take: 4 MiB, the most it can be, at 1.1 Mbit/s. A mirror that
+/// sends a byte now and then is never stalled, and must not hold up a machine that has others.
+const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An HTTPS client for mirrors.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    heartbeat: &'static Heartbeat,
+}
+
+impl Client {
+    /// Returns a client that trusts certificates from `roots` alone and resolves names with `resolver`. Fetches through
+    /// it beat `heartbeat`.
+    ///
+    /// # Errors
+    ///
+    /// If the TLS library refuses its own configuration.
+    pub fn new(
+        roots: RootCertStore,
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
+        let tls = tls().with_root_certificates(roots).with_no_client_auth();
+        Self::over(tls, resolver, heartbeat)
+    }
+
+    /// A client that takes servers for mirrors by these keys alone, as a trust policy names them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::new`].
+    pub fn with_mirror_keys(
+        keys: &[Sha256Digest],
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
+        let by_key = MirrorKeys::new(keys, tls_provider());
+        let tls = tls()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(by_key));
+        Self::over(tls.with_no_client_auth(), resolver, heartbeat)
+    }
+
+    fn over(
+        tls: ClientConfig,
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(resolver))
+            .http1_only()
+            .no_proxy()
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(STALL_TIMEOUT)
+            .build()?;
+        Ok(Self { http, heartbeat })
+    }
+
+    /// Returns the heartbeat of the loader that fetches.
+    #[must_use]
+    pub const fn heartbeat(&self) -> &'static Heartbeat {
+        self.heartbeat
+    }
+
+    /// Reads the channel file of an image, at most [`LIMITS`]`.channel_bytes` of it.
+    ///
+    /// # Errors
+    ///
+    /// The mirror did not give it.
+    pub async fn channel(
+        &self,
+        mirror: &MirrorUrl,
+        image: &ImageName,
+    ) -> Result<Vec<u8>, FetchError> {
+        let url = mirror.file(&format!("images/{image}.json"));
+        let request = async {
+            let response = self.get(&url).await?;
+            read_bounded(&url, response, LIMITS.channel_bytes).await
+        };
+        within(&url, request).await
+    }
+
+    /// Reads the envelope of a trust policy, `None` where the mirror has none of this version.
+    ///
+    /// # Errors
+    ///
+    /// The mirror gave neither the envelope nor the word that there is none.
+    pub async fn policy(
+        &self,
+        mirror: &MirrorUrl,
+        version: PolicyVersion,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let url = mirror.file(&format!("trust/{version}.json"));
+        let request = async {
+            let response = self.get(&url).await?;
+            // Object stores that may not be listed say 403 of what does not exist.
+            if matches!(
+                response.status(),
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE
+            ) {
+                return Ok(None);
+            }
+            read_bounded(&url, response, LIMITS.policy_envelope_bytes)
+                .await
+                .map(Some)
+        };
+        within(&url, request).await
+    }
+
+    /// Asks for a small file.
+    async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+        self.send(url, None).await
+    }
+
+    /// Asks for a part of the archive; the answer's head has been seen to fit.
+    pub(super) async fn part(
+        &self,
+        url: &Url,
+        part: &Part,
+    ) -> Result<(Response, Body), FetchError> {
+        let response = self.send(url, Some(part)).await?;
+        let body = part
+            .of(response.status(), response.headers())
+            .map_err(|problem| FetchError::new(url, problem))?;
+        Ok((response, body))
+    }
+
+    /// Sends a request, and follows where it is sent on to.
+    async fn send(&self, url: &Url, part: Option<&Part>) -> Result<Response, FetchError> {
+        let mut at = url.clone();
+        for _ in 0..=REDIRECTS {
+            let mut request = self
+                .http
+                .get(at.clone())
+                .header(ACCEPT_ENCODING, "identity");
+            if let Some(range) = part.and_then(Part::range) {
+                request = request.header(RANGE, range);
+                if let Some(etag) = part.and_then(|part| part.etag.as_ref()) {
+                    request = request.header(IF_RANGE, etag);
+                }
+            }
+            // Mirrors are http or https, and both have a port of their own.
+            let port = at.port_or_known_default().unwrap_or_default();
+            let response = to_port(port, request.send()).await.map_err(|error| {
+                let error = FetchError::from_reqwest(&at, error);
+                if at == *url {
+                    error
+                } else {
+                    error.sent_on_from(url)
+                }
+            })?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            at = answer::redirect(&at, response.headers())
+                .map_err(|problem| FetchError::new(url, problem))?;
+        }
+        let problem = format!("it is followed by more than {REDIRECTS} others");
+        Err(FetchError::new(url, FetchProblem::Redirect(problem)))
+    }
+}
+
+/// TLS 1.3 and nothing else.
+fn tls() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(tls_provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap_or_else(|error| unreachable!("aws-lc-rs speaks TLS 1.3: {error}"))
+}
+
+/// The statuses that say where else the file is; the others of 3xx say something else.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Gives up on a small file that takes too long, however steadily it comes.
+async fn within<T>(
+    url: &Url,
+    request: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    let slow = |_| FetchError::new(url, FetchProblem::Slow);
+    timeout(MANIFEST_TIMEOUT, request).await.map_err(slow)?
+}
+
+/// Reads a small file, and gives up on one that is larger than it may be.
+async fn read_bounded(
+    url: &Url,
+    mut response: Response,
+    limit: u64,
+) -> Result<Vec<u8>, FetchError> {
+    expect_ok(url, &response)?;
+    let mut file = Vec::new();
+    while let Some(bytes) = response
+        .chunk()
+        .await
+        .map_err(|error| FetchError::from_reqwest(url, error))?
+    {
+        if file.len() as u64 + bytes.len() as u64 > limit {
+            return Err(FetchError::new(url, FetchProblem::TooLarge { limit }));
+        }
+        file.extend_from_slice(&bytes);
+    }
+    Ok(file)
+}
+
+fn expect_ok(url: &Url, response: &Response) -> Result<(), FetchError> {
+    let problem = match response.status() {
+        StatusCode::OK if answer::is_web_page(response.headers()) => FetchProblem::WebPage,
+        StatusCode::OK => return Ok(()),
+        status if status.is_success() => {
+            FetchProblem::Answer(format!("status {status} where {} was due", StatusCode::OK))
+        }
+        status => answer::refusal(status, response.headers()),
+    };
+    Err(FetchError::new(url, problem))
+}

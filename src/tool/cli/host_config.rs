@@ -1,0 +1,495 @@
+//! `sealboot host-config`: how a machine reaches its image, explained before it has to.
+
+mod efi;
+mod merge;
+mod sign;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
+use super::{Failure, files, output, policy};
+use sealboot_core::failure::{Diagnose, FailureCode};
+use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use sealboot_core::format::network::{
+    BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network,
+};
+use sealboot_core::format::shown;
+use sealboot_core::trust::envelope::is_envelope;
+use sealboot_core::trust::policy::SignerName;
+use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
+
+/// Check, sign and keep host configs: how a machine reaches its image.
+///
+/// A host config names the image that a machine boots, the mirrors that serve it and how the machine
+/// gets its address. It is baked into the loader's initramfs, or the machine's firmware keeps it; nothing
+/// in it is trusted for more than reaching bytes. A trust policy can ask for a signed one.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Check(CheckArgs),
+    Sign(sign::SignArgs),
+    Merge(merge::MergeArgs),
+    WriteEfi(efi::WriteArgs),
+    RemoveEfi(efi::RemoveArgs),
+}
+
+/// Envelopes of host configs, as signing sees them.
+const HOST_CONFIG: Kind = Kind {
+    command: "host-config",
+    what: "host config",
+    limit: LIMITS.host_config_bytes,
+    read: read_envelope,
+    show: "sealboot host-config check",
+    make: "move the file away, sign the host config anew",
+};
+
+/// Read a host config as a loader does, and say what it means.
+///
+/// Takes a plain host config or a signed one. With --policy, signatures are counted as a loader counts
+/// them, and it is said who signed; without it, what an envelope holds is shown with nothing verified.
+///
+/// Exits with 3 and the loader's failure code where a loader would refuse the file. What the file
+/// cannot say, such as whether the mirror answers, is not tried.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The host config, or the envelope that holds it
+    file: PathBuf,
+
+    /// Also check the host config against the trust policy that it will be baked in with
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(args) => check(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::WriteEfi(args) => efi::write(&args),
+        Command::RemoveEfi(args) => efi::remove(&args),
+    }
+}
+
+/// A host config asks for what the trust policy forbids.
+#[derive(Debug, thiserror::Error)]
+enum Conflict {
+    #[error("the mirror {mirror} is plain http, which the trust policy does not allow")]
+    PlainHttp { mirror: MirrorTemplate },
+    #[error("the trust policy does not accept image \"{image}\"\n  it accepts {accepted}")]
+    Image { image: ImageName, accepted: String },
+}
+
+impl Diagnose for Conflict {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::Image { .. } => FailureCode::ManifestName,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::PlainHttp { .. } => self.code().remedy().to_owned(),
+            Self::Image { image, .. } => format!(
+                "correct `image` in the host config, or create the policy with --name {image}"
+            ),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    image: &'a ImageName,
+    min_version: Option<ImageVersion>,
+    mirrors: &'a [MirrorTemplate],
+    network: &'a Network,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ntp: &'a [TimeServer],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<&'a Signatures>,
+    warnings: Vec<String>,
+}
+
+/// What is known of who signed an envelope.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Signatures {
+    /// Counted by a policy's role.
+    Counted {
+        verified: bool,
+        signers: Vec<SignerName>,
+    },
+    /// What stands beside signatures that nobody has checked.
+    Claimed {
+        verified: bool,
+        claimed_key_ids: Vec<String>,
+    },
+}
+
+impl Signatures {
+    /// Who signed, as far as it is known, to go on after "signed by".
+    fn by(&self) -> String {
+        match self {
+            Self::Counted { signers, .. } => names(signers),
+            Self::Claimed {
+                claimed_key_ids, ..
+            } if claimed_key_ids.is_empty() => "nobody".to_owned(),
+            Self::Claimed {
+                claimed_key_ids, ..
+            } => format!("key id {}, or so it claims", claimed_key_ids.join(", ")),
+        }
+    }
+}
+
+/// A host config that a loader would take.
+struct Loaded {
+    config: HostConfig,
+    /// As it stands in the file.
+    bytes: Vec<u8>,
+    /// Of a signed one.
+    signatures: Option<Signatures>,
+    /// The oldest version of its image that the policy takes, where one was given.
+    min_version: Option<ImageVersion>,
+}
+
+/// Reads a host config, plain or signed, as a loader does, and compares it with a policy.
+fn load(file: &Path, policy: Option<&Path>) -> Result<Loaded, Failure> {
+    let bytes = files::read(file, LIMITS.host_config_bytes)?;
+    let policy = policy.map(policy::load).transpose()?;
+    let (config, signatures) = match &policy {
+        Some(policy) => judged(file, bytes.clone(), policy)?,
+        None if is_envelope(&bytes) => claimed(file, &bytes)?,
+        None => (parse(file, &bytes)?, None),
+    };
+    let min_version = policy
+        .as_ref()
+        .map(|policy| {
+            agree(&config, policy)
+                .map_err(|conflict| Failure::refused(&conflict).context(file.display()))
+        })
+        .transpose()?;
+    Ok(Loaded {
+        config,
+        bytes,
+        signatures,
+        min_version,
+    })
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let Loaded {
+        config,
+        signatures,
+        min_version,
+        ..
+    } = load(&args.file, args.policy.as_deref())?;
+    let warnings = doubts(&config);
+    if args.json {
+        return output::json(&Summary {
+            image: &config.image,
+            min_version,
+            mirrors: &config.mirrors,
+            network: &config.network,
+            ntp: &config.ntp,
+            signatures: signatures.as_ref(),
+            warnings,
+        });
+    }
+    let heading = match signatures {
+        Some(Signatures::Claimed { .. }) => {
+            "NOT VERIFIED: this is what the file says, and anybody can have written it\n"
+        }
+        _ => "",
+    };
+    let by = signatures.map_or("nobody".to_owned(), |signatures| signatures.by());
+    let text = describe(&config, min_version, Some(by));
+    output::data(&format!("{heading}{text}"))?;
+    warnings.iter().for_each(output::warn);
+    Ok(())
+}
+
+/// What a loader with this policy makes of a file.
+fn judged(
+    path: &Path,
+    bytes: Vec<u8>,
+    policy: &TrustPolicy,
+) -> Result<(HostConfig, Option<Signatures>), Failure> {
+    let presented = Presented {
+        stored: Some(bytes),
+        ..Presented::default()
+    };
+    let judged = policy.judge_host_config(&presented);
+    let judged = judged.map_err(|refusal| refused(path, refusal))?;
+    let signatures = judged.signers().map(|signers| Signatures::Counted {
+        verified: true,
+        signers: signers.to_vec(),
+    });
+    Ok((judged.into_config(), signatures))
+}
+
+/// What an envelope says, with nothing verified.
+fn claimed(path: &Path, bytes: &[u8]) -> Result<(HostConfig, Option<Signatures>), Failure> {
+    let envelope = Envelope::parse(bytes).map_err(|source| {
+        let statement = Statement::HostConfig;
+        refused(path, Refusal::Envelope { statement, source })
+    })?;
+    let config = unverified_host_config(path, &envelope)?;
+    let claimed = envelope.signatures().iter().map(claimed_key_id);
+    let signatures = Signatures::Claimed {
+        verified: false,
+        claimed_key_ids: claimed.collect(),
+    };
+    Ok((config, Some(signatures)))
+}
+
+fn refused(path: &Path, refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::HostConfig(error) => Failure::refused(&error)
+            .context(path.display())
+            .hint("correct the file; docs/host-config.md describes every field"),
+        refusal => Failure::refused(&refusal).context(path.display()),
+    }
+}
+
+fn parse(path: &Path, json: &[u8]) -> Result<HostConfig, Failure> {
+    HostConfig::parse(json).map_err(|error| refused(path, Refusal::HostConfig(error)))
+}
+
+/// Reads the host config out of an envelope whose signatures say nothing yet: to show it, or to sign it.
+fn unverified_host_config(path: &Path, envelope: &Envelope) -> Result<HostConfig, Failure> {
+    if envelope.payload_type() != HostConfig::PAYLOAD_TYPE {
+        return Err(Failure::new(format!(
+            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
+            path.display(),
+            shown(envelope.payload_type(), 80),
+            HostConfig::PAYLOAD_TYPE
+        ))
+        .hint("give a host config, or an envelope that `sealboot host-config sign` made"));
+    }
+    parse(path, envelope.unverified_payload())
+}
+
+/// Reads the envelope of a host config, to work on it.
+fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+    Envelope::parse(&files::read(path, LIMITS.host_config_bytes)?).map_err(|error| {
+        Failure::new(format!("{} is no envelope", path.display()))
+            .because(&error)
+            .hint("give the file that `sealboot host-config sign` made")
+    })
+}
+
+/// The envelope to sign, and the host config in it: FILE itself, or the envelope beside a plain one, which need not be
+/// there yet.
+fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, HostConfig), Failure> {
+    let bytes = files::read(file, LIMITS.host_config_bytes)?;
+    if is_envelope(&bytes) {
+        let there = EnvelopeFile::open(&HOST_CONFIG, file)?;
+        let config = unverified_host_config(file, there.envelope())?;
+        return Ok((there, config));
+    }
+    let config = parse(file, &bytes)?;
+    let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, bytes);
+    Ok((EnvelopeFile::beside(&HOST_CONFIG, file, unsigned)?, config))
+}
+
+/// Checks that a policy lets this config boot; gives the oldest version that it then takes.
+fn agree(config: &HostConfig, policy: &TrustPolicy) -> Result<ImageVersion, Conflict> {
+    let plain = config.mirrors.iter().find(|mirror| !mirror.is_https());
+    if let (Some(mirror), false) = (plain, policy.allows_http()) {
+        return Err(Conflict::PlainHttp {
+            mirror: mirror.clone(),
+        });
+    }
+    let accepted = policy
+        .images()
+        .iter()
+        .find(|image| image.name == config.image);
+    accepted
+        .map(|image| image.min_version)
+        .ok_or_else(|| Conflict::Image {
+            image: config.image.clone(),
+            accepted: policy
+                .images()
+                .iter()
+                .map(|image| image.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
+
+/// A host config, in words; and whom it is signed by, where that is to be said.
+fn describe(config: &HostConfig, min_version: Option<ImageVersion>, by: Option<String>) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![row(
+        "image",
+        match min_version {
+            Some(version) => format!("{}, version {version} or newer", config.image),
+            None => config.image.to_string(),
+        },
+    )];
+    for (at, mirror) in config.mirrors.iter().enumerate() {
+        let name = if at == 0 { "mirrors" } else { "" };
+        rows.push(row(name, mirror.to_string()));
+    }
+    let network = &config.network;
+    for bond in &network.bonds {
+        let mode = match bond.mode {
+            BondMode::BalanceRr { .. } => "balance-rr",
+            BondMode::ActiveBackup { .. } => "active-backup",
+            BondMode::Lacp { .. } => "802.3ad",
+        };
+        let says = format!("{}, {mode} of {}", bond.name, list(&bond.ports));
+        rows.push(row("bond", says));
+    }
+    for vlan in &network.vlans {
+        let says = format!("{}, VLAN {} over {}", vlan.name, vlan.id, vlan.link);
+        rows.push(row("VLAN", says));
+    }
+    for interface in &network.interfaces {
+        let any = || "any that reaches a mirror".to_owned();
+        let link = interface.link.as_ref().map_or_else(any, LinkRef::to_string);
+        rows.push(row("interface", link));
+        for address in addressing(interface) {
+            rows.push(row("  address", address));
+        }
+        if let Some(mtu) = interface.mtu {
+            rows.push(row("  packets", format!("at most {mtu} bytes")));
+        }
+    }
+    for route in &network.routes {
+        rows.push(row("route", route.to_string()));
+    }
+    let of_the_network = network.interfaces.iter().any(is_told);
+    let servers = match (&network.nameservers[..], of_the_network) {
+        ([], true) => "from the network".to_owned(),
+        ([], false) => "none".to_owned(),
+        (servers, _) => list(servers),
+    };
+    rows.push(row("name servers", servers));
+    if !network.search.is_empty() {
+        rows.push(row("search", list(&network.search)));
+    }
+    if !config.ntp.is_empty() {
+        rows.push(row("time servers", list(&config.ntp)));
+    }
+    rows.extend(by.map(|by| row("signed by", by)));
+    output::columns(rows)
+}
+
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+/// Whether somebody on the link tells it its name servers.
+fn is_told(interface: &Interface) -> bool {
+    interface.ipv4 == Ipv4Method::Dhcp
+        || matches!(interface.ipv6, Ipv6Method::Auto | Ipv6Method::Dhcp)
+}
+
+/// How an interface gets its addresses, a line a family.
+fn addressing(interface: &Interface) -> Vec<String> {
+    let fixed = |addresses: String, gateway: Option<String>| match gateway {
+        Some(gateway) => format!("{addresses}, router {gateway}"),
+        None => format!("{addresses}, no router"),
+    };
+    let mut lines = Vec::new();
+    match &interface.ipv4 {
+        Ipv4Method::None => {}
+        Ipv4Method::Dhcp => lines.push("by DHCP".to_owned()),
+        Ipv4Method::Static { addresses, gateway } => {
+            lines.push(fixed(
+                list(addresses),
+                gateway.map(|gateway| gateway.to_string()),
+            ));
+        }
+    }
+    match &interface.ipv6 {
+        Ipv6Method::None => {}
+        Ipv6Method::Auto => {
+            lines.push("by router advertisements, and DHCPv6 where they say so".to_owned());
+        }
+        Ipv6Method::Dhcp => lines.push("by DHCPv6".to_owned()),
+        Ipv6Method::Static { addresses, gateway } => {
+            lines.push(fixed(
+                list(addresses),
+                gateway.map(|gateway| gateway.to_string()),
+            ));
+        }
+    }
+    lines
+}
+
+/// What is allowed, but may leave a machine without its image.
+fn doubts(config: &HostConfig) -> Vec<String> {
+    let mut found = Vec::new();
+    if let [only] = config.mirrors.as_slice() {
+        found.push(format!(
+            "only one mirror: while {only} is down, this machine does not boot"
+        ));
+    }
+    for (at, mirror) in config.mirrors.iter().enumerate() {
+        if config.mirrors[..at].contains(mirror) {
+            found.push(format!("{mirror} is named twice, and asked once"));
+        }
+        if !mirror.is_https() {
+            found.push(format!(
+                "{mirror} is plain http: everybody on the way sees which image is fetched"
+            ));
+        }
+        let network = &config.network;
+        let url = mirror.origin();
+        if let (Some(name), []) = (url.domain(), &network.nameservers[..])
+            && !network.interfaces.iter().any(is_told)
+        {
+            found.push(format!(
+                "{mirror} cannot be reached: no name server is there to resolve {name}; see network.nameservers"
+            ));
+        }
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').parse();
+        if let Ok(host) = host
+            && !network
+                .interfaces
+                .iter()
+                .any(|interface| may_reach(network, interface, host))
+        {
+            found.push(format!(
+                "{mirror} cannot be reached: no address is on its network, and no network.gateways leads there"
+            ));
+        }
+    }
+    found
+}
+
+/// Whether there is a way from an interface to an address, as far as the config says.
+fn may_reach(network: &Network, interface: &Interface, host: IpAddr) -> bool {
+    let routed = network.routes.iter().any(|route| route.to.contains(&host));
+    let by_itself = match host {
+        IpAddr::V4(host) => match &interface.ipv4 {
+            Ipv4Method::None => false,
+            Ipv4Method::Dhcp => true,
+            Ipv4Method::Static { addresses, gateway } => {
+                gateway.is_some() || addresses.iter().any(|own| own.contains(&host))
+            }
+        },
+        IpAddr::V6(host) => match &interface.ipv6 {
+            Ipv6Method::None => false,
+            // Without a gateway of its own, it takes a router's.
+            Ipv6Method::Auto | Ipv6Method::Dhcp | Ipv6Method::Static { gateway: None, .. } => true,
+            Ipv6Method::Static {
+                gateway: Some(_), ..
+            } => !host.is_unspecified(),
+        },
+    };
+    routed || by_itself
+}

@@ -1,0 +1,115 @@
+//! What signing changes: a manifest beside the newest published one of its name.
+
+use std::path::Path;
+
+use super::{Place, Stored, unverified_manifest};
+use crate::cli::output;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::manifest::{ImageFile, Manifest};
+use sealboot_core::trust::Envelope;
+
+/// What differs between `manifest`, which `envelope` holds, and the newest of its name in the store at
+/// `place`, in words. Where there is nothing to compare with, or it cannot be read, says that.
+pub(super) fn with_published(
+    place: Option<&Place>,
+    envelope: &Envelope,
+    manifest: &Manifest,
+) -> String {
+    let Some(place) = place else {
+        return "this envelope stands in no store: there is no published version to compare with"
+            .to_owned();
+    };
+    let newest = place
+        .root
+        .join("images")
+        .join(format!("{}.json", manifest.name));
+    if matches!(newest.try_exists(), Ok(false)) {
+        return format!(
+            "nothing is published under the name {} in this store",
+            manifest.name
+        );
+    }
+    match read(&newest) {
+        Err(why) => format!(
+            "cannot compare with {}, the newest that is published: {why}",
+            newest.display()
+        ),
+        Ok((_, payload)) if payload == Sha256Digest::of(envelope.unverified_payload()) => {
+            format!("this is what {} publishes already", newest.display())
+        }
+        Ok((published, _)) => format!(
+            "compared with {}, the newest that is published (its signatures were not checked)\n{}",
+            newest.display(),
+            output::columns(changes(&published, manifest)).trim_end()
+        ),
+    }
+}
+
+fn read(path: &Path) -> Result<(Manifest, Sha256Digest), String> {
+    let read = || {
+        let envelope = Stored::read(path)?.into_envelope();
+        let manifest = unverified_manifest(path, &envelope)?;
+        Ok((manifest, Sha256Digest::of(envelope.unverified_payload())))
+    };
+    read().map_err(|failure: crate::cli::Failure| failure.fact().to_owned())
+}
+
+/// One row a field and file, and none left out: what did not change is worth knowing too.
+fn changes(old: &Manifest, new: &Manifest) -> Vec<[String; 2]> {
+    let expiry = |manifest: &Manifest| {
+        manifest
+            .expires
+            .map_or("never".to_owned(), |moment| moment.to_string())
+    };
+    let mut rows = Vec::new();
+    let mut field = |name: &str, old: String, new: String| {
+        if old == new {
+            rows.push([name.to_owned(), "same".to_owned()]);
+        } else {
+            rows.push([name.to_owned(), format!("was {old}")]);
+            rows.push([String::new(), format!("now {new}")]);
+        }
+    };
+    let version = if new.version > old.version {
+        new.version.to_string()
+    } else {
+        format!("{}, WHICH IS NOT NEWER", new.version)
+    };
+    field("version", old.version.to_string(), version);
+    field("label", old.label.to_string(), new.label.to_string());
+    field("arch", old.arch.to_string(), new.arch.to_string());
+    field("expires", expiry(old), expiry(new));
+    field("cmdline", old.cmdline.to_string(), new.cmdline.to_string());
+    field(
+        "archive",
+        format!("{} bytes, sha256 {}", old.archive.size, old.archive.sha256),
+        format!("{} bytes, sha256 {}", new.archive.size, new.archive.sha256),
+    );
+    let found = |files: &[ImageFile], path: &ImageFile| {
+        files
+            .iter()
+            .find(|file| file.path == path.path)
+            .map_or("not there".to_owned(), describe)
+    };
+    for file in &new.files {
+        field(
+            &file.path.to_string(),
+            found(&old.files, file),
+            describe(file),
+        );
+    }
+    for gone in &old.files {
+        if new.files.iter().all(|file| file.path != gone.path) {
+            field(
+                &gone.path.to_string(),
+                describe(gone),
+                "not there".to_owned(),
+            );
+        }
+    }
+    rows
+}
+
+fn describe(file: &ImageFile) -> String {
+    format!("{} bytes, sha256 {}", file.size, file.sha256)
+}

@@ -1,0 +1,100 @@
+//! `sealboot image inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Stored, describe, describe_freshness, place, unverified_manifest};
+use crate::cli::signatures::{Counted, claimed_key_id};
+use crate::cli::{Failure, output, policy, rotation};
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::manifest::Manifest;
+
+/// Show what an envelope claims, without verifying it.
+///
+/// For looking at a file before signing it. With --policy, it also says who has signed, how many are
+/// missing, and which signatures count for nothing; whether a machine would boot the image,
+/// `sealboot image verify` says.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Count the signatures by this trust policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// The envelope of a version, or a channel: STORE/images/NAME.json
+    #[arg(value_name = "ENVELOPE")]
+    envelope: PathBuf,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Inspected {
+    verified: bool,
+    payload_type: String,
+    manifest: Manifest,
+    signatures: Vec<Claim>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<Freshness>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<Counted>,
+}
+
+#[derive(Serialize)]
+struct Claim {
+    claimed_key_id: String,
+    bytes: usize,
+}
+
+pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let store = place(&args.envelope).map(|place| place.root);
+    let policy = match &args.policy {
+        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        None => None,
+    };
+    let stored = Stored::read(&args.envelope)?;
+    let freshness = stored.unverified_freshness(&args.envelope)?;
+    let envelope = stored.into_envelope();
+    let manifest = unverified_manifest(&args.envelope, &envelope)?;
+    let counted = policy.map(|policy| Counted::new(&policy, &envelope));
+    if args.json {
+        return output::json(&Inspected {
+            verified: false,
+            payload_type: envelope.payload_type().to_owned(),
+            manifest,
+            signatures: envelope
+                .signatures()
+                .iter()
+                .map(|signature| Claim {
+                    claimed_key_id: signature.key_id.clone(),
+                    bytes: signature.bytes.len(),
+                })
+                .collect(),
+            freshness,
+            counted,
+        });
+    }
+    let signatures = envelope.signatures().iter().map(|signature| {
+        [
+            format!("claims key id {}", claimed_key_id(signature)),
+            format!("{} bytes", signature.bytes.len()),
+        ]
+    });
+    let signatures = match envelope.signatures() {
+        [] => "  none\n".to_owned(),
+        _ => output::columns(signatures),
+    };
+    let freshness = freshness.map_or(String::new(), |freshness| {
+        format!("freshness\n{}", describe_freshness(&freshness))
+    });
+    let counted = counted.map_or(String::new(), |counted| {
+        format!("counted by the trust policy\n{}", counted.describe())
+    });
+    output::data(&format!(
+        "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}{freshness}{counted}",
+        describe(&manifest)
+    ))
+}

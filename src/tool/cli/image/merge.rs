@@ -1,0 +1,55 @@
+//! `sealboot image merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{IMAGE, place, read_envelope, unverified_manifest};
+use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
+use crate::cli::{Failure, output, policy, rotation};
+use sealboot_core::trust::{Role, TrustPolicy};
+
+/// Join signatures that were made elsewhere to an envelope, in place.
+///
+/// Takes what `sealboot image sign --detached` wrote, and copies of the envelope that were signed in
+/// place. A signature over anything else is refused, and then nothing is changed; one that is there
+/// already is left as it is.
+///
+/// Without --policy nothing is verified: the envelope then holds what the files held. With it, each
+/// signature must be by one of the policy's signers, and it is said how many are missing.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Refuse signatures that no signer of this trust policy made
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// The envelope that `sealboot image pack` made
+    #[arg(value_name = "ENVELOPE")]
+    envelope: PathBuf,
+
+    /// Detached signatures, or signed copies of the envelope
+    #[arg(value_name = "SIGNATURE", required = true)]
+    signatures: Vec<PathBuf>,
+}
+
+pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
+    let store = place(&args.envelope).map(|place| place.root);
+    let policy = match &args.policy {
+        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        None => None,
+    };
+    let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;
+    unverified_manifest(&args.envelope, file.envelope())?;
+    let roles: Vec<Role<'_>> = policy.iter().map(TrustPolicy::signing).collect();
+    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
+    match &policy {
+        Some(policy) => {
+            let counted = Counted::new(policy, &read_envelope(&args.envelope)?);
+            output::talk(counted.describe().trim_end());
+        }
+        None => output::warn(
+            "no signature was verified: give --policy, or run `sealboot image verify` on the envelope",
+        ),
+    }
+    Ok(())
+}

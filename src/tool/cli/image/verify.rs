@@ -1,0 +1,205 @@
+//! `sealboot image verify`: the loader's check, at a workstation.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Stored, place};
+use crate::cli::signatures::Counted;
+use crate::cli::{Failure, files, output, policy, rotation, time};
+use sealboot_core::archive::{StoredArchiveError, verify_archive};
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::{ImageName, Manifest};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Channel, Refusal, TrustPolicy, Verified};
+
+/// Check an envelope and its archive as a loader does.
+///
+/// Signatures against the trust policy, then name, dates and version, then, for a channel, whether it is
+/// the newest, then every chunk and file of the archive. Where the store holds trust policies that follow
+/// the one given, the newest of them judges, as on a machine. Exits with 3 and the code that the loader would print where one check says no. Only
+/// the architecture is left open, as the image is for another machine.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The trust policy that the machines have
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+
+    /// The image that a machine asks for; without it, the name by which ENVELOPE stands in its store
+    #[arg(long, value_name = "IMAGE")]
+    name: Option<ImageName>,
+
+    /// The store that holds the archive; without it, the one that ENVELOPE stands in
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+
+    /// Check as if it were this time, such as 2026-12-21T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+
+    /// Leave the archive unread
+    #[arg(long)]
+    manifest_only: bool,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+
+    /// The channel that machines fetch, STORE/images/NAME.json, or the envelope of one version
+    #[arg(value_name = "ENVELOPE")]
+    envelope: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    verified: bool,
+    archive_checked: bool,
+    manifest: &'a Manifest,
+    payload_sha256: &'a Sha256Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<&'a Freshness>,
+    #[serde(flatten)]
+    counted: Counted,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let place = place(&args.envelope);
+    let placed = place.as_ref().and_then(|place| place.name.parse().ok());
+    let fetched = place.as_ref().is_some_and(|place| place.fetched);
+    let root = args.store.clone().or(place.map(|place| place.root));
+    let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
+    let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
+    let expected = Expected {
+        name: args.name.as_ref().or(placed.as_ref()),
+        arch: None,
+        now: args.at.unwrap_or_else(time::now),
+    };
+    let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
+    // A machine takes nothing but a channel from where it looks for one.
+    let is_channel = matches!(Stored::parse(&bytes), Ok(Stored::Channel(_)));
+    let (verified, freshness) = if fetched || is_channel || Channel::is_one(&bytes) {
+        let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
+        (current.manifest().clone(), current.freshness().cloned())
+    } else {
+        let verified = policy.verify_manifest(&bytes, &expected).map_err(refused)?;
+        (verified, None)
+    };
+    if !args.manifest_only {
+        let root = root.ok_or_else(|| {
+            Failure::new(format!(
+                "{} stands in no store, so its archive is not found",
+                args.envelope.display()
+            ))
+            .hint("say where the archive is with --store DIR, or leave it unread with --manifest-only")
+        })?;
+        archive_in(&root, &verified)?;
+    }
+    report(args, &policy, &bytes, &verified, freshness.as_ref())
+}
+
+/// Checks the archive that stands in the store at `root`.
+pub(super) fn archive_in(root: &Path, manifest: &Verified<Manifest>) -> Result<(), Failure> {
+    let path = root.join(&manifest.as_ref().archive.path);
+    let file = files::open_stored(&path).map_err(|failure| {
+        failure.hint(
+            "copy the archive into the store, or name the store that holds it with --store DIR",
+        )
+    })?;
+    archive(&path, file, manifest)
+}
+
+/// Checks an archive; `path` is what to call it.
+pub(super) fn archive(
+    path: &Path,
+    stored: impl Read,
+    manifest: &Verified<Manifest>,
+) -> Result<(), Failure> {
+    let bar = progress(manifest.as_ref().archive.size);
+    let result = verify_archive(manifest, stored, &mut |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    result.map_err(|error| match &error {
+        // The disk failed, not the check.
+        StoredArchiveError::Read(cause) => files::unreadable(path, cause),
+        _ => Failure::refused(&error).context(path.display()),
+    })
+}
+
+/// A progress bar over `bytes` on stderr, where that is a terminal.
+pub(super) fn progress(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "  {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}
+
+fn report(
+    args: &VerifyArgs,
+    policy: &TrustPolicy,
+    stored: &[u8],
+    verified: &Verified<Manifest>,
+    freshness: Option<&Verified<Freshness>>,
+) -> Result<(), Failure> {
+    let stored = Stored::parse(stored)
+        .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
+    let is_channel = matches!(stored, Stored::Channel(_));
+    let counted = Counted::new(policy, &stored.into_envelope());
+    let manifest = verified.as_ref();
+    if args.json {
+        return output::json(&Report {
+            verified: true,
+            archive_checked: !args.manifest_only,
+            manifest,
+            payload_sha256: verified.payload_sha256(),
+            freshness: freshness.map(AsRef::as_ref),
+            counted,
+        });
+    }
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![
+        row("label", manifest.label.to_string()),
+        row("created", manifest.created.to_string()),
+        row(
+            "expires",
+            manifest
+                .expires
+                .map_or("never".to_owned(), |expires| expires.to_string()),
+        ),
+    ];
+    rows.push(row(
+        "freshness",
+        match freshness.map(AsRef::as_ref) {
+            Some(freshness) => format!("the newest until {}", freshness.expires),
+            None if is_channel => "nothing says that this is the newest".to_owned(),
+            None => "not asked: this is one version's envelope, not the channel".to_owned(),
+        },
+    ));
+    rows.extend(counted.rows());
+    rows.push(row(
+        "manifest",
+        format!("sha256 {}", verified.payload_sha256()),
+    ));
+    rows.push(row(
+        "archive",
+        if args.manifest_only {
+            "not read (--manifest-only)".to_owned()
+        } else {
+            format!(
+                "{} bytes, every chunk and file as signed",
+                manifest.archive.size
+            )
+        },
+    ));
+    output::data(&format!(
+        "verified: image {}, version {}\n{}",
+        manifest.name,
+        manifest.version,
+        output::columns(rows)
+    ))
+}

@@ -1,0 +1,162 @@
+//! Adding one signature, after showing what it will be under.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{EnvelopeFile, signatures};
+use crate::cli::files::{self, Existing};
+use crate::cli::signer::Signer;
+use crate::cli::{Failure, output, passphrase};
+use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use sealboot_core::trust::detached::DetachedSignatures;
+use sealboot_core::trust::envelope::EnvelopeSignature;
+use sealboot_core::trust::policy::{AcceptedImage, Signer as PolicySigner};
+use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
+
+/// How to sign.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Options {
+    /// The key: a private key that its owner alone can read, or a public key whose private half an
+    /// ssh-agent holds
+    ///
+    /// Private keys may be PKCS#8 PEM or OpenSSH's, encrypted or not; public ones SPKI PEM or OpenSSH's.
+    /// The agent is found by SSH_AUTH_SOCK; gpg-agent and hardware tokens can be one.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// Leave the envelope as it is and write the signature by itself, for `merge`
+    #[arg(long)]
+    detached: bool,
+
+    /// Where to write a detached signature, instead of standard output; a file that exists is not
+    /// replaced
+    #[arg(long, value_name = "FILE", requires = "detached")]
+    out: Option<PathBuf>,
+
+    /// Sign without asking, on a terminal too
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What became of the envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Outcome {
+    /// It holds one signature more.
+    Added,
+    /// It held that signature already.
+    AlreadyThere,
+    /// It is as it was; the signature is elsewhere.
+    Detached,
+}
+
+impl Options {
+    /// The signer. What cannot work is found out before anybody is asked anything.
+    pub(in crate::cli) fn signer(&self) -> Result<Signer, Failure> {
+        let signer = Signer::of(&self.key)?;
+        signer.check_askable(&self.passphrase)?;
+        Ok(signer)
+    }
+
+    /// Signs what is in `file`. `show` says on stderr what that is, and is called with the signer's key,
+    /// where it is known by then.
+    pub(in crate::cli) fn sign(
+        &self,
+        signer: Signer,
+        file: &EnvelopeFile,
+        show: impl FnOnce(Option<&PublicKey>),
+    ) -> Result<Outcome, Failure> {
+        let envelope = file.envelope();
+        let public = signer.public();
+        if let Some(public) = public.filter(|key| !self.detached && has_signed(key, envelope)) {
+            return Ok(nothing_to_do(file, &public));
+        }
+        match &self.out {
+            Some(out) if out.symlink_metadata().is_ok() => return Err(files::exists_already(out)),
+            None if !self.detached => {
+                file.check_writable(
+                    "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
+                )?;
+                file.check_room(envelope, 1)?;
+            }
+            _ => {}
+        }
+
+        output::talk(format!("signing with {signer}:"));
+        show(public.as_ref());
+        if !self.yes && passphrase::interactive() && !output::agreed("Sign this?")? {
+            return Err(Failure::new("not signed").hint("nothing was changed"));
+        }
+
+        let mut signer = signer.unlock(&self.passphrase)?;
+        let public = signer.public();
+        if !self.detached && has_signed(&public, envelope) {
+            return Ok(nothing_to_do(file, &public));
+        }
+        let signature = EnvelopeSignature {
+            key_id: public.id().to_string(),
+            bytes: signer.sign(&envelope.signed_bytes())?.to_vec(),
+        };
+        drop(signer);
+        if self.detached {
+            self.write_detached(file, signature)?;
+            return Ok(Outcome::Detached);
+        }
+        // Others may have signed while this signer read.
+        let count = file.add(vec![signature])?;
+        output::talk(format!(
+            "signed: {} now holds {}",
+            file.shown().display(),
+            signatures(count)
+        ));
+        Ok(Outcome::Added)
+    }
+
+    fn write_detached(
+        &self,
+        file: &EnvelopeFile,
+        signature: EnvelopeSignature,
+    ) -> Result<(), Failure> {
+        let alone = file.envelope().with_only(signature);
+        let bytes = DetachedSignatures::of(&alone).encode();
+        let Some(out) = &self.out else {
+            output::talk("signed: the envelope is as it was; this is the signature");
+            return output::data(&String::from_utf8_lossy(&bytes));
+        };
+        files::write(out, &bytes, 0o644, Existing::Keep)?;
+        output::talk(format!(
+            "signed: the envelope is as it was; join the signature to it with `sealboot {} merge {} {}`",
+            file.kind().command,
+            file.typed().display(),
+            out.display()
+        ));
+        output::data(&format!("{}\n", out.display()))
+    }
+}
+
+fn nothing_to_do(file: &EnvelopeFile, public: &PublicKey) -> Outcome {
+    output::talk(format!(
+        "nothing to do: key {} has signed {} already",
+        public.id(),
+        file.shown().display()
+    ));
+    Outcome::AlreadyThere
+}
+
+/// Whether `key` has validly signed: asked of the one function that counts signatures, through a
+/// policy of this key alone. The key ids in the envelope would not do; they are hints.
+fn has_signed(key: &PublicKey, envelope: &Envelope) -> bool {
+    let alone = || {
+        let signer = PolicySigner {
+            name: "signer".parse().ok()?,
+            key: *key,
+        };
+        let image: ImageName = "any".parse().ok()?;
+        let image = AcceptedImage::new(image, ImageVersion::FIRST);
+        TrustPolicy::new(vec![signer], 1, vec![image]).ok()
+    };
+    alone().is_some_and(|policy| !policy.tally(envelope).signers.is_empty())
+}
