@@ -18,8 +18,8 @@ use sealboot::trust::verified::Expected;
 use sealboot::trust::{Chain, Presented, TrustPolicy};
 
 use super::Expectation;
-use super::attacks::HOST_CONFIG;
-use crate::lab::mirror::Loopback;
+use super::families::HOST_CONFIG;
+use crate::support::world::mirror::Loopback;
 
 type Verdict = Result<(), FailureCode>;
 

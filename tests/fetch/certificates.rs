@@ -5,9 +5,10 @@ use sealboot::fetch::{Client, key_of};
 use sealboot::format::manifest::Encoding;
 use tokio::net::TcpListener;
 
-use crate::lab::archives::image;
+use crate::Boot;
 use crate::server::{Authority, Certificate, Fault, Server};
-use crate::{Boot, NoNames};
+use crate::support::world::archives::image;
+use crate::support::world::mirror::NoNames;
 
 #[tokio::test]
 async fn a_mirror_that_is_not_there_is_said_to_be() {

@@ -5,17 +5,15 @@
 )]
 
 mod certificates;
-#[path = "../lab/mod.rs"]
-mod lab;
 mod one_mirror;
 mod server;
 mod several_mirrors;
 mod small_files;
+#[path = "../support/lib.rs"]
+mod support;
 
 use std::time::Duration;
 
-use lab::archives::{Files, current, image};
-use reqwest::dns::{Name, Resolve, Resolving};
 use sealboot::boot::image::{ImageError, fetch_and_unpack};
 use sealboot::boot::manifest::Accepted;
 use sealboot::failure::{Diagnose as _, FailureCode};
@@ -23,15 +21,8 @@ use sealboot::fetch::{Client, Fetched, Patience, Reputation};
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::format::manifest::{Encoding, Manifest};
 use server::{Authority, Certificate, Fault, Server};
-
-/// Mirrors are named by address here.
-struct NoNames;
-
-impl Resolve for NoNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        panic!("asked to resolve {}", name.as_str());
-    }
-}
+use support::world::archives::{Files, current, image};
+use support::world::mirror::NoNames;
 
 /// Long enough to see a retry, short enough for a test.
 const PATIENCE: Patience = Patience {

@@ -6,8 +6,8 @@ use sealboot::failure::FailureCode;
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::format::manifest::Encoding;
 
-use crate::lab::archives::{CHUNK, image};
 use crate::server::{Authority, Certificate, Fault, Server};
+use crate::support::world::archives::{CHUNK, image};
 use crate::{Boot, PATIENCE, boot_from};
 
 #[tokio::test]

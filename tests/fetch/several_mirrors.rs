@@ -6,9 +6,10 @@ use sealboot::failure::FailureCode;
 use sealboot::format::host_config::MirrorUrl;
 use sealboot::format::manifest::Encoding;
 
-use crate::lab::archives::{CHUNK, claim, entry, image, noise};
-use crate::lab::tar;
 use crate::server::{Authority, Certificate, Fault, Server};
+use crate::support::noise::noise;
+use crate::support::world::archives::{CHUNK, claim, entry, image};
+use crate::support::world::tar;
 use crate::{Boot, boot_from};
 
 #[tokio::test]

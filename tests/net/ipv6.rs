@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sealboot::failure::{Diagnose as _, FailureCode};
 use sealboot::net::{Connection, Origin};
 
-use crate::lab::{Lab, addresses, in_lab, ip};
+use crate::support::net::{Lab, addresses, in_lab, ip};
 use crate::{RANGE, connected, only, refused};
 
 const AUTO6: &str = r#"{"mode": "auto6", "interface": "wan0"}"#;

@@ -10,7 +10,8 @@ use sealboot::format::host_config::MirrorUrl;
 use sealboot::server::{Config, Identity, Server};
 
 use super::{DHCP_WAN0, RANGE, connected};
-use crate::lab::{Lab, in_lab, ip, until};
+use crate::support::net::{Lab, in_lab, ip};
+use crate::support::patience::until;
 
 /// Mirrors in the client's namespace, and a client that resolves their names by the server's.
 struct Mirrors {

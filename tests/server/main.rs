@@ -9,12 +9,11 @@
 mod bounds;
 mod certificates;
 mod command_line;
-mod lab;
 mod paths;
 mod renew;
 mod requests;
 mod tls;
 mod transfers;
 
-#[path = "../lab/mod.rs"]
-mod world;
+#[path = "../support/lib.rs"]
+mod support;

@@ -8,10 +8,13 @@ use sealboot::format::pem::PrivateKey;
 use sealboot::trust::verified::Expected;
 use sealboot::trust::{Current, Refusal, TrustPolicy};
 
-use crate::lab::{Lab, Running, eventually, output, sealboot};
-use crate::world::archives::noon;
-use crate::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
-use crate::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
+use crate::support::patience::eventually;
+use crate::support::server::{Lab, Running, output, sealboot};
+use crate::support::world::archives::noon;
+use crate::support::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
+use crate::support::world::{
+    alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar,
+};
 
 /// A store with version 42 of `relay`, and a policy that requires freshness.
 struct Fresh {

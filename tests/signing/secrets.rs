@@ -13,7 +13,8 @@ use sealboot::format::locked::LockedKey;
 use sealboot::format::openssh::private_key_from_openssh;
 use sealboot::format::pem::PrivateKey;
 
-use crate::{ENVELOPE, World, eventually};
+use crate::support::patience::eventually;
+use crate::{ENVELOPE, World};
 
 const NOBODY: u32 = 65_534;
 
