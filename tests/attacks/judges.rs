@@ -18,8 +18,8 @@ use sealboot_init::boot::{InForce, LOADER};
 use sealboot_init::fetch::{Patience, Reputation};
 
 use super::Expectation;
-use super::attacks::HOST_CONFIG;
-use crate::lab::mirror::Loopback;
+use super::families::HOST_CONFIG;
+use support::world::mirror::Loopback;
 
 type Verdict = Result<(), FailureCode>;
 

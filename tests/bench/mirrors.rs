@@ -9,7 +9,7 @@
 )]
 
 mod contest;
-mod lab;
+mod images;
 mod report;
 
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use contest::{Spread, Usage, rounds};
-use lab::{Lab, PLAIN};
+use images::{Bench, PLAIN};
 use report::{Report, Table, Target};
 use tokio::io::{self, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -43,11 +43,11 @@ const GAIN: Target = Target::AtLeast(2.5);
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut report = Report::begin("mirrors");
-    let lab = Lab::build().await;
-    let image = lab.image(PLAIN, SIZE);
+    let bench = Bench::build().await;
+    let image = bench.image(PLAIN, SIZE);
     let mut servers = Vec::new();
     for _ in 0..3 {
-        servers.push(lab.serve(&image).await);
+        servers.push(bench.desk.serve(&image.store).await);
     }
     let links: Vec<String> = servers
         .iter()
@@ -56,7 +56,7 @@ async fn main() {
 
     let received = std::cell::Cell::new(0);
     let fetch = |mirrors: usize| {
-        let (usage, bytes) = lab.fetch(&links[..mirrors]);
+        let (usage, bytes) = bench.fetch(&links[..mirrors]);
         received.set(bytes);
         usage
     };

@@ -8,15 +8,16 @@
 )]
 
 mod contest;
-mod lab;
+mod images;
 mod report;
 
 use std::env;
 use std::process::Command;
 
 use contest::{Spread, Usage, rounds};
-use lab::{Encoding, GZIP, Image, Lab, PLAIN, Server, ZSTD};
+use images::{Bench, Encoding, GZIP, Image, PLAIN, ZSTD};
 use report::{Report, Table, Target};
+use support::served::Served;
 
 const ENCODINGS: [Encoding; 3] = [PLAIN, GZIP, ZSTD];
 
@@ -36,7 +37,7 @@ async fn main() {
     let asked: Vec<u64> = env::args().filter_map(|word| word.parse().ok()).collect();
     let wanted = |size| asked.is_empty() || asked.contains(&size);
     let mut report = Report::begin("path");
-    let lab = Lab::build().await;
+    let bench = Bench::build().await;
     let mut table = Table::new(&[
         "image",
         "against",
@@ -49,14 +50,14 @@ async fn main() {
     ]);
     for encoding in ENCODINGS {
         for (size, count) in SIZES.into_iter().filter(|(size, _)| wanted(*size)) {
-            let image = lab.image(encoding, size * 1_000_000);
+            let image = bench.image(encoding, size * 1_000_000);
             let mut servers = Vec::new();
             for _ in 0..MIRRORS {
-                servers.push(lab.serve(&image).await);
+                servers.push(bench.desk.serve(&image.store).await);
             }
             let name = format!("{size} MB, {}", encoding.name);
             Duel {
-                lab: &lab,
+                bench: &bench,
                 encoding,
                 image,
                 servers,
@@ -75,10 +76,10 @@ async fn main() {
 
 /// One image, and who serves it.
 struct Duel<'a> {
-    lab: &'a Lab,
+    bench: &'a Bench,
     encoding: Encoding,
     image: Image,
-    servers: Vec<Server>,
+    servers: Vec<Served>,
 }
 
 impl Duel<'_> {
@@ -123,7 +124,7 @@ impl Duel<'_> {
             .iter()
             .map(|server| server.url.clone())
             .collect();
-        let (usage, received) = self.lab.fetch(&urls);
+        let (usage, received) = self.bench.fetch(&urls);
         assert!(received >= self.image.stored, "{received} bytes");
         usage
     }
@@ -134,11 +135,11 @@ impl Duel<'_> {
         let mut command = Command::new("bash");
         command.args(["-o", "pipefail", "-c"]).arg(format!(
             "curl --silent --show-error --fail --cacert '{}' {}{} {between}| openssl dgst -sha256",
-            self.lab.roots().display(),
+            self.bench.desk.roots().display(),
             self.servers[0].url,
             self.image.blob,
         ));
-        let (usage, printed) = contest::run(&command, self.lab.path());
+        let (usage, printed) = contest::run(&command, self.bench.desk.directory());
         let digest = printed.trim_end().rsplit(' ').next().unwrap();
         assert!(
             decompress.is_some() || self.image.blob.contains(digest),

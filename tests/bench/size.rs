@@ -9,7 +9,7 @@
 
 mod contest;
 mod crate_graph;
-mod lab;
+mod images;
 mod linker_map;
 mod report;
 
@@ -18,9 +18,10 @@ use std::fs;
 use std::path::Path;
 
 use crate_graph::{Graph, is_own};
-use lab::Lab;
+use images::Bench;
 use linker_map::Shares;
 use report::{Report, Table, Target};
+use support::release::{Desk, LOADER};
 
 const INITRAMFS: Target = Target::AtMost(3e6);
 
@@ -30,10 +31,10 @@ const ZSTD_LEVEL: i32 = 19;
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut report = Report::begin("size");
-    let lab = Lab::build().await;
-    report.add(&artifacts(&lab));
+    let bench = Bench::build().await;
+    report.add(&artifacts(&bench.desk));
     let graph = Graph::of_loader();
-    let mapped = lab::built("size/x86_64-unknown-linux-gnu/release/sealboot-init");
+    let mapped = images::built("size/x86_64-unknown-linux-gnu/release/sealboot-init");
     let map = fs::read_to_string(mapped.with_file_name("sealboot-init.map")).unwrap();
     let shares = linker_map::read(&map, |name| graph.contains(name) || is_own(name));
     let stripped = fs::metadata(&mapped).unwrap().len();
@@ -49,9 +50,9 @@ async fn main() {
 }
 
 /// The loader and the initramfs that holds it.
-fn artifacts(lab: &Lab) -> String {
+fn artifacts(desk: &Desk) -> String {
     let mut table = Table::new(&["artifact", "as it is", "zstd -19", "target ≤ 3 MB"]);
-    let loader = lab::built("x86_64-unknown-linux-gnu/release/sealboot-init");
+    let loader = images::built(LOADER);
     let bytes = fs::read(&loader).unwrap();
     let packed = zstd::bulk::compress(&bytes, ZSTD_LEVEL).unwrap();
     table.row(&[
@@ -60,7 +61,7 @@ fn artifacts(lab: &Lab) -> String {
         &mb(packed.len() as u64),
         "",
     ]);
-    let [plain, packed] = ["none", "zstd"].map(|compress| initramfs(lab, &loader, compress));
+    let [plain, packed] = ["none", "zstd"].map(|compress| initramfs(desk, &loader, compress));
     table.row(&[
         "initramfs: loader, policy, roots, virtio modules",
         &mb(plain),
@@ -71,14 +72,14 @@ fn artifacts(lab: &Lab) -> String {
 }
 
 /// The length of the initramfs that `initramfs build` makes with its own set of modules.
-fn initramfs(lab: &Lab, loader: &Path, compress: &str) -> u64 {
+fn initramfs(desk: &Desk, loader: &Path, compress: &str) -> u64 {
     #[rustfmt::skip]
-    lab.run(&[
+    desk.run(&[
         "initramfs", "build", "--loader", loader.to_str().unwrap(), "--policy", "trust.json",
-        "--tls-roots", "tls/ca.pem", "--modules", lab.packages.modules.to_str().unwrap(),
+        "--tls-roots", "tls/ca.pem", "--modules", desk.packages.modules.to_str().unwrap(),
         "--compress", compress, "--out", "initramfs",
     ]);
-    fs::metadata(lab.path().join("initramfs")).unwrap().len()
+    fs::metadata(desk.path("initramfs")).unwrap().len()
 }
 
 /// What the loader is made of, by kind.

@@ -10,11 +10,11 @@ use sealboot_core::trust::policy::{FreshnessRule, Signer};
 use sealboot_core::trust::{Envelope, TrustPolicy};
 use tempfile::TempDir;
 
-use super::{SEALBOOT, lab, sealboot, succeeded, text, world};
+use super::{SEALBOOT, sealboot, succeeded, text, world};
 
 fn world_of_policies() -> TempDir {
     let world = world();
-    lab::policies::build(&world.path().join("policies"));
+    world::policies::build(&world.path().join("policies"));
     world
 }
 
@@ -96,21 +96,24 @@ fn a_published_policy_can_be_read_by_the_server_whatever_the_umask() {
 #[test]
 fn a_chain_that_no_machine_would_walk_is_not_made_longer() {
     let world = world_of_policies();
-    let keys = || [lab::bob(), lab::carol()];
+    let keys = || [world::bob(), world::carol()];
     let sealed = |version: u64| {
-        let policy = lab::trust::two_of(version, [("bob", &lab::bob()), ("carol", &lab::carol())]);
-        lab::seal(TrustPolicy::PAYLOAD_TYPE, policy.encode(), &keys())
+        let policy = world::trust::two_of(
+            version,
+            [("bob", &world::bob()), ("carol", &world::carol())],
+        );
+        world::seal(TrustPolicy::PAYLOAD_TYPE, policy.encode(), &keys())
     };
-    lab::put(
+    world::put(
         &world.path().join("store/trust/2.json"),
         &fs::read(world.path().join("policies/good.json")).expect("there"),
     );
     for version in 3..=64 {
         let path = format!("store/trust/{version}.json");
-        lab::put(&world.path().join(path), &sealed(version));
+        world::put(&world.path().join(path), &sealed(version));
     }
     let publish = |version: u64| {
-        lab::put(&world.path().join("next.json"), &sealed(version));
+        world::put(&world.path().join("next.json"), &sealed(version));
         sealboot(&world)
             .args(["policy", "publish", "--policy", "policies/1.json"])
             .args(["--store", "store", "next.json"])
@@ -131,7 +134,7 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
     let freshness = FreshnessRule {
         keys: vec![Signer {
             name: "clockwork".parse().expect("a name"),
-            key: lab::mallory().public(),
+            key: world::mallory().public(),
         }],
         threshold: 1,
         required: true,
@@ -142,17 +145,17 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
             .with_freshness(Some(freshness.clone()))
             .expect("agrees with itself")
     };
-    let put = |name: &str, bytes: &[u8]| lab::put(&world.path().join(name), bytes);
-    let [alice, bob, carol] = [lab::alice, lab::bob, lab::carol];
-    let first = with(lab::trust::two_of(
+    let put = |name: &str, bytes: &[u8]| world::put(&world.path().join(name), bytes);
+    let [alice, bob, carol] = [world::alice, world::bob, world::carol];
+    let first = with(world::trust::two_of(
         1,
         [("alice", &alice()), ("bob", &bob())],
     ));
-    let second = with(lab::trust::two_of(
+    let second = with(world::trust::two_of(
         2,
         [("bob", &bob()), ("carol", &carol())],
     ));
-    let signed = lab::seal(
+    let signed = world::seal(
         TrustPolicy::PAYLOAD_TYPE,
         second.encode(),
         &[alice(), bob(), carol()],
@@ -164,17 +167,17 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
         created: "2026-01-01T12:00:00Z".parse().expect("a time"),
         expires: "2026-01-02T12:00:00Z".parse().expect("a time"),
     };
-    let statement = lab::seal(
+    let statement = world::seal(
         Freshness::PAYLOAD_TYPE,
         statement.encode(),
-        &[lab::mallory()],
+        &[world::mallory()],
     );
-    let image = lab::seal_manifest(&lab::manifest(41), &[alice(), bob()]);
+    let image = world::seal_manifest(&world::manifest(41), &[alice(), bob()]);
     put("first.json", &first.encode());
     put("second.signed.json", &signed);
     put(
         "store/images/relay.json",
-        &lab::channel(&image, Some(&statement)),
+        &world::channel(&image, Some(&statement)),
     );
     let publish = || {
         let output = sealboot(&world)
@@ -190,10 +193,10 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
     assert!(!world.path().join("store/trust").exists());
 
     // Signed well enough for both, the statement that has run out already stops nothing more.
-    let image = lab::seal_manifest(&lab::manifest(41), &[alice(), bob(), carol()]);
+    let image = world::seal_manifest(&world::manifest(41), &[alice(), bob(), carol()]);
     put(
         "store/images/relay.json",
-        &lab::channel(&image, Some(&statement)),
+        &world::channel(&image, Some(&statement)),
     );
     let (status, stderr) = publish();
     assert_eq!(status, Some(0), "{stderr}");
@@ -252,10 +255,10 @@ fn who_renews_does_not_go_back_behind_what_was_said() {
     };
     let newest = world.path().join("store/images/relay.json");
     let statement = |version: u64, trust: u64| {
-        let word = lab::trust::freshness(version, trust, jiff::Timestamp::now());
-        let word = lab::trust::seal_freshness(&word, &lab::clockwork());
-        let envelope = lab::seal_manifest(&lab::manifest(41), &[lab::alice(), lab::bob()]);
-        lab::put(&newest, &lab::channel(&envelope, Some(&word)));
+        let word = world::trust::freshness(version, trust, jiff::Timestamp::now());
+        let word = world::trust::seal_freshness(&word, &world::clockwork());
+        let envelope = world::seal_manifest(&world::manifest(41), &[world::alice(), world::bob()]);
+        world::put(&newest, &world::channel(&envelope, Some(&word)));
     };
     for (version, trust, code) in [(42, 1, "MANIFEST-STALE"), (41, 2, "TRUST-STALE")] {
         statement(version, trust);
@@ -292,7 +295,7 @@ fn who_renews_does_not_go_back_behind_what_was_said() {
 fn a_store_with_a_gap_in_its_policies_is_found_out() {
     let world = world_of_policies();
     let good = fs::read(world.path().join("policies/good.json")).expect("there");
-    lab::put(&world.path().join("store/trust/3.json"), &good);
+    world::put(&world.path().join("store/trust/3.json"), &good);
     let mut verify = sealboot(&world);
     verify.args([
         "image",
@@ -365,7 +368,7 @@ fn a_fifo_where_a_store_has_files_ends_every_command() {
         "trust.json",
         "store/images/relay.json",
     ];
-    fifo(&format!("store/{}", lab::manifest(41).archive.path));
+    fifo(&format!("store/{}", world::manifest(41).archive.path));
     fails(&verify);
     fifo("store/trust/2.json");
     fails(&verify);
@@ -399,7 +402,7 @@ fn a_channel_is_read_however_its_json_is_spelled() {
     let world = world();
     let newest = world.path().join("store/images/relay.json");
     let text = fs::read_to_string(&newest).expect("there");
-    lab::put(
+    world::put(
         &newest,
         text.replacen("manifest", "mani\\u0066est", 1).as_bytes(),
     );

@@ -6,9 +6,10 @@ use sealboot_init::boot::LOADER;
 use sealboot_init::fetch::{Client, key_of};
 use tokio::net::TcpListener;
 
-use crate::lab::archives::image;
+use crate::Boot;
 use crate::server::{Authority, Certificate, Fault, Server};
-use crate::{Boot, NoNames};
+use support::world::archives::image;
+use support::world::mirror::NoNames;
 
 #[tokio::test]
 async fn a_mirror_that_is_not_there_is_said_to_be() {

@@ -5,8 +5,6 @@
 )]
 
 mod certificates;
-#[path = "../lab/mod.rs"]
-mod lab;
 mod one_mirror;
 mod server;
 mod several_mirrors;
@@ -14,8 +12,6 @@ mod small_files;
 
 use std::time::Duration;
 
-use lab::archives::{Files, current, image};
-use reqwest::dns::{Name, Resolve, Resolving};
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::host_config::MirrorUrl;
 use sealboot_core::format::manifest::{Encoding, Manifest};
@@ -24,15 +20,8 @@ use sealboot_init::boot::stages::image::{ImageError, fetch_and_unpack};
 use sealboot_init::boot::stages::manifest::Accepted;
 use sealboot_init::fetch::{Client, Fetched, Patience, Reputation};
 use server::{Authority, Certificate, Fault, Server};
-
-/// Mirrors are named by address here.
-struct NoNames;
-
-impl Resolve for NoNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        panic!("asked to resolve {}", name.as_str());
-    }
-}
+use support::world::archives::{Files, current, image};
+use support::world::mirror::NoNames;
 
 /// Long enough to see a retry, short enough for a test.
 const PATIENCE: Patience = Patience {

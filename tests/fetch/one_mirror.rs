@@ -6,9 +6,9 @@ use sealboot_core::failure::FailureCode;
 use sealboot_core::format::host_config::MirrorUrl;
 use sealboot_core::format::manifest::Encoding;
 
-use crate::lab::archives::{CHUNK, image};
 use crate::server::{Authority, Certificate, Fault, Server};
 use crate::{Boot, PATIENCE, boot_from};
+use support::world::archives::{CHUNK, image};
 
 #[tokio::test]
 async fn a_whole_archive_becomes_a_kernel_and_an_initrd() {

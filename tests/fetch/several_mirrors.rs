@@ -6,10 +6,11 @@ use sealboot_core::failure::FailureCode;
 use sealboot_core::format::host_config::MirrorUrl;
 use sealboot_core::format::manifest::Encoding;
 
-use crate::lab::archives::{CHUNK, claim, entry, image, noise};
-use crate::lab::tar;
 use crate::server::{Authority, Certificate, Fault, Server};
 use crate::{Boot, boot_from};
+use support::noise::noise;
+use support::world::archives::{CHUNK, claim, entry, image};
+use support::world::tar;
 
 #[tokio::test]
 async fn each_fault_of_the_first_mirror_is_named_and_the_second_goes_on() {

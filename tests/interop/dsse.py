@@ -1,4 +1,4 @@
-"""Signs and verifies DSSE envelopes with securesystemslib, for tests/interop.rs.
+"""Signs and verifies DSSE envelopes with securesystemslib, for tests/interop/main.rs.
 
 usage: dsse.py verify THRESHOLD ENVELOPE PUBLIC-KEY...   exit 1 where securesystemslib refuses
        dsse.py sign ENVELOPE PRIVATE-KEY...              adds signatures in place

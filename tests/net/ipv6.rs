@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_init::net::{Connection, Origin};
 
-use crate::lab::{Lab, addresses, in_lab, ip};
 use crate::{RANGE, connected, only, refused};
+use support::net::{Lab, addresses, in_lab, ip};
 
 const AUTO6: &str = r#"{"mode": "auto6", "interface": "wan0"}"#;
 const DHCP6: &str = r#"{"mode": "dhcp6", "interface": "wan0"}"#;

@@ -1,6 +1,6 @@
 //! The loader's network against a real kernel and a real DHCP and DNS server.
 //!
-//! Every test runs in a [`lab`]: two network namespaces that a veth pair joins, `wan0` in the
+//! Every test runs in a [`Lab`](support::net::Lab): two network namespaces that a veth pair joins, `wan0` in the
 //! client's and `srv0` in the server's. Nothing leaves the two, and both go with the test.
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,6 @@
 )]
 
 mod ipv6;
-mod lab;
 mod race;
 mod several_links;
 
@@ -23,7 +22,8 @@ use sealboot_init::net::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use lab::{addresses, in_lab, ip, is_up, peer, routes, until};
+use support::net::{addresses, in_lab, ip, is_up, peer, routes};
+use support::patience::until;
 
 /// Wide enough for a loaded machine; a test that waits for one to pass uses [`SHORT`].
 const TIMEOUTS: Timeouts = Timeouts {

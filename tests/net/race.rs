@@ -10,7 +10,8 @@ use sealboot_init::fetch::{Client, FetchError};
 use sealboot_mirror::{Config, Identity, Server};
 
 use super::{DHCP_WAN0, RANGE, connected};
-use crate::lab::{Lab, in_lab, ip, until};
+use support::net::{Lab, in_lab, ip};
+use support::patience::until;
 
 /// Mirrors in the client's namespace, and a client that resolves their names by the server's.
 struct Mirrors {

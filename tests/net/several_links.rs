@@ -1,7 +1,7 @@
 //! Several links: the one that reaches a mirror is taken, whichever has an address first.
 
-use crate::lab::{Lab, addresses, in_lab, ip};
 use crate::{RANGE, connected_to};
+use support::net::{Lab, addresses, in_lab, ip};
 
 /// Two links: behind `lab0` is a DHCP server that answers at once, behind `wan0` one and the mirror.
 fn two_links(lab: &mut Lab) {

@@ -16,7 +16,9 @@ use rustls_pki_types::pem::PemObject as _;
 use sealboot_mirror::{Bounds, Config, Identity, ServeError, Server};
 use tokio::sync::oneshot;
 
-use crate::lab::{BLOB, Lab, PATIENCE, noise};
+use support::noise::noise;
+use support::patience::PATIENCE;
+use support::server::{BLOB, Lab};
 
 /// A server in this process; stopped when dropped.
 pub(crate) struct InProcess {
@@ -140,7 +142,7 @@ const STALL: Duration = Duration::from_secs(1);
 #[test]
 fn a_client_that_stops_reading_is_dropped_after_the_deadline() {
     let lab = Lab::new();
-    let blob = noise(64 << 20);
+    let blob = noise(64 << 20, 1);
     lab.put(BLOB, &blob);
     lab.put("images/relay.json", b"{}");
     let server = InProcess::start(&lab, |bounds| {
@@ -170,7 +172,7 @@ fn a_client_that_stops_reading_is_dropped_after_the_deadline() {
 #[test]
 fn a_client_that_reads_slowly_is_served_past_the_deadline() {
     let lab = Lab::new();
-    let blob = noise(4 << 20);
+    let blob = noise(4 << 20, 1);
     lab.put(BLOB, &blob);
     let server = InProcess::start(&lab, |bounds| bounds.stall = STALL);
     let mut slow = server.connect(&lab);
@@ -264,7 +266,7 @@ fn a_connection_that_is_kept_and_not_used_is_closed() {
 #[test]
 fn a_transfer_longer_than_the_grace_is_cut() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(64 << 20));
+    lab.put(BLOB, &noise(64 << 20, 1));
     let server = InProcess::start(&lab, |bounds| bounds.grace = Duration::from_millis(500));
     let mut client = server.connect(&lab);
     ask(&mut client, BLOB);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::lab::{Output, output, sealboot};
+use support::server::{Output, output, sealboot};
 
 fn generate(directory: &TempDir, more: &[&str]) -> Output {
     output(

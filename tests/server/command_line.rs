@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::lab::{Lab, Output, output, sealboot};
+use support::server::{Lab, Output, output, sealboot};
 
 /// Runs `sealboot serve` in the lab's directory, with these in place of its own arguments.
 fn serve(lab: &Lab, replace: &[(&str, &str)]) -> Output {

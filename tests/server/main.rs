@@ -8,12 +8,8 @@
 mod bounds;
 mod certificates;
 mod command_line;
-mod lab;
 mod paths;
 mod renew;
 mod requests;
 mod tls;
 mod transfers;
-
-#[path = "../lab/mod.rs"]
-mod world;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::lab::{BLOB, Lab};
+use support::server::{BLOB, Lab};
 
 const SECRET: &str = "what is outside the store";
 

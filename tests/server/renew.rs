@@ -8,10 +8,11 @@ use sealboot::keys::pem::PrivateKey;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Current, Refusal, TrustPolicy};
 
-use crate::lab::{Lab, Running, eventually, output, sealboot};
-use crate::world::archives::noon;
-use crate::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
-use crate::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
+use support::patience::eventually;
+use support::server::{Lab, Running, output, sealboot};
+use support::world::archives::noon;
+use support::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
+use support::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
 
 /// A store with version 42 of `relay`, and a policy that requires freshness.
 struct Fresh {

@@ -1,6 +1,7 @@
 //! GET and HEAD as RFC 9110 has them.
 
-use crate::lab::{BLOB, BLOB_TAG, Lab, noise, output};
+use support::noise::noise;
+use support::server::{BLOB, BLOB_TAG, Lab, output};
 
 fn sha256(bytes: &[u8]) -> String {
     sealboot_core::format::digest::Sha256Digest::of(bytes).to_string()
@@ -9,7 +10,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[test]
 fn a_blob_is_served_with_its_name_as_tag_and_may_be_kept_for_ever() {
     let lab = Lab::new();
-    let blob = noise(300_000);
+    let blob = noise(300_000, 1);
     lab.put(BLOB, &blob);
     let server = lab.serve(&[]);
     let got = lab.fetch(&server, BLOB, &[]);
@@ -82,7 +83,7 @@ fn what_is_published_while_the_server_runs_is_served_at_once() {
 #[test]
 fn head_says_what_get_would_and_sends_nothing() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     lab.put("images/relay.json", b"{}");
     lab.put("images/empty.json", b"");
     let server = lab.serve(&[]);
@@ -114,7 +115,7 @@ fn head_says_what_get_would_and_sends_nothing() {
 #[test]
 fn one_range_is_answered_with_that_part() {
     let lab = Lab::new();
-    let blob = noise(400_000);
+    let blob = noise(400_000, 1);
     lab.put(BLOB, &blob);
     let server = lab.serve(&[]);
     for (range, start, end) in [
@@ -146,7 +147,7 @@ fn one_range_is_answered_with_that_part() {
 #[test]
 fn a_range_past_the_end_is_416_with_the_length() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     lab.put("images/empty.json", b"");
     let server = lab.serve(&[]);
     for (path, range, len) in [
@@ -167,7 +168,7 @@ fn a_range_past_the_end_is_416_with_the_length() {
 #[test]
 fn a_range_that_is_malformed_or_one_of_several_is_ignored() {
     let lab = Lab::new();
-    let blob = noise(1000);
+    let blob = noise(1000, 1);
     lab.put(BLOB, &blob);
     let server = lab.serve(&[]);
     for headers in [
@@ -192,7 +193,7 @@ fn a_range_that_is_malformed_or_one_of_several_is_ignored() {
 #[test]
 fn if_range_sends_the_part_only_of_the_same_bytes() {
     let lab = Lab::new();
-    let blob = noise(1000);
+    let blob = noise(1000, 1);
     lab.put(BLOB, &blob);
     let server = lab.serve(&[]);
     let ask = |condition: &str| {
@@ -228,7 +229,7 @@ fn if_range_sends_the_part_only_of_the_same_bytes() {
 #[test]
 fn a_client_that_has_the_bytes_gets_304_and_no_body() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     lab.put("images/relay.json", b"{}");
     let server = lab.serve(&[]);
     let tag = format!("\"sha256-{}\"", sha256(b"{}"));
@@ -287,7 +288,7 @@ fn a_client_that_has_the_bytes_gets_304_and_no_body() {
 #[test]
 fn a_client_that_wants_other_bytes_than_there_are_gets_412() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     let server = lab.serve(&[]);
     let status = |tag: &str| {
         let header = format!("If-Match: {tag}");

@@ -9,7 +9,8 @@ use rustls::NamedGroup;
 use rustls::crypto::aws_lc_rs::kx_group;
 
 use crate::bounds::{InProcess, client};
-use crate::lab::{Lab, eventually, output, sealboot};
+use support::patience::eventually;
+use support::server::{Lab, output, sealboot};
 
 #[test]
 fn tls_1_2_is_refused() {

@@ -5,7 +5,9 @@ use std::process::{Child, ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{BLOB, Lab, Running, eventually, noise, size};
+use support::noise::noise;
+use support::patience::eventually;
+use support::server::{BLOB, Lab, Running, size};
 
 /// Starts a download at `rate` bytes a second into `file`.
 fn download(lab: &Lab, server: &Running, rate: &str, file: &str, more: &[&str]) -> Download {
@@ -52,7 +54,7 @@ const LARGE: usize = 24 << 20;
 #[test]
 fn a_slow_client_gets_all_the_bytes_while_others_are_served() {
     let lab = Lab::new();
-    let blob = noise(LARGE);
+    let blob = noise(LARGE, 1);
     lab.put(BLOB, &blob);
     lab.put("images/relay.json", b"{}");
     let server = lab.serve(&[]);
@@ -70,7 +72,7 @@ fn a_slow_client_gets_all_the_bytes_while_others_are_served() {
 #[test]
 fn a_stop_lets_a_transfer_finish_and_takes_no_new_ones() {
     let lab = Lab::new();
-    let blob = noise(LARGE);
+    let blob = noise(LARGE, 1);
     lab.put(BLOB, &blob);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = lab.serve(&[]);
@@ -104,7 +106,7 @@ fn a_stop_lets_a_transfer_finish_and_takes_no_new_ones() {
 #[test]
 fn a_second_signal_stops_at_once() {
     let lab = Lab::new();
-    lab.put(BLOB, &noise(LARGE));
+    lab.put(BLOB, &noise(LARGE, 1));
     let mut server = lab.serve(&[]);
     let slow = download(&lab, &server, "100K", "slow", &[]);
     has(&lab, "slow", 1 << 10);
@@ -133,7 +135,7 @@ fn a_stop_without_transfers_is_immediate() {
 #[test]
 fn a_download_resumes_after_the_server_was_killed() {
     let lab = Lab::new();
-    let blob = noise(LARGE);
+    let blob = noise(LARGE, 1);
     lab.put(BLOB, &blob);
     let server = lab.serve(&[]);
     let cut = download(&lab, &server, "6M", "file", &[]);
@@ -207,7 +209,7 @@ fn a_large_file_is_not_read_into_memory() {
 fn nothing_is_recorded_by_default() {
     let lab = Lab::new();
     lab.put("images/relay.json", b"{}");
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     let mut server = lab.serve(&[]);
     let started = format!("serving {} on {}\n", lab.store().display(), server.url);
     lab.fetch(&server, "images/relay.json", &[]);
@@ -225,7 +227,7 @@ fn nothing_is_recorded_by_default() {
 fn the_access_log_has_a_line_for_each_request_without_its_query() {
     let lab = Lab::new();
     lab.put("images/relay.json", b"{}");
-    lab.put(BLOB, &noise(1000));
+    lab.put(BLOB, &noise(1000, 1));
     let server = lab.serve(&["--access-log"]);
     lab.fetch(&server, "images/relay.json?token=secret", &[]);
     lab.fetch(&server, BLOB, &["--range", "5-10"]);

@@ -13,8 +13,9 @@ use sealboot::keys::ssh::key_blob;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Archive, Encoding};
 
-use crate::lab::{self, manifest, put, seal_manifest};
-use crate::{ENVELOPE, World, eventually, failed, succeeded, text};
+use crate::{ENVELOPE, World, failed, succeeded, text};
+use support::patience::eventually;
+use support::world::{self, manifest, put, seal_manifest};
 
 const KEY: &str = "test-only-keys/dora-openssh.key";
 const PUBLIC: &str = "test-only-keys/dora-openssh.pub";
@@ -137,7 +138,7 @@ fn what_an_agent_signed_is_verified_and_published() {
 #[test]
 fn an_agent_signs_the_next_policy_as_the_key_file_does() {
     let world = World::new();
-    lab::policies::build(&world.path("policies"));
+    world::policies::build(&world.path("policies"));
     let agent = SshAgent::start(&world);
     agent.add(&world, &[KEY]);
     fs::copy(world.path("policies/2.json"), world.path("by-file.json")).unwrap();
@@ -244,7 +245,7 @@ fn what_no_agent_takes_is_said_before_it_is_tried() {
         size: 4096 << 16,
         chunk_size: 1 << 16,
         chunks: vec![chunk; 4096],
-        ..lab::stored(b"large", Encoding::Gzip)
+        ..world::stored(b"large", Encoding::Gzip)
     };
     put(&world.path("large.json"), &seal_manifest(&large, &[]));
     let sign = |key: &str| {
@@ -302,7 +303,7 @@ fn play(world: &World, answers: Vec<Vec<u8>>) -> PathBuf {
 fn an_agent_that_lies_adds_no_signature() {
     let world = World::new();
     let envelope = sealboot_core::trust::Envelope::parse(&world.envelope()).unwrap();
-    let mallorys = lab::mallory().sign(&envelope.signed_bytes());
+    let mallorys = world::mallory().sign(&envelope.signed_bytes());
     let not_by_dora = "the ssh-agent's signature is not one by key ff8cae38377623a0";
     let no_agent = "does not speak as an ssh-agent does\n  caused by: ";
     for (what, answer, expected) in [

@@ -12,26 +12,23 @@ mod locked_keys;
 mod secrets;
 mod terminal;
 
-#[path = "../lab/mod.rs"]
-mod lab;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use support::world;
 
 use tempfile::TempDir;
 
 /// What waits for its first signature.
 const ENVELOPE: &str = "store/images/relay/42.json";
 
-/// A directory with the world of `tests/lab`.
+/// A directory with the world of `support::world`.
 struct World(TempDir);
 
 impl World {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        lab::build_world(directory.path());
+        world::build_world(directory.path());
         Self(directory)
     }
 
@@ -111,14 +108,4 @@ fn failed(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let (_, error) = stderr.split_once("error: ").expect("an error");
     error.to_owned()
-}
-
-/// Waits until something holds, and fails the test where it takes too long.
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::yield_now();
-    }
 }

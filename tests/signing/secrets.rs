@@ -13,7 +13,8 @@ use sealboot::keys::openssh::private_key_from_openssh;
 use sealboot::keys::pem::PrivateKey;
 use sealboot_core::failure::causes;
 
-use crate::{ENVELOPE, World, eventually};
+use crate::{ENVELOPE, World};
+use support::patience::eventually;
 
 const NOBODY: u32 = 65_534;
 

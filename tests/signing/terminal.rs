@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use crate::{ENVELOPE, World, eventually, succeeded};
+use crate::{ENVELOPE, World, succeeded};
+use support::patience::eventually;
 
 const LOCKED: &str = "test-only-keys/encrypted.key";
 const PROMPT: &str = "Passphrase of test-only-keys/encrypted.key: ";
@@ -181,7 +182,7 @@ const PUBLISH: [&str; 7] = [
 fn only_yes_publishes_a_policy_that_stops_machines() {
     for (answer, published) in [("y", true), ("n", false), ("", false), ("\x04", false)] {
         let world = World::new();
-        crate::lab::policies::build(&world.path("policies"));
+        support::world::policies::build(&world.path("policies"));
         let mut session = Session::start(&world, &PUBLISH);
         session.wait_for("image relay will be refused by version 2 of the trust policy");
         session.wait_for("Machines that run relay will not boot. Publish all the same? [y/N] ");
@@ -205,7 +206,7 @@ fn only_yes_publishes_a_policy_that_stops_machines() {
 fn only_yes_signs_a_policy() {
     for (answer, signed) in [("yes", true), ("", false)] {
         let world = World::new();
-        crate::lab::policies::build(&world.path("policies"));
+        support::world::policies::build(&world.path("policies"));
         let sign = ["policy", "sign", "--policy", "policies/1.json", "--key"];
         let alice = ["test-only-keys/alice.key", "policies/2.json"];
         let mut session = Session::start(&world, &[&sign[..], &alice].concat());

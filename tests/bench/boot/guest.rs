@@ -7,7 +7,7 @@ use std::time::Duration;
 use sealboot::vm::{Machine, Running};
 use tokio::time::{Instant, timeout_at};
 
-use super::lab::{Image, Lab, Server};
+use super::images::{Bench, Image, Server};
 
 /// The kernels' command line, with a loader and without. An emulated timer is late on a busy host, and
 /// then found wanting by the kernel, which panics.
@@ -61,7 +61,7 @@ pub(crate) fn direct(image: &Image, memory_mib: u32) -> Machine {
 
 /// The loader, which is to boot the image.
 pub(crate) fn through_the_loader(
-    lab: &Lab,
+    bench: &Bench,
     image: &Image,
     server: &Server,
     memory_mib: u32,
@@ -70,7 +70,12 @@ pub(crate) fn through_the_loader(
         "sealboot.image={} sealboot.mirror={} ip=dhcp",
         image.name, server.url
     );
-    machine(&lab.packages.kernel, lab.initramfs(), memory_mib, &append)
+    machine(
+        &bench.desk.packages.kernel,
+        bench.initramfs(),
+        memory_mib,
+        &append,
+    )
 }
 
 /// A machine with two processors.

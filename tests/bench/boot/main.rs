@@ -15,7 +15,7 @@
 )]
 
 mod guest;
-mod lab;
+mod images;
 mod memory;
 mod os;
 #[path = "../report.rs"]
@@ -24,7 +24,7 @@ mod time;
 
 use std::time::Instant;
 
-use lab::Lab;
+use images::Bench;
 use report::Report;
 
 fn main() {
@@ -49,11 +49,11 @@ fn main() {
 
 /// The tables.
 async fn measure() -> String {
-    let lab = Lab::build().await;
-    let incompressible = lab.image("incompressible", os::incompressible(&lab));
-    let debian = lab.image("debian", os::debian(&lab).await);
-    let mut text = memory::table(&lab, &[(&incompressible, 1.4), (&debian, 1.05)]).await;
+    let bench = Bench::build().await;
+    let incompressible = bench.image("incompressible", os::incompressible(&bench));
+    let debian = bench.image("debian", os::debian(&bench).await);
+    let mut text = memory::table(&bench, &[(&incompressible, 1.4), (&debian, 1.05)]).await;
     text.push('\n');
-    text += &time::table(&lab, &incompressible).await;
+    text += &time::table(&bench, &incompressible).await;
     text
 }

@@ -6,20 +6,20 @@ use std::fs;
 use sealboot::vm::Machine;
 
 use super::guest::{self, MARKER, watch};
-use super::lab::{Image, Lab};
+use super::images::{Bench, Image};
 
 /// Memory is tried in steps of this many MiB.
 const STEP: u32 = 32;
 
 /// Measures each image, whose ratio is to be at most the number beside it.
-pub(crate) async fn table(lab: &Lab, images: &[(&Image, f64)]) -> String {
+pub(crate) async fn table(bench: &Bench, images: &[(&Image, f64)]) -> String {
     let mut text = "| initrd | MiB | floor, MiB | through the loader, MiB | ratio | target |\n\
                     |---|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (image, target) in images {
         let initrd = fs::metadata(&image.initrd).unwrap().len() >> 20;
         let floor = floor(image).await;
-        let loader = loader(lab, image, floor).await;
+        let loader = loader(bench, image, floor).await;
         let ratio = f64::from(loader) / f64::from(floor);
         let verdict = if ratio <= *target {
             "met"
@@ -57,9 +57,9 @@ async fn floor(image: &Image) -> u32 {
 }
 
 /// Goes up from the floor until it boots, and where it boots at once, down until it does not.
-async fn loader(lab: &Lab, image: &Image, floor: u32) -> u32 {
-    let server = lab.serve(image).await;
-    let at = |memory| guest::through_the_loader(lab, image, &server, memory);
+async fn loader(bench: &Bench, image: &Image, floor: u32) -> u32 {
+    let server = bench.serve(image).await;
+    let at = |memory| guest::through_the_loader(bench, image, &server, memory);
     let mut memory = floor;
     if boots(&at(memory)).await {
         while boots(&at(memory - STEP)).await {

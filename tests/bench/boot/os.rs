@@ -10,7 +10,7 @@ use sealboot::vm::debian;
 use sha2::{Digest as _, Sha256};
 
 use super::guest::MARKER;
-use super::lab::Lab;
+use super::images::Bench;
 
 /// Bytes of the file that fills the incompressible OS.
 const BALLAST: usize = 150 << 20;
@@ -36,10 +36,10 @@ fn init(shell: &str, tools: &str) -> String {
 }
 
 /// BusyBox and a file of 150 MiB that nothing makes smaller.
-pub(crate) fn incompressible(lab: &Lab) -> PathBuf {
-    let root = lab.path("incompressible");
+pub(crate) fn incompressible(bench: &Bench) -> PathBuf {
+    let root = bench.desk.path("incompressible");
     fs::create_dir_all(root.join("bin")).unwrap();
-    fs::copy(&lab.packages.busybox, root.join("bin/busybox")).unwrap();
+    fs::copy(&bench.desk.packages.busybox, root.join("bin/busybox")).unwrap();
     std::os::unix::fs::symlink("busybox", root.join("bin/md5sum")).unwrap();
     // The same bytes in every run.
     let blocks = (0_u64..).flat_map(|at| Sha256::digest(at.to_le_bytes()));
@@ -49,20 +49,20 @@ pub(crate) fn incompressible(lab: &Lab) -> PathBuf {
 }
 
 /// Debian's kernel modules and the packages of a small server, as `dpkg` unpacks them.
-pub(crate) async fn debian(lab: &Lab) -> PathBuf {
-    let root = lab.path("debian");
+pub(crate) async fn debian(bench: &Bench) -> PathBuf {
+    let root = bench.desk.path("debian");
     for package in packages() {
         succeed(Command::new("dpkg").arg("-x").arg(package).arg(&root));
     }
     fs::create_dir_all(root.join("lib/modules")).unwrap();
-    let modules = &lab.packages.modules;
+    let modules = &bench.desk.packages.modules;
     succeed(
         Command::new("cp")
             .arg("-a")
             .arg(modules)
             .arg(root.join("lib/modules")),
     );
-    fs::copy(&lab.packages.busybox, root.join("bin/busybox")).unwrap();
+    fs::copy(&bench.desk.packages.busybox, root.join("bin/busybox")).unwrap();
     finish(&root, &init("/bin/bash", "/usr/bin:/bin"))
 }
 

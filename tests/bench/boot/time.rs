@@ -11,7 +11,7 @@ use sealboot::cpio::Tree;
 use sealboot::vm::StageLine;
 
 use super::guest::{self, Transcript, watch};
-use super::lab::{Image, Lab, Server};
+use super::images::{Bench, Image, Server};
 use super::report::median;
 
 /// Each side runs this often, in turn. A round is compared within itself, and the ratio in the middle
@@ -42,13 +42,13 @@ impl Boot {
 }
 
 /// Measures this image.
-pub(crate) async fn table(lab: &Lab, image: &Image) -> String {
-    let initramfs = curl_initramfs(lab);
-    let server = lab.serve(image).await;
+pub(crate) async fn table(bench: &Bench, image: &Image) -> String {
+    let initramfs = curl_initramfs(bench);
+    let server = bench.serve(image).await;
     let (mut curls, mut boots) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        curls.push(curl(lab, image, &server, &initramfs).await);
-        boots.push(boot(lab, image, &server).await);
+        curls.push(curl(bench, image, &server, &initramfs).await);
+        boots.push(boot(bench, image, &server).await);
     }
     let load = median(boots.iter().map(|boot| boot.stage("load")));
     let (curl, boot) = (
@@ -73,9 +73,9 @@ pub(crate) async fn table(lab: &Lab, image: &Image) -> String {
     text
 }
 
-async fn boot(lab: &Lab, image: &Image, server: &Server) -> Boot {
+async fn boot(bench: &Bench, image: &Image, server: &Server) -> Boot {
     const HANDOVER: &str = "stage=handover";
-    let machine = guest::through_the_loader(lab, image, server, MEMORY);
+    let machine = guest::through_the_loader(bench, image, server, MEMORY);
     let transcript = watch(&machine, HANDOVER).await;
     let stages = transcript.lines().filter_map(StageLine::find);
     Boot {
@@ -88,9 +88,9 @@ async fn boot(lab: &Lab, image: &Image, server: &Server) -> Boot {
 }
 
 /// How long the pipeline takes in a machine like the loader's.
-async fn curl(lab: &Lab, image: &Image, server: &Server, initramfs: &Path) -> f64 {
+async fn curl(bench: &Bench, image: &Image, server: &Server, initramfs: &Path) -> f64 {
     let append = format!("rdinit=/curl bench.url={}{}", server.url, image.archive);
-    let kernel = &lab.packages.kernel;
+    let kernel = &bench.desk.packages.kernel;
     let machine = guest::machine(kernel, initramfs.to_owned(), MEMORY, &append);
     let transcript = watch(&machine, END).await;
     let digest = image.archive.trim_start_matches("blobs/sha256-");
@@ -113,7 +113,7 @@ fn between(transcript: &Transcript, from: &str, to: &str) -> f64 {
 
 /// The loader's initramfs with its modules, and on top of it this host's curl and openssl, with the
 /// libraries that they name.
-fn curl_initramfs(lab: &Lab) -> PathBuf {
+fn curl_initramfs(bench: &Bench) -> PathBuf {
     let script = format!(
         r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -140,11 +140,11 @@ poweroff -f
         ("curl".to_owned(), script.into_bytes()),
         (
             "ca.pem".to_owned(),
-            fs::read(lab.path("tls/ca.pem")).unwrap(),
+            fs::read(bench.desk.path("tls/ca.pem")).unwrap(),
         ),
         (
             "bin/busybox".to_owned(),
-            fs::read(&lab.packages.busybox).unwrap(),
+            fs::read(&bench.desk.packages.busybox).unwrap(),
         ),
     ];
     for (path, bytes) in with_libraries(&["/usr/bin/curl", "/usr/bin/openssl"]) {
@@ -156,9 +156,9 @@ poweroff -f
             .unwrap();
     }
     // The kernel unpacks one archive after the other.
-    let mut initramfs = fs::read(lab.initramfs()).unwrap();
+    let mut initramfs = fs::read(bench.initramfs()).unwrap();
     initramfs.resize(initramfs.len().next_multiple_of(512), 0);
-    let path = lab.path("curl.img");
+    let path = bench.desk.path("curl.img");
     fs::write(&path, tree.write(initramfs, 0).unwrap()).unwrap();
     path
 }

@@ -19,7 +19,7 @@
 //! | `range` (operator) | a request's path and its `Range` header | every client |
 //! | [`smbios`] | the firmware's SMBIOS table | the hypervisor, the vendor, root on the machine |
 //!
-//! The functions are plain Rust. `fuzz_targets/` hands them to libFuzzer; `tests/fuzz.rs` of the main
+//! The functions are plain Rust. `fuzz_targets/` hands them to libFuzzer; `tests/fuzz/main.rs` of the main
 //! package runs them, with a stable compiler, over every seed and over mutations of it.
 
 pub mod archive;
