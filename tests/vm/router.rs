@@ -1,19 +1,15 @@
 //! A second machine, which is the network of the first: a switch, DHCP server, IPv6 router, name server and mirror
 //! at the other ends of its cables.
 //!
-//! It boots the lab's kernel with an initrd that holds BusyBox, dnsmasq and iproute2 of this host, `sealboot serve`, the
-//! store, and a scenario: a shell script that lays out the network, with the functions of `router/init`.
+//! It boots the lab's kernel with a [userland] and a scenario: a shell script that lays out the network, with the words
+//! of `network/functions`.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
-use sealboot::assemble::modules::{ModulesDir, Selection};
-use sealboot::cpio::Tree;
 use sealboot::vm::{self, Cable, Model, Nic, Running, Wire};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -22,13 +18,12 @@ use tokio::time::timeout;
 use crate::lab::Lab;
 use crate::machine::take_slot;
 use crate::store::Store;
+use crate::userland;
 
 /// What the mirror is called, for its certificate.
 pub(crate) const HOSTS: [&str; 3] = ["10.77.0.1", "fd00:77::1", "mirror.lab.example"];
 
-const INIT: &str = include_str!("router/init");
-
-/// The last line of `router/init`.
+/// The last line of `network/router`.
 const READY: &str = "the router is ready";
 
 /// How long it may take until then.
@@ -62,7 +57,9 @@ impl Router {
         let slot = take_slot();
         let directory = tempfile::tempdir().unwrap();
         let initrd = directory.path().join("initrd");
-        fs::write(&initrd, userland(store, scenario)).unwrap();
+        let mut files = userland::far_side(store, include_str!("network/router"), &MODULES);
+        files.text("scenario", scenario);
+        fs::write(&initrd, files.into_initrd()).unwrap();
         let mut machine = vm::Machine::new(&Lab::get().kernel, initrd);
         machine.append = format!("{} quiet no_timer_check", vm::DEFAULT_APPEND);
         machine.memory_mib = 384;
@@ -140,107 +137,4 @@ fn ends(directory: &TempDir, cables: usize, wire: impl Fn(PathBuf) -> Wire) -> V
         wire: wire(directory.path().join(format!("cable{number}"))),
     };
     (0..cables).map(cable).collect()
-}
-
-/// The initrd.
-fn userland(store: &Store, scenario: &str) -> Vec<u8> {
-    let lab = Lab::get();
-    let mut files = Files::default();
-    for empty in ["dev", "proc", "sys"] {
-        files.tree.directory(empty, 0o755).unwrap();
-    }
-    files.text("init", INIT);
-    files.text("scenario", scenario);
-    files.text("etc/passwd", "root:x:0:0:root:/:/bin/sh\n");
-    files.text("etc/group", "root:x:0:\ndip:x:30:\n");
-    files.copy("bin/busybox", &lab.busybox);
-    for (name, package) in [
-        ("ip", "iproute2"),
-        ("tc", "iproute2"),
-        ("dnsmasq", "dnsmasq-base"),
-    ] {
-        let program = installed(name)
-            .unwrap_or_else(|| panic!("no {name}: install it with `apt-get install {package}`"));
-        files.program(name, &program);
-    }
-    files.program("sealboot", &lab.sealboot);
-    files.modules(&MODULES);
-    for name in ["server.pem", "server.key"] {
-        files.copy(&format!("tls/{name}"), &lab.path(&format!("tls/{name}")));
-    }
-    files.copy_all("store", &store.path());
-    files.tree.write(Vec::new(), 0).unwrap()
-}
-
-/// A program of this host.
-fn installed(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        // Debian keeps them out of the PATH of those who are not root.
-        .chain(["/usr/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
-}
-
-/// The files of an initrd, each of which may be asked for more than once.
-#[derive(Default)]
-struct Files {
-    tree: Tree<'static>,
-    there: BTreeSet<String>,
-}
-
-impl Files {
-    fn text(&mut self, path: &str, text: &str) {
-        self.bytes(path, text.as_bytes().to_vec());
-    }
-
-    fn bytes(&mut self, path: &str, bytes: Vec<u8>) {
-        let size = bytes.len() as u64;
-        let tree = &mut self.tree;
-        tree.file(path, 0o755, size, Cursor::new(bytes)).unwrap();
-    }
-
-    /// Unpacks these modules and what they need, in the order in which they are loaded.
-    fn modules(&mut self, names: &[&str]) {
-        let mut selection = Selection::default();
-        names.iter().for_each(|name| selection.add(name));
-        let available = ModulesDir::open(&Lab::get().modules).unwrap();
-        let order = available.resolve(&selection).unwrap();
-        for (number, module) in order.modules.iter().enumerate() {
-            let path = format!("modules/{number:02}-{}.ko", module.name());
-            self.bytes(&path, module.read().unwrap().bytes);
-        }
-    }
-
-    fn copy(&mut self, path: &str, from: &Path) {
-        if self.there.insert(path.to_owned()) {
-            let file =
-                File::open(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-            let size = file.metadata().unwrap().len();
-            self.tree.file(path, 0o755, size, file).unwrap();
-        }
-    }
-
-    fn copy_all(&mut self, path: &str, from: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let path = format!("{path}/{}", entry.file_name().to_str().unwrap());
-            if entry.file_type().unwrap().is_dir() {
-                self.copy_all(&path, &entry.path());
-            } else {
-                self.copy(&path, &entry.path());
-            }
-        }
-    }
-
-    /// Copies a program with the libraries that it is linked to.
-    fn program(&mut self, name: &str, from: &Path) {
-        self.copy(&format!("usr/bin/{name}"), from);
-        let output = Command::new("ldd").arg(from).output().unwrap();
-        let libraries = String::from_utf8(output.stdout).unwrap();
-        let words = libraries.split_whitespace();
-        for library in words.filter(|word| word.starts_with('/')) {
-            self.copy(&library[1..], Path::new(library));
-        }
-    }
 }

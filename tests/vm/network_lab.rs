@@ -1,0 +1,185 @@
+//! Many networks in one guest: each [`Case`] is two network namespaces that are joined by cables. In one of them the
+//! loader runs as it is shipped, PID 1 with its initramfs as its root; in the other is what its scenario lays out.
+//!
+//! `network/lab` runs the cases, some at a time, and ends each as soon as its loader has come as far as the case asks.
+//! What a machine needs a network for after that is for [`networks`](crate::networks).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use sealboot::vm::{self, StageLine};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_core::format::host_config::HostConfig;
+use tokio::time::{Instant, timeout_at};
+
+use crate::lab::{IMAGE, Lab};
+use crate::machine::take_slot;
+use crate::network_cases::{Case, Expected, LONG, SHORT};
+use crate::networks::connected;
+use crate::store::Store;
+use crate::userland;
+
+/// How long all cases together may take.
+const LIMIT: Duration = Duration::from_secs(540);
+
+/// What the kernel has not built in, and cases are made of.
+const MODULES: [&str; 6] = ["veth", "bridge", "8021q", "bonding", "sch_netem", "sch_tbf"];
+
+/// What was said in a case.
+struct Said<'a> {
+    /// How the case ended: `reached` or `failed`, and after how many seconds.
+    how: &'a str,
+    /// The loader's console.
+    near: &'a str,
+    /// What stood at the other ends of the cables.
+    far: &'a str,
+    /// What the case looked at in the end.
+    looked: &'a str,
+}
+
+impl<'a> Said<'a> {
+    fn of(case: &Case, console: &'a str) -> Option<Self> {
+        let part = |part: &str| {
+            let (_, rest) = console.split_once(&format!("=== {part} of {}\n", case.name))?;
+            rest.split("=== ").next()
+        };
+        Some(Self {
+            how: part("how")?,
+            near: part("near")?,
+            far: part("far")?,
+            looked: part("looked")?,
+        })
+    }
+
+    /// Says why it is not as expected.
+    fn judge(&self, case: &Case) -> Result<(), String> {
+        let stages: Vec<StageLine> = self.near.lines().filter_map(StageLine::find).collect();
+        match case.expected {
+            Expected::Connects(link, start) => {
+                if !self.how.starts_with("reached") {
+                    return Err(format!("it ended early: {}", self.how));
+                }
+                if let Some(bad) = stages.iter().find(|line| line.status() != "ok") {
+                    return Err(format!("{bad:?}"));
+                }
+                let (found, addresses) = connected(self.near);
+                let text: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                if found != link || !text.iter().all(|address| address.starts_with(start)) {
+                    return Err(format!("connected over {found}, {text:?}"));
+                }
+            }
+            Expected::Fails(stage, code) => {
+                let last = stages.last().ok_or("no stage has ended")?;
+                if (last.stage(), last.code()) != (stage, Some(code)) {
+                    return Err(format!("expected {code} in {stage}, found {last:?}"));
+                }
+            }
+        }
+        if let Some(words) = case.never.iter().find(|words| self.near.contains(**words)) {
+            return Err(format!("the loader says: {words}"));
+        }
+        for (who, said, expected) in [
+            ("the loader", self.near, case.says),
+            ("the other side", self.far, case.far_says),
+            ("a look at the links", self.looked, case.shows),
+        ] {
+            if let Some(missing) = expected.iter().find(|words| !said.contains(**words)) {
+                return Err(format!("{who} never says: {missing}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn every_network_case_ends_as_expected() {
+    let console = run().await;
+    let mut failures = String::new();
+    for case in LONG.iter().chain(SHORT) {
+        let said = Said::of(case, &console);
+        let judged = match &said {
+            Some(said) => said.judge(case),
+            None => Err("the guest ended before it".to_owned()),
+        };
+        match (judged, said) {
+            (Ok(()), _) => eprintln!("as expected  {}", case.name),
+            (Err(why), said) => {
+                eprintln!("FAILED       {}", case.name);
+                let _ = write!(failures, "\n--- {}: {why}\n", case.name);
+                if let Some(Said {
+                    near, far, looked, ..
+                }) = said
+                {
+                    let _ = write!(
+                        failures,
+                        "the loader's console:\n{near}the other side:\n{far}the look:\n{looked}"
+                    );
+                }
+            }
+        }
+    }
+    if !console.contains("=== end\n") {
+        let _ = write!(failures, "\n--- the whole console of the guest:\n{console}");
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+/// Runs all cases in one guest; gives its console, also where it did not come to its end.
+async fn run() -> String {
+    let lab = Lab::get();
+    let store = Store::published();
+    let _slot = take_slot();
+    let initrd = store.desk().join("initrd");
+    fs::write(&initrd, of_all_cases(&store)).unwrap();
+    let mut machine = vm::Machine::new(&lab.kernel, initrd);
+    machine.append = format!("{} quiet no_timer_check", vm::DEFAULT_APPEND);
+    machine.nics = Vec::new();
+    let mut running = machine.start(Stdio::null()).await.unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let (mut console, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+    while let Ok(Ok(read @ 1..)) = timeout_at(deadline, running.read(&mut buffer)).await {
+        console.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8_lossy(&console).replace('\r', "")
+}
+
+/// The initrd of the guest.
+fn of_all_cases(store: &Store) -> Vec<u8> {
+    // Modules by name, and no set of them: those have drivers of watchdogs, and a loader that is ended leaves one armed.
+    #[rustfmt::skip]
+    let words = ["--module", "bonding", "--module", "8021q", "--compress", "none"];
+    let initramfs = Lab::get().initramfs_with(store.desk(), &words);
+    let mut files = userland::far_side(store, include_str!("network/lab"), &MODULES);
+    files.copy("loader.cpio", Path::new(&initramfs));
+    let long = LONG.iter().map(|case| (case, "long"));
+    let short = SHORT.iter().map(|case| (case, "short"));
+    for (case, kind) in long.chain(short) {
+        let at = format!("cases/{kind}/{}", case.name);
+        for (name, text) in [
+            ("cables", format!("{}\n", case.cables)),
+            ("scenario", case.scenario.to_owned()),
+            ("until", case.until.to_owned()),
+            ("look", case.look.to_owned()),
+        ] {
+            files.text(&format!("{at}/{name}"), &text);
+        }
+        files.bytes(&format!("{at}/host.json"), host_config(case));
+    }
+    files.into_initrd()
+}
+
+/// Writes what a case has on its command line as a host config: a guest has one command line.
+fn host_config(case: &Case) -> Vec<u8> {
+    let mirrors = case.mirrors.iter();
+    let mirrors: String = mirrors
+        .map(|url| format!(" sealboot.mirror={url}"))
+        .collect();
+    let line = format!("sealboot.image={IMAGE}{mirrors} {}", case.cmdline);
+    let config = HostConfig::with_cmdline(None, &Parameters::parse(&line));
+    config
+        .unwrap_or_else(|error| panic!("{}: {error}", case.name))
+        .encode()
+}
