@@ -7,11 +7,15 @@ LOADER_DIR := $(CARGO_TARGET_DIR)/$(LOADER_TARGET)/release
 # The loader's clock never stands before this: when its sources last changed. Empty outside git.
 SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 2>/dev/null)
 
+AREAS := trust net boot os firmware fleet
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz mutants bench bench-build clean cargo need-build need-demo need-test need-bench
+.PHONY: help build demo test $(AREAS:%=test-%) test-all test-year-later lint fuzz mutants bench bench-build kernel soak \
+  clean cargo need-build need-demo need-test need-later need-bench
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
+	  /^\$$\(AREAS/ { printf "make %-16s %s\n", "test-AREA", $$2 }' $(MAKEFILE_LIST)
 
 build: cargo need-build ## both release binaries: target/release/sealboot and the static loader
 	cargo build --locked --release --package sealboot
@@ -20,12 +24,24 @@ build: cargo need-build ## both release binaries: target/release/sealboot and th
 demo: need-demo build ## everything from a key to a running OS, in QEMU
 	$(CARGO_TARGET_DIR)/release/sealboot demo --loader $(LOADER_DIR)/sealboot-init
 
-test: need-test build ## every test, with those that boot machines
-	if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --locked --workspace; \
+# Without nextest there are no tiers: everything runs.
+NEXTEST = @if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; cargo nextest run --locked --workspace --profile $(1); \
 	else \
-	  cargo test --locked --workspace; \
+	  set -x; cargo test --locked --workspace; \
 	fi
+
+test: need-test build ## unit and whole-binary tests, and 24 smoke guests
+	$(call NEXTEST,smoke)
+
+$(AREAS:%=test-%): test-%: need-test build ## the guests of an area: trust net boot os firmware fleet
+	$(call NEXTEST,$*)
+
+test-all: need-test build ## every test
+	$(call NEXTEST,all)
+
+test-year-later: need-later build ## what depends on a clock, as if a year had passed since the build
+	tests/a-year-later
 
 lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
 	cargo fmt --all --check
@@ -58,10 +74,22 @@ FUZZ_TARGETS ?= all
 fuzz: cargo need-build ## give every parser of outside bytes ten minutes of libFuzzer: FUZZ_SECONDS, FUZZ_TARGETS
 	tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
+# The kernels that Debian ships, beside the default: see tests/vm/lab.rs.
+KERNELS ?= debian12-cloud debian13-cloud debian13
+kernel: need-test build ## the guests that depend on the kernel most, on each of KERNELS
+	for kernel in $(KERNELS); do \
+	  SEALBOOT_TEST_KERNEL=$$kernel cargo nextest run --locked --workspace --profile kernel || exit; \
+	done
+
+# A day finds what an hour does not.
+SOAK ?= 8h
+soak: need-test build ## every test again and again, for SOAK, to find what fails now and then
+	cargo nextest run --locked --workspace --profile all --stress-duration $(SOAK)
+
 clean: ## remove what was built
 	cargo clean
 
-need-build need-demo need-test need-bench:
+need-build need-demo need-test need-later need-bench:
 	@.ci/need $(@:need-%=%)
 
 cargo:

@@ -1,4 +1,5 @@
-//! The crates and what each may depend on: docs/architecture.md, held to what cargo says.
+//! The shape of the repository: crates and what each may depend on, as docs/architecture.md has them; the tiers of
+//! tests, and which paths call for which.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"
@@ -185,5 +186,90 @@ fn visit(directory: &Path, each: &mut impl FnMut(&Path, &str)) {
         } else if path.extension().is_some_and(|suffix| suffix == "rs") {
             each(&path, &fs::read_to_string(&path).unwrap());
         }
+    }
+}
+
+/// Returns the names of the profiles in nextest's configuration, and the filter of each.
+fn profiles() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(Path::new(ROOT).join(".config/nextest.toml")).unwrap();
+    let sections = text.split("\n[profile.").skip(1);
+    sections
+        .filter_map(|section| {
+            let (name, rest) = section.split_once("]\n")?;
+            let (_, filter) = rest.split_once("default-filter = ")?;
+            let end = filter.find("\n\n").unwrap_or(filter.len());
+            Some((name.to_owned(), filter[..end].to_owned()))
+        })
+        .collect()
+}
+
+const AREAS: [&str; 6] = ["trust", "net", "boot", "os", "firmware", "fleet"];
+
+fn areas_of(paths: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(Path::new(ROOT).join(".ci/areas"))
+        .arg("--of")
+        .args(paths)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let areas = String::from_utf8(output.stdout).unwrap();
+    areas.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_path_of_the_repository_has_its_areas() {
+    let output = Command::new("git")
+        .args(["ls-files"])
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let paths = String::from_utf8(output.stdout).unwrap();
+    let paths: Vec<&str> = paths.lines().collect();
+    assert!(paths.len() > 1000, "{}", paths.len());
+    let areas = areas_of(&paths);
+    assert_eq!(areas, AREAS.map(str::to_owned).into());
+    assert_eq!(
+        areas_of(&["src/core/trust/role.rs"]),
+        ["trust".to_owned()].into()
+    );
+    assert_eq!(areas_of(&["docs/guide.md"]), BTreeSet::new());
+}
+
+#[test]
+fn every_module_of_guests_belongs_to_one_area() {
+    let main = fs::read_to_string(Path::new(ROOT).join("tests/vm/main.rs")).unwrap();
+    let modules = main
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let profiles = profiles();
+    for module in modules {
+        let file = Path::new(ROOT).join(format!("tests/vm/{module}.rs"));
+        let has_tests = fs::read_to_string(file).unwrap().contains("test]\n");
+        let is_named = |area: &&str| {
+            let filter = &profiles[*area];
+            let words = filter.split(['(', '|', ')', '/', '^', '"', ' ']);
+            filter.contains("binary(vm)") && words.into_iter().any(|word| word == module)
+        };
+        let areas: Vec<&str> = AREAS.into_iter().filter(is_named).collect();
+        assert_eq!(areas.len(), usize::from(has_tests), "{module}: {areas:?}");
+    }
+}
+
+#[test]
+fn smoke_tier_is_24_guests_that_exist() {
+    let filter = &profiles()["smoke"];
+    let named: Vec<&str> = filter
+        .split("test(=")
+        .skip(1)
+        .map(|rest| rest.split(')').next().unwrap())
+        .collect();
+    assert_eq!(named.len(), 24);
+    for test in named {
+        let (module, function) = test.split_once("::").unwrap();
+        let file = Path::new(ROOT).join(format!("tests/vm/{module}.rs"));
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains(&format!("fn {function}()")), "{test}");
     }
 }

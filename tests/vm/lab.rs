@@ -56,7 +56,7 @@ impl Lab {
             );
             let lock = File::create(Path::new(TARGET_TMP).join("vm-lab.lock")).unwrap();
             lock.lock().unwrap();
-            let packages = packages(Kernel::Debian13);
+            let packages = packages(kernel());
             let name = format!("vm-lab-{}", key(&[&sealboot, &loader, &packages.kernel]));
             let lab = Self {
                 directory: Path::new(TARGET_TMP).join(&name),
@@ -355,6 +355,18 @@ pub(crate) fn packages(kernel: Kernel) -> Packages {
     };
     // A thread of its own: within a test's runtime, no other one can be waited for.
     std::thread::spawn(fetch).join().unwrap()
+}
+
+/// Returns the kernel that `make kernel` asks for, or the default.
+fn kernel() -> Kernel {
+    match env::var("SEALBOOT_TEST_KERNEL").as_deref() {
+        Err(env::VarError::NotPresent) | Ok("debian13") => Kernel::Debian13,
+        Ok("debian13-cloud") => Kernel::Debian13Cloud,
+        Ok("debian12-cloud") => Kernel::Debian12Cloud,
+        other => panic!(
+            "SEALBOOT_TEST_KERNEL is {other:?}: give debian13, debian13-cloud or debian12-cloud"
+        ),
+    }
 }
 
 /// Names what the lab is made of. The day is part of it: the images in it expire, and the clock of a
