@@ -9,15 +9,18 @@
 //! | module | holds |
 //! |---|---|
 //! | `chunk` | the check that lets bytes through, and the reader of what passed |
+//! | `destination` | where an image's files go, and what can be wrong with an archive |
 //! | `unpack` | decompression, bounded |
 //! | `tar` | the comparison with the manifest, member by member |
 //! | `stored` | the whole check of an archive in a store |
 
 mod chunk;
+mod destination;
 mod stored;
 mod tar;
 mod unpack;
 
 pub use self::chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk, VerifiedReader};
+pub use self::destination::{Destination, Discard, UnpackError};
 pub use self::stored::{StoredArchiveError, verify_archive};
-pub use self::unpack::{Destination, Discard, UnpackError, unpack};
+pub use self::unpack::unpack;

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use super::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
-use super::unpack::{Discard, UnpackError, unpack};
+use super::destination::{Discard, UnpackError};
+use super::unpack::unpack;
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::Manifest;

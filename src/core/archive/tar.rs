@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read as _};
 
 use sha2::{Digest as _, Sha256};
 
-use super::unpack::{Destination, UnpackError};
+use super::destination::{Destination, UnpackError};
 use crate::format::archive::{BLOCK, END_OF_ARCHIVE, header};
 use crate::format::digest::Sha256Digest;
 use crate::format::manifest::ImageFile;

@@ -23,12 +23,9 @@ use tokio::time::{sleep, timeout};
 
 use super::settings::Route;
 use sealboot_core::format::network::{
-    AdSelect, Bond, BondMode, FailOverMac, InterfaceName, LacpRate, LinkRef, Monitor, Mtu,
-    PrimaryReselect, Vlan, XmitHashPolicy,
+    AdSelect, Bond, BondMode, FailOverMac, InterfaceName, LacpRate, LinkRef, MacAddress, Monitor,
+    Mtu, PrimaryReselect, Vlan, XmitHashPolicy,
 };
-
-/// An Ethernet address.
-pub(super) type Mac = [u8; 6];
 
 /// How long after the last news the links are looked at again. The kernel tells of every change, but
 /// drops what does not fit a socket's buffer, and a lost "carrier is there" must not cost a boot.
@@ -45,9 +42,9 @@ pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: InterfaceName,
     /// Its address; as the port of a bond, the bond's.
-    pub(super) mac: Mac,
+    pub(super) mac: MacAddress,
     /// The card's own address, where it has one.
-    pub(super) permanent_mac: Option<Mac>,
+    pub(super) permanent_mac: Option<MacAddress>,
     pub(super) hardware: Hardware,
     pub(super) carrier: Carrier,
     /// The bond that it is a port of.
@@ -81,7 +78,7 @@ impl Link {
             // A VLAN has the address of its card, and is not the card.
             LinkRef::Mac(mac) => {
                 self.hardware == Hardware::Ethernet
-                    && self.permanent_mac.unwrap_or(self.mac) == mac.octets()
+                    && self.permanent_mac.unwrap_or(self.mac) == *mac
             }
         }
     }
@@ -515,6 +512,11 @@ fn kernel(error: rtnetlink::Error) -> io::Error {
     }
 }
 
+/// Returns the Ethernet address in an attribute; `None` for an address of another length.
+fn mac_address(bytes: &[u8]) -> Option<MacAddress> {
+    <[u8; 6]>::try_from(bytes).ok().map(MacAddress::from)
+}
+
 /// Reads a link; `None` where it is no Ethernet link, or its name none that a host config can name.
 fn describe(message: &LinkMessage) -> Option<Link> {
     let flags = message.header.flags;
@@ -529,9 +531,9 @@ fn describe(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::IfName(text) => name = text.parse().ok(),
             LinkAttribute::Qdisc(name) => queue = Some(name.as_str()),
             LinkAttribute::OperState(found) => state = Some(*found),
-            LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
+            LinkAttribute::Address(bytes) => mac = mac_address(bytes),
             LinkAttribute::PermAddress(bytes) => {
-                permanent_mac = bytes.as_slice().try_into().ok();
+                permanent_mac = mac_address(bytes);
             }
             LinkAttribute::Controller(index) => bond = Some(*index),
             LinkAttribute::LinkInfo(infos) => {

@@ -82,7 +82,7 @@ mod tests {
         Link {
             index,
             name: name.parse().unwrap(),
-            mac,
+            mac: mac.into(),
             permanent_mac: None,
             hardware: kind.map_or(Hardware::Ethernet, |kind| {
                 Hardware::Virtual(kind.to_owned())
@@ -114,13 +114,13 @@ mod tests {
         );
         // The port has the bond's address by then; it is known by its own.
         let mut port = link(1, "eth0", None, Some(9));
-        port.mac = [2; 6];
+        port.mac = [2; 6].into();
         assert_eq!(
             steps(&network, &[port.clone(), eth1, bond0.clone()]),
             [join(2, None), vlan]
         );
         let mut second = link(2, "eth1", None, Some(9));
-        (second.permanent_mac, second.mac) = (Some(second.mac), [2; 6]);
+        (second.permanent_mac, second.mac) = (Some(second.mac), [2; 6].into());
         let vlan7 = link(10, "bond0.7", Some("vlan"), None);
         assert_eq!(steps(&network, &[port, second, bond0, vlan7]), []);
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use dhcproto::v4::{Architecture, DhcpOption};
 
-use crate::net::link::Mac;
 use sealboot_core::format::network::DhcpOptions;
+use sealboot_core::format::network::MacAddress;
 
 /// Lets a DHCP server tell a machine that boots from the operating system that runs there later.
 pub(in crate::net) const VENDOR_CLASS: &str = "sealboot";
@@ -13,22 +13,23 @@ pub(in crate::net) const VENDOR_CLASS: &str = "sealboot";
 /// A client, as its messages describe it.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    pub(super) mac: Mac,
+    pub(super) mac: MacAddress,
     options: Vec<DhcpOption>,
 }
 
-impl From<Mac> for Identity {
-    fn from(mac: Mac) -> Self {
+impl From<[u8; 6]> for Identity {
+    fn from(mac: [u8; 6]) -> Self {
+        let mac = MacAddress::from(mac);
         Self::new(mac, &DhcpOptions::default())
     }
 }
 
 impl Identity {
     /// The client with the Ethernet address `mac`, and what a host config has it say.
-    pub(in crate::net) fn new(mac: Mac, says: &DhcpOptions) -> Self {
+    pub(in crate::net) fn new(mac: MacAddress, says: &DhcpOptions) -> Self {
         // RFC 2132, section 9.14: the hardware type, 1 for Ethernet, and the address.
         let client_id = says.client_id.as_ref().map_or_else(
-            || [&[1], mac.as_slice()].concat(),
+            || [&[1], mac.octets().as_slice()].concat(),
             |client_id| client_id.bytes().to_vec(),
         );
         let vendor_class = says.vendor_class.as_ref();

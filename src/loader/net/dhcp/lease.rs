@@ -366,7 +366,7 @@ mod tests {
     fn judged(options: impl IntoIterator<Item = DhcpOption>) -> Result<Lease, Unusable> {
         let usual = [mask(0xffff_ff00), DhcpOption::AddressLeaseTime(86400)];
         let message = answer(MessageType::Offer, XID, usual.into_iter().chain(options));
-        Lease::judge(&Answer::parse(&message, XID, MAC).expect("an answer"))
+        Lease::judge(&Answer::parse(&message, XID, MAC.into()).expect("an answer"))
     }
 
     fn judged_without(code: OptionCode) -> Result<Lease, Unusable> {
@@ -374,7 +374,7 @@ mod tests {
             .into_iter()
             .filter(|option| OptionCode::from(option) != code);
         let message = answer(MessageType::Offer, XID, options);
-        Lease::judge(&Answer::parse(&message, XID, MAC).expect("an answer"))
+        Lease::judge(&Answer::parse(&message, XID, MAC.into()).expect("an answer"))
     }
 
     fn domains(lease: &Lease) -> Vec<&str> {
@@ -518,7 +518,7 @@ mod tests {
             message.push(u8::try_from(value.len()).unwrap());
             message.extend(value);
             assert_eq!(
-                Lease::judge(&Answer::parse(&message, XID, MAC).unwrap()),
+                Lease::judge(&Answer::parse(&message, XID, MAC.into()).unwrap()),
                 Err(Unusable::Malformed(Junk::OptionLength {
                     code,
                     found: value.len()
@@ -546,7 +546,7 @@ mod tests {
                 [mask(0xffff_ff00), DhcpOption::AddressLeaseTime(60)],
             );
             message[16..20].copy_from_slice(&address);
-            let answer = Answer::parse(&message, XID, MAC).unwrap();
+            let answer = Answer::parse(&message, XID, MAC.into()).unwrap();
             assert_eq!(
                 Lease::judge(&answer),
                 Err(Unusable::Address(address.into()))

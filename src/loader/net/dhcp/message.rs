@@ -11,7 +11,7 @@ use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 
 use super::identity::Identity;
-use crate::net::link::Mac;
+use sealboot_core::format::network::MacAddress;
 
 /// BOOTP's fields before the options (RFC 951), magic cookie included.
 const HEADER: usize = 240;
@@ -56,7 +56,7 @@ impl Sender {
     /// `own` is the address that the machine has and can be answered at.
     fn message(&self, kind: MessageType, own: Ipv4Addr, more: &[DhcpOption]) -> Vec<u8> {
         let nobody = Ipv4Addr::UNSPECIFIED;
-        let mac = self.identity.mac;
+        let mac = self.identity.mac.octets();
         let mut message = Message::new_with_id(self.xid, own, nobody, nobody, nobody, &mac);
         message.set_secs(self.secs);
         if own.is_unspecified() {
@@ -136,7 +136,7 @@ pub(super) enum Junk {
 
 impl Answer {
     /// Reads the answer to transaction `xid` of the machine with address `mac`.
-    pub(super) fn parse(message: &[u8], xid: u32, mac: Mac) -> Result<Self, Junk> {
+    pub(super) fn parse(message: &[u8], xid: u32, mac: MacAddress) -> Result<Self, Junk> {
         const BOOT_REPLY_ETHERNET: [u8; 3] = [2, 1, 6];
         const MAGIC: [u8; 4] = [99, 130, 83, 99];
         let (header, options) = message.split_at_checked(HEADER).ok_or(Junk::Short)?;
@@ -146,7 +146,7 @@ impl Answer {
         if header[4..8] != xid.to_be_bytes() {
             return Err(Junk::OtherTransaction);
         }
-        if header[28..34] != mac {
+        if header[28..34] != mac.octets() {
             return Err(Junk::OtherMachine);
         }
         let options = Options::parse(options, &header[108..236], &header[44..108])?;
@@ -266,7 +266,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::net::dhcp) const MAC: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+    pub(in crate::net::dhcp) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
     pub(in crate::net::dhcp) const XID: u32 = 0x1234_5678;
     pub(in crate::net::dhcp) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
     pub(in crate::net::dhcp) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -295,7 +295,7 @@ pub(super) mod tests {
     }
 
     fn parse(message: &[u8]) -> Result<Answer, Junk> {
-        Answer::parse(message, XID, MAC)
+        Answer::parse(message, XID, MAC.into())
     }
 
     /// The header of `offer()` with other bytes for options.

@@ -165,7 +165,7 @@ mod tests {
     fn kept(seconds: u32) -> (Renewal<impl FnMut() -> u32>, Instant) {
         let now = Instant::now();
         let message = message(MessageType::Ack, seconds);
-        let lease = Lease::judge(&Answer::parse(&message, XID, MAC).unwrap()).unwrap();
+        let lease = Lease::judge(&Answer::parse(&message, XID, MAC.into()).unwrap()).unwrap();
         (Renewal::new(MAC.into(), lease, now, || XID), now)
     }
 

@@ -104,7 +104,7 @@ impl<R: FnMut() -> u32> Client<R> {
     pub fn new(mac: [u8; 6], user_class: &str, purpose: Purpose, now: Instant, random: R) -> Self {
         let mut client = Self {
             sender: Sender {
-                mac,
+                mac: mac.into(),
                 user_class: user_class.as_bytes().to_vec(),
                 xid: [0; 3],
                 elapsed: Duration::ZERO,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
-use crate::net::link::Mac;
+use sealboot_core::format::network::MacAddress;
 use sealboot_core::format::network::{DomainName, is_ipv6_host};
 
 const CLIENT_ID: u16 = 1;
@@ -60,7 +60,7 @@ pub(super) enum Question<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
     /// Of the client's identifier and its association: both are of the link's card.
-    pub(super) mac: Mac,
+    pub(super) mac: MacAddress,
     pub(super) user_class: Vec<u8>,
     pub(super) xid: Xid,
     pub(super) elapsed: Duration,
@@ -111,12 +111,12 @@ impl Sender {
     /// The client's identifier: DUID-LL of Ethernet (RFC 9915, section 11.4). It is the same at each boot, without
     /// a disk to keep another kind on.
     pub(super) fn identifier(&self) -> Vec<u8> {
-        [&[0, 3, 0, 1], &self.mac[..]].concat()
+        [&[0, 3, 0, 1], &self.mac.octets()[..]].concat()
     }
 
     /// The association's id: of this client's one association on this link, whatever it is.
     fn association(&self) -> [u8; 4] {
-        let [_, _, a, b, c, d] = self.mac;
+        let [_, _, a, b, c, d] = self.mac.octets();
         [a, b, c, d]
     }
 }
@@ -351,7 +351,7 @@ pub(super) mod tests {
 
     pub(in crate::net::dhcp6) fn sender() -> Sender {
         Sender {
-            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
+            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56].into(),
             user_class: b"sealboot".to_vec(),
             xid: [1, 2, 3],
             elapsed: Duration::ZERO,

@@ -20,11 +20,11 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep_until;
 
 use super::dhcp::random;
-use super::link::Mac;
 use client::{Action, Client, Event};
 pub(super) use client::{Lease, Purpose};
 pub(super) use message::{Settings, addresses, names};
 use sealboot_core::format::network::InterfaceName;
+use sealboot_core::format::network::MacAddress;
 
 /// What reads bytes that anyone on the link may have sent, for `tests/fuzz` to reach; no API.
 #[doc(hidden)]
@@ -51,7 +51,7 @@ impl Dhcp6 {
     pub(super) fn open(
         name: &InterfaceName,
         link_index: u32,
-        mac: Mac,
+        mac: MacAddress,
         user_class: &str,
         purpose: Purpose,
     ) -> io::Result<Self> {
@@ -63,7 +63,7 @@ impl Dhcp6 {
         Ok(Self {
             socket: UdpSocket::from_std(socket.into())?,
             link_index,
-            client: Client::new(mac, user_class, purpose, Instant::now(), random),
+            client: Client::new(mac.octets(), user_class, purpose, Instant::now(), random),
         })
     }
 

@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::link::Mac;
 use sealboot_core::format::network::InterfaceName;
+use sealboot_core::format::network::MacAddress;
 
 pub use advertisement::Advertisement;
 
@@ -66,11 +66,11 @@ pub(super) struct Routers {
     /// A raw ICMPv6 socket: to the kernel a datagram is a datagram.
     socket: UdpSocket,
     link_index: u32,
-    mac: Mac,
+    mac: MacAddress,
 }
 
 impl Routers {
-    pub(super) fn open(name: &InterfaceName, link_index: u32, mac: Mac) -> io::Result<Self> {
+    pub(super) fn open(name: &InterfaceName, link_index: u32, mac: MacAddress) -> io::Result<Self> {
         let kind = Type::RAW.nonblocking();
         let socket = Socket::new(Domain::IPV6, kind, Some(Protocol::ICMPV6))?;
         socket.bind_device(Some(name.as_str().as_bytes()))?;
@@ -88,7 +88,7 @@ impl Routers {
     pub(super) async fn ask(&self) {
         // Type, code, checksum, which the kernel writes, four zeros; and who asks.
         let mut message = [133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0];
-        message[10..].copy_from_slice(&self.mac);
+        message[10..].copy_from_slice(&self.mac.octets());
         let routers = SocketAddrV6::new(ROUTERS, 0, 0, self.link_index);
         // Until the link's own address is known to be nobody else's, nothing can be sent. It is asked again.
         if let Err(error) = self.socket.send_to(&message, routers).await {
