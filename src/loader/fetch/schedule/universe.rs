@@ -88,17 +88,28 @@ enum Must {
     Either,
 }
 
-/// The model: one honest mirror that comes back is enough, and a chunk that nobody has is too much.
+/// The model: one honest mirror that comes back is enough, and a chunk that no mirror has is too much.
+///
+/// A mirror without ranges must send the archive well within the patience: for a late chunk it first sends all that
+/// stands before, and meanwhile no chunk is new.
 fn must(universe: &Universe) -> Must {
     let has =
         |mirror: &MirrorModel, chunk: &usize| !mirror.is_wrong() && !mirror.lies.contains(chunk);
+    let size = universe.chunks as u64 * CHUNK;
+    let sends_all = |mirror: &MirrorModel| {
+        let ms = size / mirror.speed.min(universe.link);
+        Duration::from_millis(ms) < Patience::DEFAULT.give_up / 2
+    };
+    let is_honest = |mirror: &&MirrorModel| !mirror.is_wrong() && mirror.lies.is_empty();
+    let honest: Vec<&MirrorModel> = universe.mirrors.iter().filter(is_honest).collect();
     let mut chunks = 0..universe.chunks;
-    if universe
-        .mirrors
+    if honest
         .iter()
-        .any(|mirror| !mirror.is_wrong() && mirror.lies.is_empty())
+        .any(|mirror| mirror.ranges || sends_all(mirror))
     {
         Must::BeWhole
+    } else if !honest.is_empty() {
+        Must::Either
     } else if chunks.any(|chunk| !universe.mirrors.iter().any(|mirror| has(mirror, &chunk))) {
         // A mirror that would be found out to be wrong later may have it before.
         if universe.mirrors.iter().any(MirrorModel::is_wrong) {
