@@ -365,12 +365,10 @@ echo \"the script has ended with $?\"
 poweroff -f
 "
     );
-    let module = lab.modules.join("kernel/fs/efivarfs/efivarfs.ko");
     let mut files = libraries(&lab.sealboot);
     for (path, file) in [
         ("bin/busybox", &lab.busybox),
         ("bin/sealboot", &lab.sealboot),
-        ("efivarfs.ko", &module),
     ] {
         files.push((path.to_owned(), file.clone()));
     }
@@ -378,6 +376,7 @@ poweroff -f
     for (path, file) in files {
         add(&mut tree, &path, fs::read(file).unwrap());
     }
+    add(&mut tree, "efivarfs.ko", lab.module("efivarfs"));
     add(&mut tree, "host.json", json.into());
     add(&mut tree, "init", init.into());
     for mount_point in ["dev", "proc", "sys"] {

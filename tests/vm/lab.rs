@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use std::{env, io};
 
 use jiff::Timestamp;
+use sealboot::assemble::modules::{ModulesDir, Selection};
 use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{HOST_ADDRESS, os};
 use sealboot_core::format::digest::Sha256Digest;
@@ -95,6 +96,18 @@ impl Lab {
     /// The first one again, with the drivers of more network cards.
     pub(crate) fn nics_initramfs(&self, set: &str) -> PathBuf {
         self.path(&format!("{set}.initramfs"))
+    }
+
+    /// Reads a module that needs no other; in the kernel's directory it is compressed.
+    pub(crate) fn module(&self, name: &str) -> Vec<u8> {
+        let mut selection = Selection::default();
+        selection.add(name);
+        let order = ModulesDir::open(&self.modules).unwrap();
+        let order = order.resolve(&selection).unwrap();
+        let [module] = &order.modules[..] else {
+            panic!("{name}: {order:?}")
+        };
+        module.read().unwrap().bytes
     }
 
     /// Builds the first one again, in `directory`, with these words of `initramfs build` too.

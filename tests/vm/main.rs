@@ -10,6 +10,7 @@
 mod boots;
 mod comes_back;
 mod demo;
+mod far_side;
 mod gate;
 mod hardware;
 mod host_config;
@@ -26,9 +27,9 @@ mod recovery;
 mod refusals;
 mod rotation;
 mod router;
+mod saved;
 mod server;
 mod signed_host_config;
 mod stale;
 mod store;
 mod time;
-mod userland;

@@ -1,24 +1,21 @@
 //! A second machine, which is the network of the first: a switch, DHCP server, IPv6 router, name server and mirror
 //! at the other ends of its cables.
 //!
-//! It boots the lab's kernel with a [userland] and a scenario: a shell script that lays out the network, with the words
-//! of `network/functions`.
+//! It is a guest of the [far side](far_side) with a scenario: a shell script that lays out the network, with the words of
+//! `network/functions`.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::fs::File;
 use std::thread;
 use std::time::Duration;
 
-use sealboot::vm::{self, Cable, Model, Nic, Running, Wire};
+use sealboot::vm::{Cable, Nic, Running, Wire};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::lab::Lab;
+use crate::far_side::{self, CABLES, ends};
 use crate::machine::take_slot;
 use crate::store::Store;
-use crate::userland;
 
 /// What the mirror is called, for its certificate.
 pub(crate) const HOSTS: [&str; 3] = ["10.77.0.1", "fd00:77::1", "mirror.lab.example"];
@@ -28,16 +25,6 @@ const READY: &str = "the router is ready";
 
 /// How long it may take until then.
 const START: Duration = Duration::from_secs(120);
-
-/// What the kernel has not built in, and a scenario may ask for.
-const MODULES: [&str; 6] = [
-    "virtio_pci",
-    "virtio_net",
-    "bridge",
-    "8021q",
-    "bonding",
-    "sch_tbf",
-];
 
 /// A router until it is dropped. It has one of the host's slots together with the machine behind it, which it has
 /// little to do beside: it waits for packets.
@@ -56,16 +43,10 @@ impl Router {
     pub(crate) async fn start(cables: usize, store: &Store, scenario: &str) -> Self {
         let slot = take_slot();
         let directory = tempfile::tempdir().unwrap();
-        let initrd = directory.path().join("initrd");
-        let mut files = userland::far_side(store, include_str!("network/router"), &MODULES);
-        files.text("scenario", scenario);
-        fs::write(&initrd, files.into_initrd()).unwrap();
-        let mut machine = vm::Machine::new(&Lab::get().kernel, initrd);
-        machine.append = format!("{} quiet no_timer_check", vm::DEFAULT_APPEND);
-        machine.memory_mib = 384;
-        machine.cpus = 1;
-        machine.nics = ends(&directory, cables, Wire::First);
-        let running = machine.start(Stdio::null()).await.unwrap();
+        let mut work = far_side::work(store, include_str!("network/router"));
+        work.text("scenario", scenario);
+        assert!(cables <= CABLES);
+        let running = far_side::start(work, &directory).await;
         let (said, console) = watch::channel(String::new());
         let (orders, ordered) = mpsc::channel(1);
         tokio::spawn(tend(running, ordered, said));
@@ -129,12 +110,4 @@ async fn tend(
             },
         }
     }
-}
-
-fn ends(directory: &TempDir, cables: usize, wire: impl Fn(PathBuf) -> Wire) -> Vec<Nic> {
-    let cable = |number| Nic {
-        model: Model::Virtio,
-        wire: wire(directory.path().join(format!("cable{number}"))),
-    };
-    (0..cables).map(cable).collect()
 }

@@ -13,6 +13,7 @@ mod last_words;
 pub mod os;
 mod process;
 mod running;
+mod saved;
 mod stage_line;
 
 use std::ffi::OsString;
@@ -372,6 +373,22 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The machine's state cannot be saved, or one of this kind cannot be restored from it.
+    #[error("the saved state {} cannot be used: {words}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What QEMU says about it.
+        words: String,
+    },
+    /// A file of the machine cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// QEMU did not do what it was asked to.
     #[error("QEMU refuses {command}: {words}")]
     Refused {
@@ -398,6 +415,8 @@ impl Error {
             }
             Self::Variables { .. }
             | Self::Spawn(_)
+            | Self::State { .. }
+            | Self::File { .. }
             | Self::Refused { .. }
             | Self::Connection(_) => None,
         }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -62,8 +62,20 @@ impl Machine {
     ///
     /// [`enum@Error`].
     pub async fn start(&self, input: Stdio) -> Result<Running, Error> {
+        self.launch(input, None).await
+    }
+
+    /// Starts QEMU, which boots the machine, or reads its state from `incoming`.
+    pub(super) async fn launch(
+        &self,
+        input: Stdio,
+        incoming: Option<&str>,
+    ) -> Result<Running, Error> {
         let (ours, theirs) = StdUnixStream::pair().map_err(Error::Connection)?;
         let mut command = self.command(|command| child::inherit(command, OwnedFd::from(theirs)));
+        if let Some(incoming) = incoming {
+            command.args(["-incoming", incoming]);
+        }
         command
             .stdin(input)
             .stdout(Stdio::piped())
@@ -148,7 +160,7 @@ impl Running {
     /// [`Error::Refused`] where there is no such slot, or QEMU has no such card.
     pub async fn plug(&mut self, model: Model) -> Result<(), Error> {
         let card = json!({"driver": model.driver(), "netdev": "net0", "romfile": "", "bus": SLOT});
-        self.execute("device_add", &card).await
+        self.execute("device_add", &card).await.map(drop)
     }
 
     /// Cuts what the card with this number hangs on, or mends it. Of a cable between two machines this is one end:
@@ -159,7 +171,7 @@ impl Running {
     /// [`Error::Refused`] where there is no such card.
     pub async fn set_cable(&mut self, nic: usize, cable: Cable) -> Result<(), Error> {
         let link = json!({"name": format!("net{nic}"), "up": cable == Cable::Whole});
-        self.execute("set_link", &link).await
+        self.execute("set_link", &link).await.map(drop)
     }
 
     /// What stands in the memory of a screen in text mode, a row a line; what has scrolled off it too, as far as the
@@ -182,12 +194,20 @@ impl Running {
         Ok(cells.chunks(2 * COLUMNS).map(row).collect())
     }
 
+    /// Waits for QEMU's end, and gives its own words.
+    pub(super) async fn last_messages(self) -> String {
+        match self.ending().await {
+            Ok(Ending::Failed(_, words)) => words,
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Has QEMU carry out a QMP command, and waits for its answer.
-    async fn execute(
+    pub(super) async fn execute(
         &mut self,
         command: &'static str,
-        arguments: &serde_json::Value,
-    ) -> Result<(), Error> {
+        arguments: &Value,
+    ) -> Result<Value, Error> {
         let mut line =
             json!({"execute": command, "arguments": arguments, "id": command}).to_string();
         line.push('\n');
@@ -198,7 +218,7 @@ impl Running {
         while let Some(message) = self.next_message().await.map_err(Error::Connection)? {
             if message.id.as_deref() == Some(command) {
                 return match message.error {
-                    None => Ok(()),
+                    None => Ok(message.returned.unwrap_or_default()),
                     Some(error) => Err(Error::Refused {
                         command,
                         words: error.desc,
@@ -248,6 +268,8 @@ struct Message {
     event: Option<String>,
     data: Option<EventData>,
     id: Option<String>,
+    #[serde(rename = "return")]
+    returned: Option<Value>,
     error: Option<CommandError>,
 }
 

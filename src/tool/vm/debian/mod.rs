@@ -1,8 +1,8 @@
 //! A kernel of Debian with its modules, and a static BusyBox, out of packages that are fetched but never installed:
 //! what the demo and the VM tests boot.
 //!
-//! Packages come through [`apt`], which checks Debian's signatures. The cache holds each by its SHA-256, and
-//! unpacked [entries](entry) beside them. An entry is compared with its manifest before each use: where all is well,
+//! Packages come through apt, which checks Debian's signatures. The cache holds each by its SHA-256, and unpacked
+//! entries beside them. An entry is compared with its manifest before each use: where all is well,
 //! no command is run and no network is needed; where it is damaged, it is unpacked or fetched again.
 
 mod apt;
