@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use super::files::{self, Existing};
-use super::signer::{Ready, Signer};
-use super::{Failure, output, passphrase, policy, rotation, time};
+use super::support::files::{self, Existing};
+use super::support::signer::{Ready, Signer};
+use super::support::{Failure, output, passphrase, time};
+use super::{policy, rotation};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::policy;
 use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
-use super::{Failure, files, output, policy};
+use super::support::{Failure, files, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
 use sealboot_core::format::limits::LIMITS;

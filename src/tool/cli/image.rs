@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::signatures::Kind;
-use super::{Failure, files, output};
+use super::support::{Failure, files, output};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Manifest, ManifestError};

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::files::{self, Existing};
-use super::key_file::{self, KeyFile};
-use super::{Failure, output, passphrase, secrecy};
+use super::support::files::{self, Existing};
+use super::support::key_file::{self, KeyFile};
+use super::support::{Failure, output, passphrase, secrecy};
 use crate::keys::locked::StoredKey;
 use crate::keys::pem::{PrivateKey, public_key_to_pem};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, files, output};
+use super::support::{Failure, files, output};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{Chain, TrustPolicy};

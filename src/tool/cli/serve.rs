@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::freshness::{Keeper, Renewal};
-use super::{Failure, files, passphrase, secrecy, time};
+use super::support::{Failure, files, passphrase, secrecy, time};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_mirror::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
 

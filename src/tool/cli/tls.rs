@@ -8,8 +8,8 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::files::{self, Existing};
-use super::{Failure, secrecy};
+use super::support::files::{self, Existing};
+use super::support::{Failure, secrecy};
 use crate::assemble::tls::{Authority, Host, Pair, TlsError};
 use sealboot_core::format::limits::LIMITS;
 

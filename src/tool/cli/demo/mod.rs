@@ -17,8 +17,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::ChildStdout;
 
-use super::files::{self, Existing};
-use super::{Failure, signals};
+use super::support::files::{self, Existing};
+use super::support::{Failure, signals};
 use crate::vm::debian::{self, Kernel, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
 use sealboot_core::format::host_config::HostConfig;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::to_be_signed;
+use crate::cli::policy;
 use crate::cli::signatures::Merge;
-use crate::cli::{Failure, output, policy};
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 
 /// Join signatures that were made elsewhere to a host config's envelope, in place.

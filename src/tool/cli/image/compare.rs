@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Place, Stored, unverified_manifest};
-use crate::cli::output;
+use crate::cli::support::output;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageFile, Manifest};
 use sealboot_core::trust::Envelope;
@@ -51,7 +51,7 @@ fn read(path: &Path) -> Result<(Manifest, Sha256Digest), String> {
         let manifest = unverified_manifest(path, &envelope)?;
         Ok((manifest, Sha256Digest::of(envelope.unverified_payload())))
     };
-    read().map_err(|failure: crate::cli::Failure| failure.fact().to_owned())
+    read().map_err(|failure: crate::cli::support::Failure| failure.fact().to_owned())
 }
 
 /// One row a field and file, and none left out: what did not change is worth knowing too.

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Stored, describe, describe_freshness, place, unverified_manifest};
 use crate::cli::signatures::{Counted, claimed_key_id};
-use crate::cli::{Failure, output, policy, rotation};
+use crate::cli::support::{Failure, output};
+use crate::cli::{policy, rotation};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
 

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{IMAGE, place, read_envelope, unverified_manifest};
 use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
-use crate::cli::{Failure, output, policy, rotation};
+use crate::cli::support::{Failure, output};
+use crate::cli::{policy, rotation};
 use sealboot_core::trust::{Role, TrustPolicy};
 
 /// Join signatures that were made elsewhere to an envelope, in place.

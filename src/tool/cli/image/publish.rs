@@ -11,9 +11,10 @@ use jiff::SignedDuration;
 
 use super::{Stored, place, unverified_manifest, verify};
 use crate::assemble::output::PendingFile;
-use crate::cli::files::{self, Existing};
 use crate::cli::freshness::{Last, Renewal};
-use crate::cli::{Failure, output, passphrase, policy, rotation, time};
+use crate::cli::support::files::{self, Existing};
+use crate::cli::support::{Failure, output, passphrase, time};
+use crate::cli::{policy, rotation};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{IMAGE, compare, describe, place, unverified_manifest};
 use crate::cli::signatures::{self, EnvelopeFile};
-use crate::cli::{Failure, output};
+use crate::cli::support::{Failure, output};
 
 /// Add a signature to an envelope, or write one that travels by itself.
 ///

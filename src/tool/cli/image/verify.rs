@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::{Stored, place};
 use crate::cli::signatures::Counted;
-use crate::cli::{Failure, files, output, policy, rotation, time};
+use crate::cli::support::{Failure, files, output, time};
+use crate::cli::{policy, rotation};
 use sealboot_core::archive::{StoredArchiveError, verify_archive};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;

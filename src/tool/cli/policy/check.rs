@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::describe::{describe, weaknesses};
 use super::{parse_envelope, unverified_policy};
-use crate::cli::{Failure, files, output};
+use crate::cli::support::{Failure, files, output};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::version::PolicyVersion;

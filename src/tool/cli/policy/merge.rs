@@ -7,7 +7,7 @@ use clap::Args;
 use super::roles::Roles;
 use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::Merge;
-use crate::cli::{Failure, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
 
 /// Join signatures that were made elsewhere to a policy's envelope, in place.

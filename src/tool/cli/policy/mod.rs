@@ -13,8 +13,9 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+use super::rotation;
 use super::signatures::{EnvelopeFile, Kind};
-use super::{Failure, files, rotation};
+use super::support::{Failure, files};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::shown;
 use sealboot_core::format::version::PolicyVersion;

@@ -12,9 +12,10 @@ use jiff::Timestamp;
 
 use super::roles::Roles;
 use super::{Stored, load, read_envelope};
-use crate::cli::files::{self, Existing};
+use crate::cli::rotation;
 use crate::cli::signatures::signed_path;
-use crate::cli::{Failure, output, passphrase, rotation, time};
+use crate::cli::support::files::{self, Existing};
+use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::failure::Diagnose as _;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;

@@ -1,7 +1,7 @@
 //! Who hands on the trust, and who takes it over: the two roles that must sign a policy.
 
-use crate::cli::output;
 use crate::cli::signatures::names;
+use crate::cli::support::output;
 use sealboot_core::format::shown;
 use sealboot_core::trust::policy::{Signer, SignerName};
 use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};

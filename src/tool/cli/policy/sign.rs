@@ -8,7 +8,7 @@ use super::describe::{changes, describe, weaknesses};
 use super::roles::Roles;
 use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
-use crate::cli::{Failure, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{PublicKey, TrustPolicy};
 
 /// Add a signature to the policy that follows another, or write one that travels by itself.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::Kind;
-use crate::cli::Failure;
-use crate::cli::files::{self, Existing};
+use crate::cli::support::Failure;
+use crate::cli::support::files::{self, Existing};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, EnvelopeError};

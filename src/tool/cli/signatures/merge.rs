@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{EnvelopeFile, Kind, claimed_key_id, signatures};
-use crate::cli::{Failure, files, output};
+use crate::cli::support::{Failure, files, output};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;

@@ -7,7 +7,7 @@ mod tally;
 
 use std::path::Path;
 
-use super::Failure;
+use super::support::Failure;
 use sealboot_core::format::shown;
 use sealboot_core::trust::Envelope;
 use sealboot_core::trust::envelope::EnvelopeSignature;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{EnvelopeFile, signatures};
-use crate::cli::files::{self, Existing};
-use crate::cli::signer::Signer;
-use crate::cli::{Failure, output, passphrase};
+use crate::cli::support::files::{self, Existing};
+use crate::cli::support::signer::Signer;
+use crate::cli::support::{Failure, output, passphrase};
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::output;
+use crate::cli::support::output;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Ignored, Tally, TrustPolicy};
 

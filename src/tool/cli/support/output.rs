@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Failure;
 
 /// Writes data on stdout. A reader that has gone away (`| head`) is no failure.
-pub(super) fn data(text: &str) -> Result<(), Failure> {
+pub(in crate::cli) fn data(text: &str) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -22,25 +22,25 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes data on stdout as indented JSON.
-pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+pub(in crate::cli) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new("cannot write the result as JSON").because(&error))?;
     data(&format!("{text}\n"))
 }
 
 /// Says something on stderr.
-pub(super) fn talk(text: impl std::fmt::Display) {
+pub(in crate::cli) fn talk(text: impl std::fmt::Display) {
     anstream::eprintln!("{text}");
 }
 
 /// Says on stderr what somebody should know though it stops nothing.
-pub(super) fn warn(text: impl std::fmt::Display) {
+pub(in crate::cli) fn warn(text: impl std::fmt::Display) {
     let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
     anstream::eprintln!("{yellow}warning{yellow:#}: {text}");
 }
 
 /// Asks on the terminal, where anything but `y` or `yes` is a no, and so is the end of input.
-pub(super) fn agreed(question: &str) -> Result<bool, Failure> {
+pub(in crate::cli) fn agreed(question: &str) -> Result<bool, Failure> {
     anstream::eprint!("{question} [y/N] ");
     let mut answer = String::new();
     std::io::stdin()
@@ -55,7 +55,9 @@ pub(super) fn agreed(question: &str) -> Result<bool, Failure> {
 }
 
 /// Lays rows out in aligned columns, two spaces in from the left, a newline after each.
-pub(super) fn columns<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(in crate::cli) fn columns<const N: usize>(
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for row in rows {

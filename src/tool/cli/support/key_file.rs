@@ -16,7 +16,7 @@ use sealboot_core::trust::PublicKey;
 
 /// What a key file holds.
 #[derive(Debug)]
-pub(super) enum KeyFile {
+pub(in crate::cli) enum KeyFile {
     /// A private key, in a file that only its owner can read.
     Private(StoredKey),
     /// A public key.
@@ -26,7 +26,7 @@ pub(super) enum KeyFile {
 /// Reads a key file of either half; which it is, it says itself.
 ///
 /// Refuses a private key that others than its owner can read, be it encrypted or not.
-pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
+pub(in crate::cli) fn read(path: &Path) -> Result<KeyFile, Failure> {
     secrecy::protect()?;
     let mut file = File::open(path).map_err(|error| files::unreadable(path, &error))?;
     let limit = LIMITS.key_file_bytes;
@@ -92,7 +92,7 @@ fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
 }
 
 /// Reads a public key.
-pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+pub(in crate::cli) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     match read(path)? {
         KeyFile::Public(key) => Ok(key),
         KeyFile::Private(_) => Err(Failure::new(format!("{} is a private key", path.display()))
@@ -105,7 +105,7 @@ const PRIVATE_KEY_HINT: &str = "use a key made by `sealboot key generate`, `open
 const PUBLIC_KEY_HINT: &str = "give a file that `sealboot key generate` or `ssh-keygen -t ed25519` made, or `openssl pkey -pubout` from an ed25519 key";
 
 /// What to do with a key that makes other signatures.
-pub(super) const OTHER_KIND_HINT: &str =
+pub(in crate::cli) const OTHER_KIND_HINT: &str =
     "make an ed25519 key: `sealboot key generate`, or `ssh-keygen -t ed25519`";
 
 /// A FIDO key signs a hash and a counter with the message; the same stick's other slots do not.

@@ -11,7 +11,7 @@ use sealboot_core::trust::PublicKey;
 
 /// An agent that says it holds a key.
 #[derive(Debug)]
-pub(super) struct Agent {
+pub(in crate::cli) struct Agent {
     stream: UnixStream,
     socket: PathBuf,
     key: PublicKey,
@@ -25,7 +25,7 @@ const SIGN_LIMIT: Duration = Duration::from_secs(300);
 
 impl Agent {
     /// Finds the agent at `SSH_AUTH_SOCK`, and asks it for the key that `file` holds the public half of.
-    pub(super) fn holding(key: PublicKey, file: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn holding(key: PublicKey, file: &Path) -> Result<Self, Failure> {
         let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
         let socket = PathBuf::from(socket.ok_or_else(|| no_agent(file))?);
         let mut stream = UnixStream::connect(&socket).map_err(|error| {
@@ -54,12 +54,12 @@ impl Agent {
     }
 
     /// The key that the agent holds.
-    pub(super) const fn public(&self) -> PublicKey {
+    pub(in crate::cli) const fn public(&self) -> PublicKey {
         self.key
     }
 
     /// Has the agent sign. What it answers is a signature of the key, or an error.
-    pub(super) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], Failure> {
+    pub(in crate::cli) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], Failure> {
         let request = ssh_agent::sign_request(&self.key, bytes).ok_or_else(|| {
             Failure::new(format!(
                 "{} bytes are to be signed; an ssh-agent takes {} KiB",

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use super::Failure;
 
 /// Reads a file of at most `limit` bytes.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+pub(in crate::cli) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 
 /// Reads a file of a store, where nothing but regular files belongs: whoever can write to the store must not
 /// make a reader wait at a FIFO for ever.
-pub(super) fn read_stored(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+pub(in crate::cli) fn read_stored(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     open_stored(path)?
         .take(limit + 1)
@@ -37,7 +37,7 @@ pub(super) fn read_stored(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 }
 
 /// Opens a regular file of a store.
-pub(super) fn open_stored(path: &Path) -> Result<File, Failure> {
+pub(in crate::cli) fn open_stored(path: &Path) -> Result<File, Failure> {
     let file = File::options()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
@@ -57,7 +57,7 @@ pub(super) fn open_stored(path: &Path) -> Result<File, Failure> {
 }
 
 /// Reads a text file of at most `limit` bytes.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
+pub(in crate::cli) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
     String::from_utf8(read(path, limit)?).map_err(|_| {
         Failure::new(format!("{} is not a text file", path.display()))
             .hint("is this the file that you meant?")
@@ -65,7 +65,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
 }
 
 /// The failure of a read.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+pub(in crate::cli) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let failure = Failure::new(format!("cannot read {}", path.display())).because(error);
     match error.kind() {
         ErrorKind::NotFound => failure.hint("check the path"),
@@ -75,14 +75,14 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The failure of a read past its limit.
-pub(super) fn too_large(path: &Path, limit: u64) -> Failure {
+pub(in crate::cli) fn too_large(path: &Path, limit: u64) -> Failure {
     Failure::new(format!("{} is larger than {limit} bytes", path.display()))
         .hint("is this the file that you meant?")
 }
 
 /// What to do where the file is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
+pub(in crate::cli) enum Existing {
     /// Fail, and leave it as it is.
     Keep,
     /// Put the new one in its place, in one step.
@@ -90,7 +90,7 @@ pub(super) enum Existing {
 }
 
 /// Writes a file that appears whole or not at all, and stays after a power cut.
-pub(super) fn write(
+pub(in crate::cli) fn write(
     path: &Path,
     bytes: &[u8],
     mode: u32,
@@ -103,7 +103,7 @@ pub(super) fn write(
 }
 
 /// A file in the directory of `path` under a name that goes with it, until [`put`] gives it its own.
-pub(super) fn create_beside(path: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
+pub(in crate::cli) fn create_beside(path: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
     // Opened here rather than by `tempfile_in`, whose errors hold its own random path.
     let file = tempfile::Builder::new()
         .prefix(".sealboot-")
@@ -124,7 +124,11 @@ pub(super) fn create_beside(path: &Path, mode: u32) -> Result<NamedTempFile, Fai
 }
 
 /// Gives a file made by [`create_beside`] its name, after its bytes have reached the disk.
-pub(super) fn put(file: NamedTempFile, path: &Path, existing: Existing) -> Result<(), Failure> {
+pub(in crate::cli) fn put(
+    file: NamedTempFile,
+    path: &Path,
+    existing: Existing,
+) -> Result<(), Failure> {
     file.as_file()
         .sync_all()
         .map_err(|error| unwritable(path, &error))?;
@@ -145,7 +149,7 @@ pub(super) fn put(file: NamedTempFile, path: &Path, existing: Existing) -> Resul
 }
 
 /// The failure where a file must not be replaced.
-pub(super) fn exists_already(path: &Path) -> Failure {
+pub(in crate::cli) fn exists_already(path: &Path) -> Failure {
     Failure::new(format!("{} exists already", path.display()))
         .hint("nothing was changed; choose another name, or move the file away yourself")
 }
@@ -163,7 +167,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The directory that holds `path`.
-pub(super) fn directory(path: &Path) -> &Path {
+pub(in crate::cli) fn directory(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
@@ -171,7 +175,7 @@ pub(super) fn directory(path: &Path) -> &Path {
 
 /// Creates a directory and those above it, open to readers whatever the umask: a web server that
 /// runs as somebody else serves what is published.
-pub(super) fn create_directory(path: &Path) -> Result<(), Failure> {
+pub(in crate::cli) fn create_directory(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Ok(());
     }
@@ -191,7 +195,7 @@ pub(super) fn create_directory(path: &Path) -> Result<(), Failure> {
 }
 
 /// `path` with `suffix` after its last name: with a dot in that name, `with_extension` would cut it.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::cli) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -201,7 +205,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 ///
 /// Best effort: some network file systems cannot lock a directory, and there two signers who write
 /// one envelope in the same second can lose a signature, which `image verify` then reports.
-pub(super) fn lock(directory: &Path) -> Option<File> {
+pub(in crate::cli) fn lock(directory: &Path) -> Option<File> {
     let file = File::open(directory).ok()?;
     file.lock().ok()?;
     Some(file)
