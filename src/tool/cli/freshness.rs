@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use super::support::files::{self, Existing};
 use super::support::signer::{Ready, Signer};
 use super::support::{Failure, output, passphrase, time};
 use super::{policy, rotation};
@@ -15,6 +14,7 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_store::files::{self, Existing};
 
 /// Say until when an image's newest version is the newest.
 ///

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::policy;
 use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
-use super::support::{Failure, files, output};
+use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
 use sealboot_core::format::limits::LIMITS;
@@ -24,6 +24,7 @@ use sealboot_core::format::shown;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
+use sealboot_store::files;
 
 /// Check, sign and keep host configs: how a machine reaches its image.
 ///

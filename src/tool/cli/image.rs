@@ -8,17 +8,18 @@ mod publish;
 mod sign;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 
 use super::signatures::Kind;
-use super::support::{Failure, files, output};
+use super::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Manifest, ManifestError};
 use sealboot_core::format::shown;
 use sealboot_core::trust::{Channel, Envelope, EnvelopeError};
+use sealboot_store::files;
 
 /// Pack, sign, check and publish images.
 ///
@@ -199,66 +200,4 @@ fn describe_freshness(freshness: &Freshness) -> String {
         row("created", freshness.created.to_string()),
         row("expires", freshness.expires.to_string()),
     ])
-}
-
-/// Where an envelope stands in a store.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    /// The store's root.
-    root: PathBuf,
-    /// What the file's place says the image's name is.
-    name: String,
-    /// Whether it is what machines fetch, rather than one version for people.
-    fetched: bool,
-}
-
-/// Finds the store of `…/images/NAME.json` or `…/images/NAME/VERSION.json`.
-fn place(envelope: &Path) -> Option<Place> {
-    // As typed where that says enough: messages then show paths as they were typed.
-    place_of(envelope).or_else(|| place_of(&std::path::absolute(envelope).ok()?))
-}
-
-fn place_of(envelope: &Path) -> Option<Place> {
-    let stem = envelope.file_stem()?.to_str()?;
-    let above = envelope.parent()?;
-    let fetched = above.ends_with("images");
-    let (images, name) = if fetched {
-        (above, stem)
-    } else {
-        (above.parent()?, above.file_name()?.to_str()?)
-    };
-    let stored = images.ends_with("images") && envelope.extension()? == "json";
-    stored.then(|| Place {
-        root: images.parent().unwrap_or(Path::new("")).to_owned(),
-        name: name.to_owned(),
-        fetched,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_store_of_an_envelope_is_found_from_its_place() {
-        for (envelope, fetched) in [
-            ("/srv/store/images/relay.json", true),
-            ("/srv/store/images/relay/42.json", false),
-        ] {
-            let place = place(Path::new(envelope)).expect(envelope);
-            assert_eq!(place.fetched, fetched, "{envelope}");
-            assert_eq!(place.root, Path::new("/srv/store"), "{envelope}");
-            assert_eq!(place.name, "relay", "{envelope}");
-        }
-        for elsewhere in [
-            "/srv/store/relay.json",
-            "/srv/store/images/relay",
-            "/srv/store/images/a/b/42.json",
-            "/srv/store/images",
-            "/",
-            "",
-        ] {
-            assert_eq!(place(Path::new(elsewhere)), None, "{elsewhere}");
-        }
-    }
 }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::support::{Failure, files, output};
+use super::support::{Failure, output};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{Chain, TrustPolicy};
+use sealboot_store::files;
 
 /// Fails where a store that is to be changed is not there.
 pub(super) fn check_store(store: &Path) -> Result<(), Failure> {

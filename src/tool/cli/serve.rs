@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::freshness::{Keeper, Renewal};
-use super::support::{Failure, files, passphrase, secrecy, time};
+use super::support::{Failure, passphrase, secrecy, time};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_mirror::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
+use sealboot_store::files;
 
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::{Place, Stored, unverified_manifest};
+use super::{Stored, unverified_manifest};
 use crate::cli::support::output;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageFile, Manifest};
 use sealboot_core::trust::Envelope;
+use sealboot_store::path::Place;
 
 /// What differs between `manifest`, which `envelope` holds, and the newest of its name in the store at
 /// `place`, in words. Where there is nothing to compare with, or it cannot be read, says that.
@@ -19,10 +20,7 @@ pub(super) fn with_published(
         return "this envelope stands in no store: there is no published version to compare with"
             .to_owned();
     };
-    let newest = place
-        .root
-        .join("images")
-        .join(format!("{}.json", manifest.name));
+    let newest = place.store.channel(&manifest.name);
     if matches!(newest.try_exists(), Ok(false)) {
         return format!(
             "nothing is published under the name {} in this store",

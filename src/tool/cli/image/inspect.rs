@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Stored, describe, describe_freshness, place, unverified_manifest};
+use super::{Stored, describe, describe_freshness, unverified_manifest};
 use crate::cli::signatures::{Counted, claimed_key_id};
 use crate::cli::support::{Failure, output};
 use crate::cli::{policy, rotation};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
+use sealboot_store::path::Place;
 
 /// Show what an envelope claims, without verifying it.
 ///
@@ -51,7 +52,7 @@ struct Claim {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let store = place(&args.envelope).map(|place| place.root);
+    let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
         Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
         None => None,

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, place, read_envelope, unverified_manifest};
+use super::{IMAGE, read_envelope, unverified_manifest};
 use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
 use crate::cli::support::{Failure, output};
 use crate::cli::{policy, rotation};
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::path::Place;
 
 /// Join signatures that were made elsewhere to an envelope, in place.
 ///
@@ -34,7 +35,7 @@ pub(crate) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let store = place(&args.envelope).map(|place| place.root);
+    let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
         Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
         None => None,

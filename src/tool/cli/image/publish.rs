@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::{Stored, place, unverified_manifest, verify};
-use crate::assemble::output::PendingFile;
+use super::{Stored, unverified_manifest, verify};
 use crate::cli::freshness::{Last, Renewal};
-use crate::cli::support::files::{self, Existing};
 use crate::cli::support::{Failure, output, passphrase, time};
 use crate::cli::{policy, rotation};
 use sealboot_core::format::digest::Sha256Digest;
@@ -20,6 +18,9 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+use sealboot_store::files::{self, Existing};
+use sealboot_store::path::Place;
+use sealboot_store::pending::PendingFile;
 
 /// Verify an image, then make it the newest of its name in a store.
 ///
@@ -257,8 +258,8 @@ fn provide_archive(args: &PublishArgs, verified: &Verified<Manifest>) -> Result<
     let there = own
         .exists()
         .then(|| verify::archive_in(&args.store, verified));
-    let other = place(&args.envelope)
-        .map(|place| place.root.join(&archive.path))
+    let other = Place::of(&args.envelope)
+        .map(|place| place.store.archive(archive))
         .filter(|other| other.exists() && !is_same(other, &own));
     // A damaged archive is replaced where a good one can be had.
     let other = match (there, other) {
@@ -283,7 +284,7 @@ fn provide_archive(args: &PublishArgs, verified: &Verified<Manifest>) -> Result<
     io::copy(&mut source, &mut copy).map_err(|error| unwritable(&error))?;
     let written = copy.written().map_err(|error| unwritable(&error))?;
     verify::archive(&other, written, verified)?;
-    copy.commit(&own, crate::assemble::output::Existing::Replace)
+    copy.commit(&own, Existing::Replace)
         .map_err(|error| unwritable(&error))?;
     output::talk(format!("copied the archive to {}", own.display()));
     Ok(())

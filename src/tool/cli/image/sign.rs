@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, compare, describe, place, unverified_manifest};
+use super::{IMAGE, compare, describe, unverified_manifest};
 use crate::cli::signatures::{self, EnvelopeFile};
 use crate::cli::support::{Failure, output};
+use sealboot_store::path::Place;
 
 /// Add a signature to an envelope, or write one that travels by itself.
 ///
@@ -33,7 +34,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let manifest = unverified_manifest(&args.envelope, file.envelope())?;
     args.options.sign(signer, &file, |_| {
         output::talk(describe(&manifest).trim_end());
-        let place = place(&args.envelope);
+        let place = Place::of(&args.envelope);
         output::talk(compare::with_published(
             place.as_ref(),
             file.envelope(),

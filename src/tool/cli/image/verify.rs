@@ -8,9 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Stored, place};
+use super::Stored;
 use crate::cli::signatures::Counted;
-use crate::cli::support::{Failure, files, output, time};
+use crate::cli::support::{Failure, output, time};
 use crate::cli::{policy, rotation};
 use sealboot_core::archive::{StoredArchiveError, verify_archive};
 use sealboot_core::format::digest::Sha256Digest;
@@ -19,6 +19,9 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Refusal, TrustPolicy, Verified};
+use sealboot_store::StoreError;
+use sealboot_store::files;
+use sealboot_store::path::Place;
 
 /// Check an envelope and its archive as a loader does.
 ///
@@ -70,10 +73,13 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let place = place(&args.envelope);
+    let place = Place::of(&args.envelope);
     let placed = place.as_ref().and_then(|place| place.name.parse().ok());
     let fetched = place.as_ref().is_some_and(|place| place.fetched);
-    let root = args.store.clone().or(place.map(|place| place.root));
+    let root = args
+        .store
+        .clone()
+        .or(place.map(|place| place.store.root().to_owned()));
     let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
     let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
     let expected = Expected {
@@ -107,8 +113,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 /// Checks the archive that stands in the store at `root`.
 pub(super) fn archive_in(root: &Path, manifest: &Verified<Manifest>) -> Result<(), Failure> {
     let path = root.join(&manifest.as_ref().archive.path);
-    let file = files::open_stored(&path).map_err(|failure| {
-        failure.hint(
+    let file = files::open_stored(&path).map_err(|error| {
+        Failure::from(error).hint(
             "copy the archive into the store, or name the store that holds it with --store DIR",
         )
     })?;
@@ -124,10 +130,10 @@ pub(super) fn archive(
     let bar = progress(manifest.as_ref().archive.size);
     let result = verify_archive(manifest, stored, &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
-    result.map_err(|error| match &error {
+    result.map_err(|error| match error {
         // The disk failed, not the check.
-        StoredArchiveError::Read(cause) => files::unreadable(path, cause),
-        _ => Failure::refused(&error).context(path.display()),
+        StoredArchiveError::Read(cause) => StoreError::unreadable(path)(cause).into(),
+        error => Failure::refused(&error).context(path.display()),
     })
 }
 

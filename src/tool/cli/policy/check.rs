@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use super::describe::{describe, weaknesses};
 use super::{parse_envelope, unverified_policy};
-use crate::cli::support::{Failure, files, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, Signer, SignerName};
+use sealboot_store::files;
 
 /// Read a trust policy as a loader does, and say what it means.
 ///

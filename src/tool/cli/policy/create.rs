@@ -10,11 +10,11 @@ use super::describe::{describe, weaknesses};
 use super::roles::Roles;
 use super::rules::{Keys, Rules};
 use super::sign::compared;
-use crate::cli::support::files::{self, Existing};
 use crate::cli::support::{Failure, key_file, output};
 use sealboot_core::format::Invalid;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{Signer, SignerName};
+use sealboot_store::files::{self, Existing};
 
 /// Make a trust policy, or the next version of one.
 ///

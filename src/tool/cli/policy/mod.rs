@@ -15,12 +15,13 @@ use clap::Subcommand;
 
 use super::rotation;
 use super::signatures::{EnvelopeFile, Kind};
-use super::support::{Failure, files};
+use super::support::Failure;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::shown;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::{Chain, Envelope, PolicyError, TrustPolicy};
+use sealboot_store::files;
 
 /// Make, check, sign and publish trust policies: what a loader accepts.
 ///

@@ -14,7 +14,6 @@ use super::roles::Roles;
 use super::{Stored, load, read_envelope};
 use crate::cli::rotation;
 use crate::cli::signatures::signed_path;
-use crate::cli::support::files::{self, Existing};
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::failure::Diagnose as _;
 use sealboot_core::format::digest::Sha256Digest;
@@ -23,6 +22,8 @@ use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_store::StoreError;
+use sealboot_store::files::{self, Existing};
 
 /// Hand machines the policy that follows theirs.
 ///
@@ -272,13 +273,11 @@ fn refused(store: &Path, roles: Roles<'_>, now: Timestamp) -> Result<Vec<Refused
     let images = store.join("images");
     let entries = match fs::read_dir(&images) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| files::unreadable(&images, &error))?,
+        entries => entries.map_err(StoreError::unreadable(&images))?,
     };
     let mut refused = Vec::new();
     for entry in entries {
-        let path = entry
-            .map_err(|error| files::unreadable(&images, &error))?
-            .path();
+        let path = entry.map_err(StoreError::unreadable(&images))?.path();
         let is_channel = path.is_file() && path.extension().is_some_and(|suffix| suffix == "json");
         let name = path.file_stem().and_then(|stem| stem.to_str());
         if let Some(image) = name

@@ -6,10 +6,11 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Kind;
 use crate::cli::support::Failure;
-use crate::cli::support::files::{self, Existing};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, EnvelopeError};
+use sealboot_store::StoreError;
+use sealboot_store::files::{self, Existing};
 
 /// An envelope, and the file that it stands in or will stand in.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl EnvelopeFile {
     pub(in crate::cli) fn open(kind: &'static Kind, shown: &Path) -> Result<Self, Failure> {
         let path = shown
             .canonicalize()
-            .map_err(|error| files::unreadable(shown, &error))?;
+            .map_err(StoreError::unreadable(shown))?;
         let envelope = (kind.read)(shown)?;
         Ok(Self {
             kind,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{EnvelopeFile, Kind, claimed_key_id, signatures};
-use crate::cli::support::{Failure, files, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, Role};
+use sealboot_store::files;
 
 /// Signatures out of files, found to be over what an envelope holds, and not written yet.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{EnvelopeFile, signatures};
-use crate::cli::support::files::{self, Existing};
 use crate::cli::support::signer::Signer;
 use crate::cli::support::{Failure, output, passphrase};
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
@@ -13,6 +12,8 @@ use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::policy::{AcceptedImage, Signer as PolicySigner};
 use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
+use sealboot_store::StoreError;
+use sealboot_store::files::{self, Existing};
 
 /// How to sign.
 #[derive(Debug, Args)]
@@ -75,7 +76,10 @@ impl Options {
             return Ok(nothing_to_do(file, &public));
         }
         match &self.out {
-            Some(out) if out.symlink_metadata().is_ok() => return Err(files::exists_already(out)),
+            Some(out) if out.symlink_metadata().is_ok() => {
+                let path = out.clone();
+                return Err(StoreError::Exists { path }.into());
+            }
             None if !self.detached => {
                 file.check_writable(
                     "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use sealboot_core::failure::{Diagnose, FailureCode, causes};
+use sealboot_store::StoreError;
 
 /// What a failed command exits with; 0 is done and 2, wrong usage, is clap's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,21 @@ impl Failure {
     #[must_use]
     pub(in crate::cli) const fn exit(&self) -> Exit {
         self.exit
+    }
+}
+
+/// The one place where what went wrong with a store becomes what this tool prints and exits with.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self {
+            code: error.code(),
+            exit: if error.is_refusal() {
+                Exit::Refused
+            } else {
+                Exit::Failed
+            },
+            ..Self::from_error(&error, error.hint())
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Failure, files, secrecy};
+use super::{Failure, secrecy};
 use crate::keys::locked::{LockedKey, StoredKey};
 use crate::keys::openssh::{is_public_key, private_key_from_openssh, public_key_from_openssh};
 use crate::keys::pem::{PemError, PrivateKey, public_key_from_pem};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::PublicKey;
+use sealboot_store::StoreError;
 
 /// What a key file holds.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(in crate::cli) enum KeyFile {
 /// Refuses a private key that others than its owner can read, be it encrypted or not.
 pub(in crate::cli) fn read(path: &Path) -> Result<KeyFile, Failure> {
     secrecy::protect()?;
-    let mut file = File::open(path).map_err(|error| files::unreadable(path, &error))?;
+    let mut file = File::open(path).map_err(StoreError::unreadable(path))?;
     let limit = LIMITS.key_file_bytes;
     // Room for all from the start: a vector that grows leaves copies of the secret behind.
     let room = usize::try_from(limit).map_or(0, |limit| limit + 64);
@@ -36,9 +37,10 @@ pub(in crate::cli) fn read(path: &Path) -> Result<KeyFile, Failure> {
     file.by_ref()
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| files::unreadable(path, &error))?;
+        .map_err(StoreError::unreadable(path))?;
     if bytes.len() as u64 > limit {
-        return Err(files::too_large(path, limit));
+        let path = path.to_owned();
+        return Err(StoreError::TooLarge { path, limit }.into());
     }
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     if text.contains("PRIVATE KEY-----") {
@@ -74,7 +76,7 @@ fn private(text: &str) -> Result<StoredKey, PemError> {
 fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
     let mode = file
         .metadata()
-        .map_err(|error| files::unreadable(path, &error))?
+        .map_err(StoreError::unreadable(path))?
         .permissions()
         .mode()
         & 0o777;

@@ -1,7 +1,6 @@
 //! What the commands share: failures and their printing, files, keys, passphrases, and words for times.
 
 pub(super) mod failure;
-pub(super) mod files;
 pub(super) mod key_file;
 pub(super) mod output;
 pub(super) mod passphrase;
