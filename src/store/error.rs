@@ -1,11 +1,16 @@
 //! Why something could not be done to a store.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use sealboot_core::failure::FailureCode;
+use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::{EnvelopeError, PolicyError, Refusal};
 
 use crate::files::directory;
+use crate::kind::Kind;
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -56,6 +61,61 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// A check of the trust chain said no to a file.
+    #[error(transparent)]
+    Refused(#[from] Refused<Refusal>),
+    /// A file does not hold an envelope.
+    #[error("{} is no envelope", path.display())]
+    NotEnvelope {
+        /// The file.
+        path: PathBuf,
+        /// The kind of statement that was expected in it.
+        kind: Kind,
+        /// What is wrong with it.
+        source: EnvelopeError,
+    },
+    /// An envelope holds another kind of statement.
+    #[error("{} holds a statement of type \"{found}\"\n  expected \"{}\"", path.display(), kind.payload_type())]
+    PayloadType {
+        /// The envelope's file.
+        path: PathBuf,
+        /// The type that it names, escaped.
+        found: String,
+        /// What was expected.
+        kind: Kind,
+    },
+    /// A file does not hold a trust policy that can be used.
+    #[error("cannot use the trust policy {}", path.display())]
+    UnusablePolicy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PolicyError,
+    },
+    /// An envelope does not hold a trust policy that can be used.
+    #[error("{} holds no usable trust policy", path.display())]
+    NoPolicy {
+        /// The envelope's file.
+        path: PathBuf,
+        /// What is wrong with its payload.
+        source: PolicyError,
+    },
+    /// A signed policy was given where the one is needed that machines have.
+    #[error("{} is a signed policy, and nothing says that the right people signed it", path.display())]
+    SignedPolicy {
+        /// The envelope's file.
+        path: PathBuf,
+    },
+    /// The store lacks a trust policy but has a later one.
+    #[error("the store {} has version {later} of the trust policy, but not version {missing}", root.display())]
+    PolicyGap {
+        /// The store.
+        root: PathBuf,
+        /// The newest that it has.
+        later: PolicyVersion,
+        /// The one that machines look for.
+        missing: PolicyVersion,
+    },
     /// The store that is to be changed does not exist.
     #[error("the store {} is no directory", root.display())]
     NoStore {
@@ -64,10 +124,49 @@ pub enum StoreError {
     },
 }
 
+/// A check said no to a file: `PATH: refusal`, with the refusal's own causes.
+#[derive(Debug)]
+pub struct Refused<R> {
+    /// The file.
+    pub path: PathBuf,
+    /// What the check said.
+    pub refusal: R,
+}
+
+impl<R> Refused<R> {
+    /// Returns what makes a refusal one of the file at `path`.
+    pub fn at(path: &Path) -> impl FnOnce(R) -> Self {
+        move |refusal| Self {
+            path: path.to_owned(),
+            refusal,
+        }
+    }
+}
+
+impl<R: fmt::Display> fmt::Display for Refused<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.refusal)
+    }
+}
+
+impl<R: Error> Error for Refused<R> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.refusal.source()
+    }
+}
+
 impl StoreError {
     /// Returns what makes an error of reading `path`.
     pub fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Unreadable {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Returns what makes an error of a policy in `path` that cannot be used.
+    pub fn unusable_policy(path: &Path) -> impl FnOnce(PolicyError) -> Self {
+        move |source| Self::UnusablePolicy {
             path: path.to_owned(),
             source,
         }
@@ -101,6 +200,29 @@ impl StoreError {
                     .to_owned()
             }
             Self::NoDirectory { .. } => return None,
+            Self::Refused(refused) => refused.refusal.hint(),
+            Self::NotEnvelope { kind, .. } => match kind {
+                Kind::Image => "give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made",
+                Kind::Policy => "give the file that `sealboot policy sign` made",
+                Kind::HostConfig => "give the file that `sealboot host-config sign` made",
+            }
+            .to_owned(),
+            Self::PayloadType { kind, .. } => match kind {
+                Kind::Image => "give an envelope that this version of `sealboot image pack` made",
+                Kind::Policy => "give a policy that `sealboot policy create` made, or an envelope that `sealboot policy sign` did",
+                Kind::HostConfig => "give a host config, or an envelope that `sealboot host-config sign` made",
+            }
+            .to_owned(),
+            Self::UnusablePolicy { .. } => {
+                "check the file with `sealboot policy check`".to_owned()
+            }
+            Self::NoPolicy { .. } => {
+                "make the policy again with `sealboot policy create --from`".to_owned()
+            }
+            Self::SignedPolicy { .. } => "give the policy that the machines have, and --store DIR: from it, the newest in the store is found as machines find it".to_owned(),
+            Self::PolicyGap { missing, .. } => format!(
+                "copy trust/{missing}.json from another copy of the store: machines stop before a gap"
+            ),
             Self::NoStore { .. } => {
                 "give the store that the server serves; `sealboot image pack --store` makes one"
                     .to_owned()
@@ -110,13 +232,16 @@ impl StoreError {
 
     /// Returns the code that a loader would print for the same refusal.
     #[must_use]
-    pub const fn code(&self) -> Option<FailureCode> {
-        None
+    pub fn code(&self) -> Option<FailureCode> {
+        match self {
+            Self::Refused(refused) => Some(refused.refusal.code()),
+            _ => None,
+        }
     }
 
     /// Returns `true` if a signature, hash, policy or freshness check said no, rather than that something failed.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        false
+        matches!(self, Self::Refused(_))
     }
 }

@@ -9,7 +9,9 @@
 //! | [`path`] | [`Store`] and [`StorePath`]: where a store keeps what |
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
-//! | [`error`] | [`StoreError`] |
+//! | [`policy`], [`chain`] | trust policies in files, and the walk along those of a store |
+//! | [`kind`] | the kinds of statement that people sign |
+//! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
@@ -19,10 +21,18 @@
     )
 )]
 
+pub mod chain;
 pub mod error;
 pub mod files;
+pub mod kind;
+pub mod notice;
 pub mod path;
 pub mod pending;
+pub mod policy;
+#[cfg(test)]
+mod testing;
 
 pub use error::StoreError;
+pub use kind::Kind;
+pub use notice::Notice;
 pub use path::{Store, StorePath};

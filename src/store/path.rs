@@ -133,6 +133,12 @@ impl Store {
         self.root.join("images")
     }
 
+    /// Returns the directory of an image's versions.
+    #[must_use]
+    pub fn versions(&self, image: &ImageName) -> PathBuf {
+        self.images().join(image.as_str())
+    }
+
     /// Returns the directory of the archives.
     #[must_use]
     pub fn blobs(&self) -> PathBuf {

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
+use super::policy;
 use super::support::signer::{Ready, Signer};
 use super::support::{Failure, output, passphrase, time};
-use super::{policy, rotation};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_store::Store;
 use sealboot_store::files::{self, Existing};
+use sealboot_store::policy::load;
 
 /// Say until when an image's newest version is the newest.
 ///
@@ -74,9 +76,9 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
-    rotation::check_store(&args.store)?;
+    Store::open(&args.store)?;
     let mut renewal = Renewal::new(&args.keys, &args.passphrase, args.life)?;
-    let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
+    let policy = policy::newest(&args.policy, Some(&args.store))?;
     renewal.check(&policy)?;
     let images = if args.images.is_empty() {
         published(&policy, &args.store)?
@@ -401,9 +403,9 @@ impl Keeper {
     fn newest(&mut self) -> Result<TrustPolicy, Failure> {
         let chain = match &self.chain {
             Some(chain) => chain.clone(),
-            None => Chain::from(policy::load(&self.policy)?),
+            None => Chain::from(load(&self.policy)?),
         };
-        let chain = rotation::go_on(chain, &self.store, None)?;
+        let chain = Store::at(&self.store).walk(chain, None)?;
         Ok(self.chain.insert(chain).newest().clone())
     }
 

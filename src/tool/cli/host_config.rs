@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::policy;
 use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
 use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
@@ -166,7 +165,7 @@ struct Loaded {
 /// Reads a host config, plain or signed, as a loader does, and compares it with a policy.
 fn load(file: &Path, policy: Option<&Path>) -> Result<Loaded, Failure> {
     let bytes = files::read(file, LIMITS.host_config_bytes)?;
-    let policy = policy.map(policy::load).transpose()?;
+    let policy = policy.map(sealboot_store::policy::load).transpose()?;
     let (config, signatures) = match &policy {
         Some(policy) => judged(file, bytes.clone(), policy)?,
         None if is_envelope(&bytes) => claimed(file, &bytes)?,

@@ -12,7 +12,6 @@ mod initramfs;
 mod key;
 mod man;
 mod policy;
-mod rotation;
 mod serve;
 mod signatures;
 mod support;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::to_be_signed;
-use crate::cli::policy;
 use crate::cli::signatures::Merge;
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Refusal, Role, TrustPolicy};
+use sealboot_store::policy::load;
 
 /// Join signatures that were made elsewhere to a host config's envelope, in place.
 ///
@@ -32,7 +32,7 @@ pub(in crate::cli) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let policy = args.policy.as_deref().map(policy::load).transpose()?;
+    let policy = args.policy.as_deref().map(load).transpose()?;
     let roles: Vec<Role<'_>> = match &policy {
         Some(policy) => vec![
             TrustPolicy::configuring(policy).ok_or_else(|| Failure::refused(&Refusal::HostRole))?,

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Stored, describe, describe_freshness, unverified_manifest};
+use crate::cli::policy;
 use crate::cli::signatures::{Counted, claimed_key_id};
 use crate::cli::support::{Failure, output};
-use crate::cli::{policy, rotation};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
 use sealboot_store::path::Place;
@@ -54,7 +54,7 @@ struct Claim {
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
-        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
     let stored = Stored::read(&args.envelope)?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{IMAGE, read_envelope, unverified_manifest};
+use crate::cli::policy;
 use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
 use crate::cli::support::{Failure, output};
-use crate::cli::{policy, rotation};
 use sealboot_core::trust::{Role, TrustPolicy};
 use sealboot_store::path::Place;
 
@@ -37,7 +37,7 @@ pub(crate) struct MergeArgs {
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
-        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
     let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;

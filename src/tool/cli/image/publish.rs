@@ -11,8 +11,8 @@ use jiff::SignedDuration;
 
 use super::{Stored, unverified_manifest, verify};
 use crate::cli::freshness::{Last, Renewal};
+use crate::cli::policy;
 use crate::cli::support::{Failure, output, passphrase, time};
-use crate::cli::{policy, rotation};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
@@ -64,8 +64,8 @@ pub(crate) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    rotation::check_store(&args.store)?;
-    let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
+    sealboot_store::Store::open(&args.store)?;
+    let policy = policy::newest(&args.policy, Some(&args.store))?;
     let mut renewal = renewal(args, &policy)?;
     let envelope = Stored::read(&args.envelope)?.into_envelope();
     let expected = Expected {

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Stored;
+use crate::cli::policy;
 use crate::cli::signatures::Counted;
 use crate::cli::support::{Failure, output, time};
-use crate::cli::{policy, rotation};
 use sealboot_core::archive::{StoredArchiveError, verify_archive};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
@@ -80,7 +80,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         .store
         .clone()
         .or(place.map(|place| place.store.root().to_owned()));
-    let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
+    let policy = policy::newest(&args.policy, root.as_deref())?;
     let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
     let expected = Expected {
         name: args.name.as_ref().or(placed.as_ref()),

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::before;
 use super::describe::{describe, weaknesses};
 use super::roles::Roles;
 use super::rules::{Keys, Rules};
@@ -15,6 +14,7 @@ use sealboot_core::format::Invalid;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{Signer, SignerName};
 use sealboot_store::files::{self, Existing};
+use sealboot_store::policy::before;
 
 /// Make a trust policy, or the next version of one.
 ///

@@ -11,8 +11,6 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::roles::Roles;
-use super::{Stored, load, read_envelope};
-use crate::cli::rotation;
 use crate::cli::signatures::signed_path;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::failure::Diagnose as _;
@@ -22,8 +20,9 @@ use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
-use sealboot_store::StoreError;
 use sealboot_store::files::{self, Existing};
+use sealboot_store::policy::{StoredPolicy, load};
+use sealboot_store::{Kind, Store, StoreError};
 
 /// Hand machines the policy that follows theirs.
 ///
@@ -56,12 +55,12 @@ pub(in crate::cli) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    rotation::check_store(&args.store)?;
+    let store = Store::open(&args.store)?;
     let baked_in = load(&args.policy)?;
-    let chain = rotation::walk(baked_in.clone(), &args.store)?;
+    let chain = store.walk(Chain::from(baked_in.clone()), None)?;
     let envelope = signed_envelope(&args.envelope)?;
     if let Some(version) = claimed_version(&envelope) {
-        let path = rotation::place(&args.store, version);
+        let path = store.policy(version);
         if version > baked_in.version() && version <= chain.newest().version() {
             return published_already(&path, version, &envelope);
         }
@@ -75,7 +74,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     };
     judge_images(args, roles, time::now())?;
 
-    let path = rotation::place(&args.store, next.version());
+    let path = store.policy(next.version());
     files::create_directory(files::directory(&path))?;
     // Never in another's place, so that what machines have seen stays what it was, and of two who publish
     // in the same moment one is told.
@@ -95,8 +94,8 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
 
 /// Reads the envelope; of a policy that nobody has signed yet, says what to do with it.
 fn signed_envelope(path: &Path) -> Result<Envelope, Failure> {
-    match Stored::read(path) {
-        Ok(Stored::Plain(_)) => Err(Failure::new(format!(
+    match StoredPolicy::read(path) {
+        Ok(StoredPolicy::Plain(_)) => Err(Failure::new(format!(
             "{} is a policy without signatures",
             path.display()
         ))
@@ -104,7 +103,7 @@ fn signed_envelope(path: &Path) -> Result<Envelope, Failure> {
             "sign it with `sealboot policy sign`, and give {}",
             signed_path(path).display()
         ))),
-        _ => read_envelope(path),
+        _ => Ok(Kind::Policy.read(path)?),
     }
 }
 
@@ -122,7 +121,7 @@ fn published_already(
     version: PolicyVersion,
     envelope: &Envelope,
 ) -> Result<(), Failure> {
-    let there = read_envelope(path)?;
+    let there = Kind::Policy.read(path)?;
     if there.signed_bytes() == envelope.signed_bytes() {
         output::talk(format!(
             "nothing to do: version {version} of the trust policy is published already"

@@ -5,6 +5,8 @@ use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
+use sealboot_store::Notice;
+
 use super::Failure;
 
 /// Writes data on stdout. A reader that has gone away (`| head`) is no failure.
@@ -37,6 +39,15 @@ pub(in crate::cli) fn talk(text: impl std::fmt::Display) {
 pub(in crate::cli) fn warn(text: impl std::fmt::Display) {
     let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
     anstream::eprintln!("{yellow}warning{yellow:#}: {text}");
+}
+
+/// Says on stderr what a store has to say.
+pub(in crate::cli) fn say(notice: Notice) {
+    if notice.is_warning() {
+        warn(notice);
+    } else {
+        talk(notice);
+    }
 }
 
 /// Asks on the terminal, where anything but `y` or `yes` is a no, and so is the end of input.
