@@ -5,12 +5,14 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
+use sealboot_core::format::Invalid;
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::{EnvelopeError, PolicyError, Refusal};
+use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
 
 use crate::files::directory;
 use crate::kind::Kind;
+use crate::signer::SignError;
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -116,6 +118,55 @@ pub enum StoreError {
         /// The one that machines look for.
         missing: PolicyVersion,
     },
+    /// A file does not hold a channel.
+    #[error("{} is no channel", path.display())]
+    NotChannel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: EnvelopeError,
+    },
+    /// The store shows less than the freshness role has said that there is.
+    #[error(transparent)]
+    Behind(Refused<Refusal>),
+    /// The store has no image that the trust policy accepts.
+    #[error("the store {} has no image that the trust policy accepts", root.display())]
+    NoImages {
+        /// The store.
+        root: PathBuf,
+    },
+    /// The trust policy has no role for freshness.
+    #[error(
+        "version {version} of the trust policy has no role for freshness, so nothing is to be renewed"
+    )]
+    NoFreshnessRole {
+        /// The policy's version.
+        version: PolicyVersion,
+    },
+    /// A key that was to renew may not.
+    #[error("key {key} is not of the freshness role of version {version} of the trust policy")]
+    NotOfFreshnessRole {
+        /// The key.
+        key: KeyId,
+        /// The policy's version.
+        version: PolicyVersion,
+    },
+    /// Statements were to count for longer than the policy allows.
+    #[error(
+        "a freshness statement may count for at most {max_hours} hours by version {version} of the trust policy"
+    )]
+    LifeTooLong {
+        /// The longest that it allows, in hours.
+        max_hours: u32,
+        /// The policy's version.
+        version: PolicyVersion,
+    },
+    /// A statement was to count past the end of the calendar.
+    #[error("the freshness statement cannot count that long")]
+    LifeUnusable(#[source] Invalid),
+    /// A signer did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The store that is to be changed does not exist.
     #[error("the store {} is no directory", root.display())]
     NoStore {
@@ -201,6 +252,26 @@ impl StoreError {
             }
             Self::NoDirectory { .. } => return None,
             Self::Refused(refused) => refused.refusal.hint(),
+            Self::NotChannel { .. } => {
+                "publish the image again with `sealboot image publish`".to_owned()
+            }
+            Self::Behind(Refused { refusal, .. }) => match refusal {
+                Refusal::StalePolicy { newest, .. } => format!(
+                    "the last statement names version {newest}: bring trust/{newest}.json back from another copy of the store, and find out who removed it"
+                ),
+                Refusal::Stale { newest, .. } => format!(
+                    "publish version {newest} again; if machines are to go back on purpose, say so with --allow-older"
+                ),
+                refusal => refusal.hint(),
+            },
+            Self::NoImages { .. } => "publish one first, with `sealboot image publish`".to_owned(),
+            Self::NoFreshnessRole { .. } => {
+                "make a policy that has: `sealboot policy create --freshness-key`".to_owned()
+            }
+            Self::NotOfFreshnessRole { .. } => "renew with a key that the policy names under freshness; `sealboot policy check` shows them".to_owned(),
+            Self::LifeTooLong { max_hours, .. } => format!("make it {max_hours}h, or less"),
+            Self::LifeUnusable(_) => return None,
+            Self::Sign(error) => return error.hint().map(str::to_owned),
             Self::NotEnvelope { kind, .. } => match kind {
                 Kind::Image => "give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made",
                 Kind::Policy => "give the file that `sealboot policy sign` made",
@@ -230,11 +301,27 @@ impl StoreError {
         })
     }
 
+    /// Returns the whole of it in lines: the fact, its causes, the code and what to do next.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        for cause in causes(self.source()) {
+            text += &format!("\n  caused by: {cause}");
+        }
+        if let Some(code) = self.code() {
+            text += &format!("\n  code: {code}");
+        }
+        if let Some(hint) = self.hint() {
+            text += &format!("\nhint: {hint}");
+        }
+        text
+    }
+
     /// Returns the code that a loader would print for the same refusal.
     #[must_use]
     pub fn code(&self) -> Option<FailureCode> {
         match self {
-            Self::Refused(refused) => Some(refused.refusal.code()),
+            Self::Refused(refused) | Self::Behind(refused) => Some(refused.refusal.code()),
             _ => None,
         }
     }
@@ -242,6 +329,12 @@ impl StoreError {
     /// Returns `true` if a signature, hash, policy or freshness check said no, rather than that something failed.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::Behind(_)
+                | Self::NotOfFreshnessRole { .. }
+                | Self::LifeTooLong { .. }
+        )
     }
 }

@@ -10,6 +10,8 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`] | trust policies in files, and the walk along those of a store |
+//! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
+//! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
 //! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
 #![forbid(unsafe_code)]
@@ -24,15 +26,21 @@
 pub mod chain;
 pub mod error;
 pub mod files;
+pub mod freshness;
+pub mod keeper;
 pub mod kind;
 pub mod notice;
 pub mod path;
 pub mod pending;
 pub mod policy;
+pub mod signer;
 #[cfg(test)]
 mod testing;
 
 pub use error::StoreError;
+pub use freshness::Renewal;
+pub use keeper::Keeper;
 pub use kind::Kind;
 pub use notice::Notice;
 pub use path::{Store, StorePath};
+pub use signer::{SignError, Signer};

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
+
+use crate::StoreError;
 
 /// Something that a caller should know though nothing went wrong; `Display` is the sentence.
 ///
@@ -19,6 +23,23 @@ pub enum Notice {
         /// The version that was given.
         from: PolicyVersion,
     },
+    /// A new freshness statement is in an image's channel.
+    Renewed {
+        /// What it says.
+        freshness: Freshness,
+    },
+    /// An image's statement was not renewed.
+    NotRenewed {
+        /// The image.
+        image: ImageName,
+        /// Why.
+        error: StoreError,
+    },
+    /// Nothing was renewed, because the store's trust policies cannot be walked.
+    PolicyUnknown {
+        /// Why.
+        error: StoreError,
+    },
 }
 
 impl Notice {
@@ -26,7 +47,8 @@ impl Notice {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::JudgedBy { .. } => false,
+            Self::JudgedBy { .. } | Self::Renewed { .. } => false,
+            Self::NotRenewed { .. } | Self::PolicyUnknown { .. } => true,
         }
     }
 }
@@ -43,6 +65,15 @@ impl fmt::Display for Notice {
                 "judged by version {version} of the trust policy, {}, which follows from version {from}",
                 path.display()
             ),
+            Self::Renewed { freshness } => write!(
+                f,
+                "image {}: version {} is the newest until {}",
+                freshness.name, freshness.version, freshness.expires
+            ),
+            Self::NotRenewed { image, error } => {
+                write!(f, "image {image} is not renewed: {}", error.report())
+            }
+            Self::PolicyUnknown { error } => f.write_str(&error.report()),
         }
     }
 }

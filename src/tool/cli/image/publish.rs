@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use super::{Stored, unverified_manifest, verify};
-use crate::cli::freshness::{Last, Renewal};
+use crate::cli::freshness;
 use crate::cli::policy;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::format::digest::Sha256Digest;
@@ -18,6 +18,8 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+use sealboot_store::Renewal;
+use sealboot_store::Store;
 use sealboot_store::files::{self, Existing};
 use sealboot_store::path::Place;
 use sealboot_store::pending::PendingFile;
@@ -64,7 +66,7 @@ pub(crate) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    sealboot_store::Store::open(&args.store)?;
+    let store = Store::open(&args.store)?;
     let policy = policy::newest(&args.policy, Some(&args.store))?;
     let mut renewal = renewal(args, &policy)?;
     let envelope = Stored::read(&args.envelope)?.into_envelope();
@@ -95,7 +97,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         check_same(&verified, &there)?;
     }
 
-    if let Some(last) = Last::stated(&policy, &args.store, &manifest.name)? {
+    if let Some(last) = store.floor(&policy, &manifest.name)? {
         last.check_policy(&policy, &newest)?;
         if !args.allow_older {
             last.check_version(manifest.version, &newest)?;
@@ -136,7 +138,7 @@ fn renewal(args: &PublishArgs, policy: &TrustPolicy) -> Result<Option<Renewal>, 
     if args.freshness_keys.is_empty() {
         return Ok(None);
     }
-    let renewal = Renewal::new(&args.freshness_keys, &args.passphrase, args.fresh_for)?;
+    let renewal = freshness::renewal(&args.freshness_keys, &args.passphrase, args.fresh_for)?;
     renewal.check(policy)?;
     Ok(Some(renewal))
 }

@@ -12,8 +12,8 @@ use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::policy::{AcceptedImage, Signer as PolicySigner};
 use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
-use sealboot_store::StoreError;
 use sealboot_store::files::{self, Existing};
+use sealboot_store::{Signer as _, StoreError};
 
 /// How to sign.
 #[derive(Debug, Args)]
@@ -102,7 +102,10 @@ impl Options {
         }
         let signature = EnvelopeSignature {
             key_id: public.id().to_string(),
-            bytes: signer.sign(&envelope.signed_bytes())?.to_vec(),
+            bytes: signer
+                .sign(&envelope.signed_bytes())
+                .map_err(StoreError::from)?
+                .to_vec(),
         };
         drop(signer);
         if self.detached {

@@ -43,10 +43,13 @@ pub(in crate::cli) fn warn(text: impl std::fmt::Display) {
 
 /// Says on stderr what a store has to say.
 pub(in crate::cli) fn say(notice: Notice) {
-    if notice.is_warning() {
-        warn(notice);
-    } else {
-        talk(notice);
+    match notice {
+        Notice::PolicyUnknown { error } => talk(Failure::from(error)),
+        Notice::NotRenewed { image, error } => {
+            talk(Failure::from(error).context(format!("image {image} is not renewed")));
+        }
+        notice if notice.is_warning() => warn(notice),
+        notice => talk(notice),
     }
 }
 

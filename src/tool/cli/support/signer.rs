@@ -9,6 +9,7 @@ use super::{Failure, passphrase};
 use crate::keys::locked::{LockedKey, StoredKey};
 use crate::keys::pem::PrivateKey;
 use sealboot_core::trust::PublicKey;
+use sealboot_store::{SignError, Signer as _};
 
 /// Who is asked to sign.
 #[derive(Debug)]
@@ -66,17 +67,15 @@ impl Signer {
     }
 }
 
-impl Ready {
-    /// Whose signature it will be.
-    pub(in crate::cli) fn public(&self) -> PublicKey {
+impl sealboot_store::Signer for Ready {
+    fn public(&self) -> PublicKey {
         match self {
             Self::Key(key) => key.public(),
             Self::Agent(agent) => agent.public(),
         }
     }
 
-    /// Signs exactly these bytes.
-    pub(in crate::cli) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], Failure> {
+    fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
         match self {
             Self::Key(key) => Ok(key.sign(bytes)),
             Self::Agent(agent) => agent.sign(bytes),
