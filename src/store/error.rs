@@ -5,8 +5,12 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use sealboot_core::archive::StoredArchiveError;
 use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
 use sealboot_core::format::Invalid;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::FreshnessError;
+use sealboot_core::format::manifest::{ImageName, ImageVersion, ManifestError};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
 
@@ -167,6 +171,89 @@ pub enum StoreError {
     /// A signer did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// A channel was given where the envelope of one version is needed.
+    #[error("{} is a channel, which machines fetch: it is published, not signed", path.display())]
+    IsChannel {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An envelope does not hold a manifest that can be used.
+    #[error("{} holds no usable manifest", path.display())]
+    NoManifest {
+        /// The envelope's file.
+        path: PathBuf,
+        /// What is wrong with its payload.
+        source: ManifestError,
+    },
+    /// A channel does not hold a freshness statement that can be used.
+    #[error("{} holds no usable freshness statement", path.display())]
+    NoFreshness {
+        /// The channel.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FreshnessError,
+    },
+    /// A file of the store that is to be compared with cannot be read.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// A file of the store holds another image than its name says.
+    #[error("{} holds image \"{found}\" instead of \"{expected}\"", path.display())]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// The image that it holds.
+        found: ImageName,
+        /// The image that its path names.
+        expected: ImageName,
+    },
+    /// A newer version was published.
+    #[error(
+        "version {version} of image \"{image}\" is older than version {newest}, which is published"
+    )]
+    Older {
+        /// The image.
+        image: ImageName,
+        /// The version that was to be published.
+        version: ImageVersion,
+        /// The newest that was.
+        newest: ImageVersion,
+    },
+    /// Another statement of the same version was published.
+    #[error("another version {version} of image \"{image}\" stands at {}\n  expected manifest sha256 {expected}\n  found    manifest sha256 {found}", path.display())]
+    OtherVersion {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        version: ImageVersion,
+        /// Where the other one is.
+        path: PathBuf,
+        /// The hash of the manifest that was to be published.
+        expected: Box<Sha256Digest>,
+        /// The hash of the one that was.
+        found: Box<Sha256Digest>,
+    },
+    /// An archive is a link to a file outside the store.
+    #[error("{} is a link that leads out of the store, which `sealboot serve` does not follow", path.display())]
+    LeadsOut {
+        /// The link.
+        path: PathBuf,
+    },
+    /// The store's archive cannot be opened.
+    #[error(transparent)]
+    NoArchive(Box<StoreError>),
+    /// An archive is not as it was signed.
+    #[error(transparent)]
+    ArchiveRefused(Refused<StoredArchiveError>),
+    /// An archive cannot be copied into the store.
+    #[error("cannot copy the archive from {} to {}", from.display(), to.display())]
+    Copy {
+        /// The archive of another store.
+        from: PathBuf,
+        /// Its place in this one.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The store that is to be changed does not exist.
     #[error("the store {} is no directory", root.display())]
     NoStore {
@@ -175,13 +262,34 @@ pub enum StoreError {
     },
 }
 
+/// A file of the store that is to be compared with cannot be read; its own causes are those of `error`.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: Box<StoreError>,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store's own file is damaged: {}", self.error)
+    }
+}
+
+impl Error for Damaged {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
 /// A check said no to a file: `PATH: refusal`, with the refusal's own causes.
 #[derive(Debug)]
 pub struct Refused<R> {
     /// The file.
     pub path: PathBuf,
     /// What the check said.
-    pub refusal: R,
+    pub refusal: Box<R>,
 }
 
 impl<R> Refused<R> {
@@ -189,7 +297,7 @@ impl<R> Refused<R> {
     pub fn at(path: &Path) -> impl FnOnce(R) -> Self {
         move |refusal| Self {
             path: path.to_owned(),
-            refusal,
+            refusal: Box::new(refusal),
         }
     }
 }
@@ -252,10 +360,24 @@ impl StoreError {
             }
             Self::NoDirectory { .. } => return None,
             Self::Refused(refused) => refused.refusal.hint(),
+            Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
+            Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
+            Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
+            Self::Damaged(Damaged { path, .. }) => format!(
+                "look at {}, and remove it if it is worth nothing; then publish again",
+                path.display()
+            ),
+            Self::OtherName { .. } => "the store was rearranged by hand: move that file to where it belongs".to_owned(),
+            Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-older".to_owned(),
+            Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
+            Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
+            Self::NoArchive(_) => "copy the archive into the store, or name the store that holds it with --store DIR".to_owned(),
+            Self::ArchiveRefused(refused) => refused.refusal.hint(),
+            Self::Copy { .. } => return None,
             Self::NotChannel { .. } => {
                 "publish the image again with `sealboot image publish`".to_owned()
             }
-            Self::Behind(Refused { refusal, .. }) => match refusal {
+            Self::Behind(Refused { refusal, .. }) => match &**refusal {
                 Refusal::StalePolicy { newest, .. } => format!(
                     "the last statement names version {newest}: bring trust/{newest}.json back from another copy of the store, and find out who removed it"
                 ),
@@ -322,6 +444,7 @@ impl StoreError {
     pub fn code(&self) -> Option<FailureCode> {
         match self {
             Self::Refused(refused) | Self::Behind(refused) => Some(refused.refusal.code()),
+            Self::ArchiveRefused(refused) => Some(refused.refusal.code()),
             _ => None,
         }
     }
@@ -333,6 +456,9 @@ impl StoreError {
             self,
             Self::Refused(_)
                 | Self::Behind(_)
+                | Self::ArchiveRefused(_)
+                | Self::Older { .. }
+                | Self::OtherVersion { .. }
                 | Self::NotOfFreshnessRole { .. }
                 | Self::LifeTooLong { .. }
         )

@@ -46,12 +46,8 @@ impl FreshnessFloor {
         self.check_version(manifest.version, &path)
     }
 
-    /// Checks that the role has not said that there is a newer policy.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Behind`].
-    pub fn check_policy(&self, policy: &TrustPolicy, path: &Path) -> Result<(), StoreError> {
+    /// Fails where the role has said that there is a newer policy.
+    pub(crate) fn check_policy(&self, policy: &TrustPolicy, path: &Path) -> Result<(), StoreError> {
         if self.0.trust <= policy.version() {
             return Ok(());
         }
@@ -63,12 +59,8 @@ impl FreshnessFloor {
         )))
     }
 
-    /// Checks that the role has not said that there is a newer version.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Behind`].
-    pub fn check_version(&self, found: ImageVersion, path: &Path) -> Result<(), StoreError> {
+    /// Fails where the role has said that there is a newer version.
+    pub(crate) fn check_version(&self, found: ImageVersion, path: &Path) -> Result<(), StoreError> {
         if self.0.version <= found {
             return Ok(());
         }
@@ -253,11 +245,7 @@ impl Renewal {
     }
 
     /// Signs a statement that this manifest is of the newest version.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::LifeUnusable`], and where the keys do not sign.
-    pub fn statement(
+    pub(crate) fn statement(
         &mut self,
         policy: &TrustPolicy,
         manifest: &Manifest,

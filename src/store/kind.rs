@@ -8,6 +8,7 @@ use sealboot_core::format::manifest::Manifest;
 use sealboot_core::format::shown;
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
+use crate::image::StoredImage;
 use crate::{StoreError, files};
 
 /// A kind of signed file: how it is read, and what the commands that work on it are called.
@@ -68,7 +69,15 @@ impl Kind {
     ///
     /// As for [`files::read`], [`StoreError::NotEnvelope`], and [`StoreError::IsChannel`] for an image's channel.
     pub fn read(self, path: &Path) -> Result<Envelope, StoreError> {
-        self.parse(path, &files::read(path, self.limit())?)
+        match self {
+            Self::Image => match StoredImage::read(path)? {
+                StoredImage::Envelope(envelope) => Ok(envelope),
+                StoredImage::Channel(_) => Err(StoreError::IsChannel {
+                    path: path.to_owned(),
+                }),
+            },
+            Self::Policy | Self::HostConfig => self.parse(path, &files::read(path, self.limit())?),
+        }
     }
 
     /// Reads the envelope in `bytes`, which are those of `path`.

@@ -10,6 +10,7 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`] | trust policies in files, and the walk along those of a store |
+//! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
@@ -23,16 +24,19 @@
     )
 )]
 
+mod archive;
 pub mod chain;
 pub mod error;
 pub mod files;
 pub mod freshness;
+pub mod image;
 pub mod keeper;
 pub mod kind;
 pub mod notice;
 pub mod path;
 pub mod pending;
 pub mod policy;
+pub mod publish;
 pub mod signer;
 #[cfg(test)]
 mod testing;
@@ -43,4 +47,5 @@ pub use keeper::Keeper;
 pub use kind::Kind;
 pub use notice::Notice;
 pub use path::{Store, StorePath};
+pub use publish::{Older, Release};
 pub use signer::{SignError, Signer};

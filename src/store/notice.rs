@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::manifest::ImageName;
+use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::version::PolicyVersion;
 
 use crate::StoreError;
@@ -23,6 +23,22 @@ pub enum Notice {
         /// The version that was given.
         from: PolicyVersion,
     },
+    /// An archive was copied from another store.
+    ArchiveCopied {
+        /// Its place in this one.
+        path: PathBuf,
+    },
+    /// An older version takes the place of a newer one, as was asked.
+    GoesBack {
+        /// The image.
+        image: ImageName,
+        /// The version that machines fetch from now on.
+        version: ImageVersion,
+        /// The newest that was published.
+        newest: ImageVersion,
+    },
+    /// The policy requires a freshness statement, and the channel has none that counts.
+    FreshnessMissing,
     /// A new freshness statement is in an image's channel.
     Renewed {
         /// What it says.
@@ -47,8 +63,11 @@ impl Notice {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::JudgedBy { .. } | Self::Renewed { .. } => false,
-            Self::NotRenewed { .. } | Self::PolicyUnknown { .. } => true,
+            Self::JudgedBy { .. } | Self::ArchiveCopied { .. } | Self::Renewed { .. } => false,
+            Self::GoesBack { .. }
+            | Self::FreshnessMissing
+            | Self::NotRenewed { .. }
+            | Self::PolicyUnknown { .. } => true,
         }
     }
 }
@@ -64,6 +83,20 @@ impl fmt::Display for Notice {
                 f,
                 "judged by version {version} of the trust policy, {}, which follows from version {from}",
                 path.display()
+            ),
+            Self::ArchiveCopied { path } => {
+                write!(f, "copied the archive to {}", path.display())
+            }
+            Self::GoesBack {
+                image,
+                version,
+                newest,
+            } => write!(
+                f,
+                "version {newest} of image {image} was published before: machines go back to version {version}"
+            ),
+            Self::FreshnessMissing => f.write_str(
+                "machines refuse this image until `sealboot freshness renew` has said that it is the newest: the trust policy requires it",
             ),
             Self::Renewed { freshness } => write!(
                 f,

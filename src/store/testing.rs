@@ -134,6 +134,14 @@ pub(crate) fn publish_by_hand(
     fs::write(store.channel(&image()), channel.encode()).unwrap();
 }
 
+/// Puts an archive and the envelope of a version into a store, as `image pack` and `image sign` do.
+pub(crate) fn release_file(store: &Store, version: u64, by: &[&str]) -> PathBuf {
+    let archive = world::manifest(version).archive;
+    fs::write(store.archive(&archive), world::tar(&world::files())).unwrap();
+    let path = store.version(&image(), version.try_into().unwrap());
+    write(&path, &sealed_manifest(version, by))
+}
+
 /// Writes an envelope into a file.
 pub(crate) fn write(path: &Path, envelope: &Envelope) -> PathBuf {
     fs::write(path, envelope.encode()).unwrap();

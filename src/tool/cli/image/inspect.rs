@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Stored, describe, describe_freshness, unverified_manifest};
+use super::{describe, describe_freshness};
 use crate::cli::policy;
 use crate::cli::signatures::{Counted, claimed_key_id};
 use crate::cli::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
+use sealboot_store::image::{StoredImage, unverified_manifest};
 use sealboot_store::path::Place;
 
 /// Show what an envelope claims, without verifying it.
@@ -57,7 +58,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
         Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
-    let stored = Stored::read(&args.envelope)?;
+    let stored = StoredImage::read(&args.envelope)?;
     let freshness = stored.unverified_freshness(&args.envelope)?;
     let envelope = stored.into_envelope();
     let manifest = unverified_manifest(&args.envelope, &envelope)?;

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, read_envelope, unverified_manifest};
+use super::IMAGE;
 use crate::cli::policy;
 use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::Kind;
+use sealboot_store::image::unverified_manifest;
 use sealboot_store::path::Place;
 
 /// Join signatures that were made elsewhere to an envelope, in place.
@@ -46,7 +48,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
     Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
     match &policy {
         Some(policy) => {
-            let counted = Counted::new(policy, &read_envelope(&args.envelope)?);
+            let counted = Counted::new(policy, &Kind::Image.read(&args.envelope)?);
             output::talk(counted.describe().trim_end());
         }
         None => output::warn(

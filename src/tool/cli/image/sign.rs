@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, compare, describe, unverified_manifest};
+use super::{IMAGE, compare, describe};
 use crate::cli::signatures::{self, EnvelopeFile};
 use crate::cli::support::{Failure, output};
+use sealboot_store::image::unverified_manifest;
 use sealboot_store::path::Place;
 
 /// Add a signature to an envelope, or write one that travels by itself.

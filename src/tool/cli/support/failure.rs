@@ -92,7 +92,7 @@ impl Failure {
     }
 
     /// What went wrong, without causes and hint.
-    #[must_use]
+    #[cfg(test)]
     pub(in crate::cli) fn fact(&self) -> &str {
         &self.fact
     }

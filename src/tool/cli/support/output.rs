@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
 
 use comfy_table::{Cell, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use sealboot_store::Notice;
@@ -51,6 +52,24 @@ pub(in crate::cli) fn say(notice: Notice) {
         notice if notice.is_warning() => warn(notice),
         notice => talk(notice),
     }
+}
+
+/// Runs `work` under a progress bar over `bytes` on stderr, where that is a terminal; gives it a place for notices and
+/// one for the bytes done so far.
+pub(in crate::cli) fn with_progress<T>(
+    bytes: u64,
+    work: impl FnOnce(&mut dyn FnMut(Notice), &mut dyn FnMut(u64)) -> T,
+) -> T {
+    let style = ProgressStyle::with_template(
+        "  {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(style);
+    let result = work(&mut |notice| bar.suspend(|| say(notice)), &mut |done| {
+        bar.set_position(done)
+    });
+    bar.finish_and_clear();
+    result
 }
 
 /// Asks on the terminal, where anything but `y` or `yes` is a no, and so is the end of input.
