@@ -14,9 +14,10 @@ use sealboot_core::format::manifest::{ImageName, ImageVersion, ManifestError};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
 
-use crate::files::directory;
+use crate::files::{directory, signed_path};
 use crate::kind::Kind;
 use crate::signer::SignError;
+use crate::tally::{Missing, names};
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -254,12 +255,109 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// A policy was given without signatures.
+    #[error("{} is a policy without signatures", path.display())]
+    UnsignedPolicy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A policy is not newer than the one that machines have baked in.
+    #[error("{} is version {version} of the trust policy, but {} is version {from} already", path.display(), baked_in.display())]
+    PolicyNotNewer {
+        /// The policy's envelope.
+        path: PathBuf,
+        /// Its version.
+        version: PolicyVersion,
+        /// The file of the policy that machines have.
+        baked_in: PathBuf,
+        /// Its version.
+        from: PolicyVersion,
+    },
+    /// A policy leaves out a version.
+    #[error(transparent)]
+    PolicySkips(Refused<Refusal>),
+    /// A policy does not follow the newest of the store.
+    #[error(transparent)]
+    NotNext(#[from] NotNext),
+    /// Another policy of the same version was published.
+    #[error("another version {version} of the trust policy stands at {}\n  given      sha256 {given}\n  published  sha256 {published}", path.display())]
+    OtherPolicy {
+        /// Where it is.
+        path: PathBuf,
+        /// The version.
+        version: PolicyVersion,
+        /// The hash of the policy that was to be published.
+        given: Box<Sha256Digest>,
+        /// The hash of the one that was.
+        published: Box<Sha256Digest>,
+    },
+    /// A policy would stop machines, and that was not agreed to.
+    #[error(
+        "version {version} of the trust policy would stop the machines that run {}",
+        list(images)
+    )]
+    WouldStop {
+        /// The policy's version.
+        version: PolicyVersion,
+        /// The images that it refuses.
+        images: Vec<ImageName>,
+    },
     /// The store that is to be changed does not exist.
     #[error("the store {} is no directory", root.display())]
     NoStore {
         /// Its path.
         root: PathBuf,
     },
+}
+
+/// A policy does not follow another one, as far as machines see; they stop at the first signature that is missing, and
+/// people want to hear of all.
+#[derive(Debug)]
+pub struct NotNext {
+    /// What machines say.
+    pub refused: Refused<Refusal>,
+    /// The signatures that are missing, by the policy before and by this one.
+    pub missing: Vec<Missing>,
+}
+
+impl NotNext {
+    fn hint(&self) -> String {
+        let missing = self.missing.iter().map(|missing| {
+            let Missing { version, count, of } = missing;
+            format!("{count} more of {}, as version {version} asks", names(of))
+        });
+        match &*self.refused.refusal {
+            _ if !self.missing.is_empty() => format!(
+                "`sealboot policy sign` must still be run by {}",
+                missing.collect::<Vec<_>>().join(", and by ")
+            ),
+            Refusal::PayloadType { .. } => {
+                "give the envelope that `sealboot policy sign` made".to_owned()
+            }
+            Refusal::Policy(_) => {
+                "make the policy with `sealboot policy create --from`, and have that one signed"
+                    .to_owned()
+            }
+            refusal => refusal.hint(),
+        }
+    }
+}
+
+impl fmt::Display for NotNext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.refused.fmt(f)
+    }
+}
+
+impl Error for NotNext {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.refused.source()
+    }
+}
+
+fn list(images: &[ImageName]) -> String {
+    let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
+    images.join(", ")
 }
 
 /// A file of the store that is to be compared with cannot be read; its own causes are those of `error`.
@@ -360,6 +458,26 @@ impl StoreError {
             }
             Self::NoDirectory { .. } => return None,
             Self::Refused(refused) => refused.refusal.hint(),
+            Self::UnsignedPolicy { path } => format!(
+                "sign it with `sealboot policy sign`, and give {}",
+                signed_path(path).display()
+            ),
+            Self::PolicyNotNewer { .. } => "machines only go on: make the next version with `sealboot policy create --from`, and --store".to_owned(),
+            Self::PolicySkips(Refused { refusal, .. }) => match &**refusal {
+                Refusal::PolicyVersion { expected, .. } => format!(
+                    "machines take one step after the other: publish version {expected} first"
+                ),
+                refusal => refusal.hint(),
+            },
+            Self::NotNext(not_next) => not_next.hint(),
+            Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
+            Self::WouldStop { images, .. } => {
+                let options = images.iter().map(|name| format!("--let-stop {name}"));
+                format!(
+                    "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
+                    options.collect::<Vec<_>>().join(" ")
+                )
+            }
             Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
             Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
@@ -443,7 +561,10 @@ impl StoreError {
     #[must_use]
     pub fn code(&self) -> Option<FailureCode> {
         match self {
-            Self::Refused(refused) | Self::Behind(refused) => Some(refused.refusal.code()),
+            Self::Refused(refused)
+            | Self::Behind(refused)
+            | Self::PolicySkips(refused)
+            | Self::NotNext(NotNext { refused, .. }) => Some(refused.refusal.code()),
             Self::ArchiveRefused(refused) => Some(refused.refusal.code()),
             _ => None,
         }
@@ -456,6 +577,11 @@ impl StoreError {
             self,
             Self::Refused(_)
                 | Self::Behind(_)
+                | Self::PolicySkips(_)
+                | Self::NotNext(_)
+                | Self::PolicyNotNewer { .. }
+                | Self::OtherPolicy { .. }
+                | Self::WouldStop { .. }
                 | Self::ArchiveRefused(_)
                 | Self::Older { .. }
                 | Self::OtherVersion { .. }

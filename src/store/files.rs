@@ -136,6 +136,17 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Returns the envelope's path for a plain file: `trust-2.json` is signed in `trust-2.signed.json`.
+#[must_use]
+pub fn signed_path(file: &Path) -> PathBuf {
+    let stem = if file.extension().is_some_and(|suffix| suffix == "json") {
+        file.with_extension("")
+    } else {
+        file.to_owned()
+    };
+    with_suffix(&stem, ".signed.json")
+}
+
 /// Keeps other `sealboot` processes from changing files in `directory` until dropped.
 ///
 /// Best effort: some network file systems cannot lock a directory, and there two signers who write
@@ -182,6 +193,18 @@ mod tests {
         }
         let error = read_stored(&dir.path().join("absent"), 9).unwrap_err();
         assert!(matches!(error, StoreError::Unreadable { .. }));
+    }
+
+    #[test]
+    fn a_signed_file_stands_beside_the_plain_one() {
+        for (plain, signed) in [
+            ("trust-2.json", "trust-2.signed.json"),
+            ("keys/trust.v2.json", "keys/trust.v2.signed.json"),
+            ("keys.d/trust", "keys.d/trust.signed.json"),
+            ("trust.2", "trust.2.signed.json"),
+        ] {
+            assert_eq!(signed_path(Path::new(plain)), Path::new(signed));
+        }
     }
 
     #[test]

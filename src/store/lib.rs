@@ -9,7 +9,8 @@
 //! | [`path`] | [`Store`] and [`StorePath`]: where a store keeps what |
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
-//! | [`policy`], [`chain`] | trust policies in files, and the walk along those of a store |
+//! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
+//! | [`tally`] | signatures counted by a policy |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
@@ -37,7 +38,9 @@ pub mod path;
 pub mod pending;
 pub mod policy;
 pub mod publish;
+pub mod rotation;
 pub mod signer;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 
@@ -48,4 +51,5 @@ pub use kind::Kind;
 pub use notice::Notice;
 pub use path::{Store, StorePath};
 pub use publish::{Older, Release};
+pub use rotation::{NextPolicy, Step};
 pub use signer::{SignError, Signer};

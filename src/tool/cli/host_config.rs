@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
+use super::signatures::{EnvelopeFile, Kind, claimed_key_id};
 use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
@@ -24,6 +24,7 @@ use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
 use sealboot_store::files;
+use sealboot_store::tally::names;
 
 /// Check, sign and keep host configs: how a machine reaches its image.
 ///

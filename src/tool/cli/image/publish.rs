@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::SignedDuration;
 
-use crate::cli::signatures::names;
 use crate::cli::support::{Failure, output, passphrase, time};
 use crate::cli::{freshness, policy};
+use sealboot_store::tally::names;
 use sealboot_store::{Older, Release, Store};
 
 /// Verify an image, then make it the newest of its name in a store.

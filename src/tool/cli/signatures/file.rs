@@ -62,7 +62,7 @@ impl EnvelopeFile {
         file: &Path,
         unsigned: Envelope,
     ) -> Result<Self, Failure> {
-        let path = signed_path(file);
+        let path = files::signed_path(file);
         if matches!(path.try_exists(), Ok(false)) {
             return Ok(Self::absent(kind, &path, unsigned).of(file));
         }
@@ -181,32 +181,5 @@ impl EnvelopeFile {
             return Err(full(EnvelopeError::TooLarge { found, limit }));
         }
         Envelope::parse(&bytes).map(drop).map_err(full)
-    }
-}
-
-/// `trust-2.json` is signed in `trust-2.signed.json`.
-pub(in crate::cli) fn signed_path(file: &Path) -> PathBuf {
-    let stem = if file.extension().is_some_and(|suffix| suffix == "json") {
-        file.with_extension("")
-    } else {
-        file.to_owned()
-    };
-    files::with_suffix(&stem, ".signed.json")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signed_file_stands_beside_the_plain_one() {
-        for (plain, signed) in [
-            ("trust-2.json", "trust-2.signed.json"),
-            ("keys/trust.v2.json", "keys/trust.v2.signed.json"),
-            ("keys.d/trust", "keys.d/trust.signed.json"),
-            ("trust.2", "trust.2.signed.json"),
-        ] {
-            assert_eq!(signed_path(Path::new(plain)), Path::new(signed));
-        }
     }
 }

@@ -12,10 +12,10 @@ use sealboot_core::format::shown;
 use sealboot_core::trust::Envelope;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 
-pub(super) use file::{EnvelopeFile, signed_path};
+pub(super) use file::EnvelopeFile;
 pub(super) use merge::Merge;
 pub(super) use sign::{Options, Outcome};
-pub(super) use tally::{Counted, names};
+pub(super) use tally::Counted;
 
 /// A kind of signed file: how it is read, and what the commands that work on it are called.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::support::output;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Ignored, Tally, TrustPolicy};
+use sealboot_store::tally::names;
 
 /// The signatures of an envelope, counted.
 #[derive(Debug, Serialize)]
@@ -108,10 +109,4 @@ impl IgnoredSignature {
             self.reason
         )
     }
-}
-
-/// Names in a row.
-pub(in crate::cli) fn names(names: &[SignerName]) -> String {
-    let names: Vec<&str> = names.iter().map(SignerName::as_str).collect();
-    names.join(", ")
 }
