@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use sealboot_core::archive::StoredArchiveError;
 use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
 use sealboot_core::format::Invalid;
@@ -12,8 +14,10 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::FreshnessError;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, ManifestError};
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::detached::{DetachedError, OtherStatement};
 use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
 
+use crate::envelope_file::{self, Adding};
 use crate::files::{directory, signed_path};
 use crate::kind::Kind;
 use crate::signer::SignError;
@@ -302,6 +306,84 @@ pub enum StoreError {
         /// The images that it refuses.
         images: Vec<ImageName>,
     },
+    /// A first policy was to be signed, which needs no signature.
+    #[error("{} is version 1 of a trust policy, which follows no other", path.display())]
+    FirstPolicy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The envelope beside a plain file holds another statement.
+    #[error("{} holds another {} than {}", path.display(), kind.what(), file.display())]
+    OtherStatement {
+        /// The envelope.
+        path: PathBuf,
+        /// The plain file.
+        file: PathBuf,
+        /// What both hold.
+        kind: Kind,
+    },
+    /// An envelope was replaced while somebody read what to sign.
+    #[error("{} was replaced by another statement meanwhile", path.display())]
+    Replaced {
+        /// The envelope.
+        path: PathBuf,
+        /// What it held.
+        kind: Kind,
+    },
+    /// An envelope is protected from being written.
+    #[error("{} is write-protected", path.display())]
+    WriteProtected {
+        /// The envelope.
+        path: PathBuf,
+        /// Whose signatures were to be added.
+        adding: Adding,
+        /// Why it cannot be written.
+        source: Errno,
+    },
+    /// An envelope has no room for one more signature.
+    #[error("with one more signature, nobody could read the envelope")]
+    Full {
+        /// What it holds.
+        kind: Kind,
+        /// Which limit it would exceed.
+        source: EnvelopeError,
+    },
+    /// A file that should hold signatures is an envelope without any.
+    #[error("{} holds no signature", path.display())]
+    NoSignature {
+        /// The file.
+        path: PathBuf,
+        /// What was to be signed.
+        kind: Kind,
+    },
+    /// A file that should hold signatures holds something else.
+    #[error("{} holds no signatures", path.display())]
+    NotSignatures {
+        /// The file.
+        path: PathBuf,
+        /// What was to be signed.
+        kind: Kind,
+        /// What is wrong with it.
+        source: DetachedError,
+    },
+    /// Signatures are over something else than the envelope holds.
+    #[error("{}: {statement}", from.display())]
+    OverOther {
+        /// The file of the signatures.
+        from: PathBuf,
+        /// The envelope.
+        path: PathBuf,
+        /// What was signed.
+        statement: Box<OtherStatement>,
+    },
+    /// A signature is not by a signer of the trust policy.
+    #[error("{}: no signer of the trust policy made the signature under key id {key_id}", from.display())]
+    ByNoSigner {
+        /// The file of the signature.
+        from: PathBuf,
+        /// The key id that stands beside it, fit to be printed.
+        key_id: String,
+    },
     /// The store that is to be changed does not exist.
     #[error("the store {} is no directory", root.display())]
     NoStore {
@@ -478,6 +560,33 @@ impl StoreError {
                     options.collect::<Vec<_>>().join(" ")
                 )
             }
+            Self::FirstPolicy { .. } => "a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`".to_owned(),
+            Self::OtherStatement { path, kind, .. } => format!(
+                "nothing was changed; if the {} was changed after it was signed, move {} away and sign anew",
+                kind.what(),
+                path.display()
+            ),
+            Self::Replaced { kind, .. } => {
+                format!("nothing was changed; look at it again with `{}`", kind.show())
+            }
+            Self::WriteProtected { adding, .. } => match adding {
+                Adding::Own => "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
+                Adding::Others => "signatures are added in place: make the file writable, or merge into a copy",
+            }
+            .to_owned(),
+            Self::Full { kind, source } => envelope_file::full(*kind, source),
+            Self::NoSignature { kind, .. } => {
+                format!("sign it first, with `sealboot {} sign`", kind.command())
+            }
+            Self::NotSignatures { kind, .. } => format!(
+                "give a file that `sealboot {} sign --detached` wrote, or a signed copy of the envelope",
+                kind.command()
+            ),
+            Self::OverOther { path, .. } => format!(
+                "nothing was changed; was {} signed in another version, or changed since?",
+                path.display()
+            ),
+            Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
             Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
             Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
@@ -577,6 +686,9 @@ impl StoreError {
             self,
             Self::Refused(_)
                 | Self::Behind(_)
+                | Self::OtherStatement { .. }
+                | Self::OverOther { .. }
+                | Self::ByNoSigner { .. }
                 | Self::PolicySkips(_)
                 | Self::NotNext(_)
                 | Self::PolicyNotNewer { .. }

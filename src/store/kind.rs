@@ -43,6 +43,24 @@ impl Kind {
         }
     }
 
+    /// Returns the command that shows such a file.
+    pub(crate) const fn show(self) -> &'static str {
+        match self {
+            Self::Image => "sealboot image inspect",
+            Self::Policy => "sealboot policy check",
+            Self::HostConfig => "sealboot host-config check",
+        }
+    }
+
+    /// Returns what makes such a file again, in words.
+    pub(crate) const fn make(self) -> &'static str {
+        match self {
+            Self::Image => "pack the image again",
+            Self::Policy => "move the file away, sign the policy anew",
+            Self::HostConfig => "move the file away, sign the host config anew",
+        }
+    }
+
     /// Returns the bytes of the largest envelope of this kind that is read.
     #[must_use]
     pub const fn limit(self) -> u64 {

@@ -10,7 +10,7 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
-//! | [`tally`] | signatures counted by a policy |
+//! | [`envelope_file`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
@@ -27,12 +27,14 @@
 
 mod archive;
 pub mod chain;
+pub mod envelope_file;
 pub mod error;
 pub mod files;
 pub mod freshness;
 pub mod image;
 pub mod keeper;
 pub mod kind;
+pub mod merge;
 pub mod notice;
 pub mod path;
 pub mod pending;
@@ -44,6 +46,7 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use envelope_file::EnvelopeFile;
 pub use error::StoreError;
 pub use freshness::Renewal;
 pub use keeper::Keeper;

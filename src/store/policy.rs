@@ -7,6 +7,7 @@ use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::{Chain, Envelope, TrustPolicy};
 
+use crate::envelope_file::EnvelopeFile;
 use crate::kind::Kind;
 use crate::{Store, StoreError, files};
 
@@ -91,4 +92,29 @@ pub fn before(
     };
     let chain = Store::open(store)?.walk(Chain::from(policy), end)?;
     Ok(chain.newest().clone())
+}
+
+/// Returns the envelope to sign, and the policy in it: `file` itself, or the envelope beside a plain policy, which
+/// need not exist yet.
+///
+/// # Errors
+///
+/// [`StoreError::FirstPolicy`], and as for [`StoredPolicy::read`] and [`EnvelopeFile::beside`].
+pub fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), StoreError> {
+    let (envelope_file, policy) = match StoredPolicy::read(file)? {
+        StoredPolicy::Signed(policy) => (EnvelopeFile::open(Kind::Policy, file)?, policy),
+        StoredPolicy::Plain(policy) => {
+            // One that was written by hand may be larger in the one spelling that is signed.
+            let spelled = TrustPolicy::parse_signed(&policy.encode());
+            let policy = spelled.map_err(StoreError::unusable_policy(file))?;
+            let unsigned = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, policy.encode());
+            (EnvelopeFile::beside(Kind::Policy, file, unsigned)?, policy)
+        }
+    };
+    if policy.version() == PolicyVersion::FIRST {
+        return Err(StoreError::FirstPolicy {
+            path: file.to_owned(),
+        });
+    }
+    Ok((envelope_file, policy))
 }

@@ -10,10 +10,8 @@ mod verify;
 
 use clap::Subcommand;
 
-use super::signatures::Kind;
 use super::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Manifest;
 
 /// Pack, sign, check and publish images.
@@ -48,16 +46,6 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(args) => publish::run(&args),
     }
 }
-
-/// Envelopes of images, as signing sees them.
-const IMAGE: Kind = Kind {
-    command: "image",
-    what: "image",
-    limit: LIMITS.envelope_bytes,
-    read: |path| Ok(sealboot_store::Kind::Image.read(path)?),
-    show: "sealboot image inspect",
-    make: "pack the image again",
-};
 
 /// A manifest, in words. Every field's type has checked that it can be shown.
 fn describe(manifest: &Manifest) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::to_be_signed;
-use crate::cli::signatures::Merge;
+use crate::cli::signatures::merge;
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 use sealboot_store::policy::load;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let (file, _) = to_be_signed(&args.file)?;
-    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
+    merge(&file, &args.signatures, &roles)?;
     if policy.is_none() {
         output::warn(
             "no signature was verified: give --policy, or run `sealboot host-config check --policy` on the envelope",

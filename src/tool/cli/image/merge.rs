@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::IMAGE;
 use crate::cli::policy;
-use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
+use crate::cli::signatures::{describe, merge};
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::EnvelopeFile;
 use sealboot_store::Kind;
 use sealboot_store::image::unverified_manifest;
 use sealboot_store::path::Place;
+use sealboot_store::tally::Counted;
 
 /// Join signatures that were made elsewhere to an envelope, in place.
 ///
@@ -42,14 +43,14 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
-    let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;
+    let file = EnvelopeFile::open(Kind::Image, &args.envelope)?;
     unverified_manifest(&args.envelope, file.envelope())?;
     let roles: Vec<Role<'_>> = policy.iter().map(TrustPolicy::signing).collect();
-    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
+    merge(&file, &args.signatures, &roles)?;
     match &policy {
         Some(policy) => {
-            let counted = Counted::new(policy, &Kind::Image.read(&args.envelope)?);
-            output::talk(counted.describe().trim_end());
+            let counted = Counted::of(policy, &Kind::Image.read(&args.envelope)?);
+            output::talk(describe(&counted).trim_end());
         }
         None => output::warn(
             "no signature was verified: give --policy, or run `sealboot image verify` on the envelope",

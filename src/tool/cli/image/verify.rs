@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::policy;
-use crate::cli::signatures::Counted;
+use crate::cli::signatures;
 use crate::cli::support::{Failure, output, time};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
@@ -19,6 +19,7 @@ use sealboot_store::Store;
 use sealboot_store::files;
 use sealboot_store::image::StoredImage;
 use sealboot_store::path::Place;
+use sealboot_store::tally::Counted;
 
 /// Check an envelope and its archive as a loader does.
 ///
@@ -120,7 +121,7 @@ fn report(
     let stored = StoredImage::parse(stored)
         .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
     let is_channel = matches!(stored, StoredImage::Channel(_));
-    let counted = Counted::new(policy, &stored.into_envelope());
+    let counted = Counted::of(policy, &stored.into_envelope());
     let manifest = verified.as_ref();
     if args.json {
         return output::json(&Report {
@@ -151,7 +152,7 @@ fn report(
             None => "not asked: this is one version's envelope, not the channel".to_owned(),
         },
     ));
-    rows.extend(counted.rows());
+    rows.extend(signatures::rows(&counted));
     rows.push(row(
         "manifest",
         format!("sha256 {}", verified.payload_sha256()),

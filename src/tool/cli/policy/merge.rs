@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::roles::Roles;
-use super::to_be_signed;
-use crate::cli::signatures::Merge;
+use crate::cli::signatures::merge;
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
 use sealboot_store::Kind;
-use sealboot_store::policy::before;
+use sealboot_store::policy::{before, to_be_signed};
 
 /// Join signatures that were made elsewhere to a policy's envelope, in place.
 ///
@@ -53,7 +52,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         Some(_) => roles.each().map(TrustPolicy::signing).collect(),
         None => Vec::new(),
     };
-    Merge::read(&file, &args.signatures, &counting)?.write(&file)?;
+    merge(&file, &args.signatures, &counting)?;
     if old.is_some() {
         output::talk(roles.standing(&Kind::Policy.read(file.shown())?).trim_end());
     } else {

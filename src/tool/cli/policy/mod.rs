@@ -13,13 +13,10 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::signatures::{EnvelopeFile, Kind};
 use super::support::{Failure, output};
-use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::{Envelope, TrustPolicy};
-use sealboot_store::policy::{StoredPolicy, load};
-use sealboot_store::{Store, StoreError};
+use sealboot_core::trust::TrustPolicy;
+use sealboot_store::Store;
+use sealboot_store::policy::load;
 
 /// Make, check, sign and publish trust policies: what a loader accepts.
 ///
@@ -61,37 +58,4 @@ pub(super) fn newest(path: &Path, store: Option<&Path>) -> Result<TrustPolicy, F
         Some(store) => Store::at(store).newest_policy(policy, &mut output::say)?,
         None => policy,
     })
-}
-
-/// Envelopes of policies, as signing sees them.
-const POLICY: Kind = Kind {
-    command: "policy",
-    what: "policy",
-    limit: LIMITS.policy_envelope_bytes,
-    read: |path| Ok(sealboot_store::Kind::Policy.read(path)?),
-    show: "sealboot policy check",
-    make: "move the file away, sign the policy anew",
-};
-
-/// The envelope to sign, and the policy in it: FILE itself, or the envelope beside a plain policy, which
-/// need not be there yet.
-fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, TrustPolicy), Failure> {
-    let (envelope_file, policy) = match StoredPolicy::read(file)? {
-        StoredPolicy::Signed(policy) => (EnvelopeFile::open(&POLICY, file)?, policy),
-        StoredPolicy::Plain(policy) => {
-            // One that was written by hand may be larger in the one spelling that is signed.
-            let spelled = TrustPolicy::parse_signed(&policy.encode());
-            let policy = spelled.map_err(StoreError::unusable_policy(file))?;
-            let unsigned = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, policy.encode());
-            (EnvelopeFile::beside(&POLICY, file, unsigned)?, policy)
-        }
-    };
-    if policy.version() == PolicyVersion::FIRST {
-        return Err(Failure::new(format!(
-            "{} is version 1 of a trust policy, which follows no other",
-            file.display()
-        ))
-        .hint("a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`"));
-    }
-    Ok((envelope_file, policy))
 }

@@ -6,12 +6,11 @@ use clap::Args;
 
 use super::describe::{changes, describe, weaknesses};
 use super::roles::Roles;
-use super::to_be_signed;
 use crate::cli::signatures::{self, Outcome};
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{PublicKey, TrustPolicy};
 use sealboot_store::Kind;
-use sealboot_store::policy::before;
+use sealboot_store::policy::{before, to_be_signed};
 
 /// Add a signature to the policy that follows another, or write one that travels by itself.
 ///

@@ -39,15 +39,6 @@ impl Failure {
         }
     }
 
-    /// A rule of this tool, which no loader knows, said no: exit status 3, without a loader's code.
-    #[must_use]
-    pub(in crate::cli) fn refusal(fact: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Refused,
-            ..Self::new(fact)
-        }
-    }
-
     /// Adds the error, and its sources, that led to this.
     #[must_use]
     pub(in crate::cli) fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
