@@ -1,4 +1,4 @@
-//! The file of an envelope, which others may be writing to while somebody reads what to sign.
+//! The file of an envelope, which others may be writing to while a signer reads what to sign.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl EnvelopeFile {
         })
     }
 
-    /// Reads the envelope beside a plain file, which is `unsigned` as long as nobody has signed it.
+    /// Reads the envelope beside a plain file, which is `unsigned` as long as no one has signed it.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl EnvelopeFile {
         })
     }
 
-    /// Checks that one more signature makes no envelope that nobody could read.
+    /// Checks that one more signature makes no envelope that is too large to be read.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl EnvelopeFile {
     }
 }
 
-/// What a signature more is refused for, in words.
+/// Returns what to do where there is no room for one more signature.
 pub(crate) fn full(kind: Kind, source: &EnvelopeError) -> String {
     match source {
         EnvelopeError::TooLarge { .. } => format!(

@@ -71,7 +71,7 @@ impl FreshnessFloor {
         })))
     }
 
-    /// The one that was said later.
+    /// Returns the one that was said later.
     pub(crate) fn later(self, other: Self) -> Self {
         if other.0.created > self.0.created {
             other

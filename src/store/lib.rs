@@ -3,6 +3,7 @@
 //! A store is the directory that mirrors serve and machines fetch from. Everything here works on that directory and on
 //! files beside it, without a terminal: what a caller should know comes as a [`Notice`] or in the returned value, what
 //! went wrong as a [`StoreError`], and a question to a person is a value that the caller must hand back.
+//! `examples/publish.rs` publishes an image, renews it and hands on the trust in thirty lines.
 //!
 //! | module | holds |
 //! |---|---|

@@ -39,7 +39,7 @@ pub struct Joined {
 pub enum By {
     /// A signer of one of the roles.
     Signer(SignerName),
-    /// Not checked: the key id that stands beside it, fit to be printed.
+    /// Not checked: the key id beside it, fit to be printed.
     Claimed(String),
 }
 

@@ -23,7 +23,7 @@ pub enum StorePath {
 }
 
 impl StorePath {
-    /// Reads the path of a URL as it stands in the request, undecoded. Each file has one spelling.
+    /// Reads the path of a URL as it is in the request, undecoded. Each file has one spelling.
     #[must_use]
     pub fn parse(url_path: &str) -> Option<Self> {
         let path = url_path.strip_prefix('/')?;
@@ -50,7 +50,7 @@ impl StorePath {
     }
 }
 
-/// The path relative to the store, as it stands on disk.
+/// The path relative to the store, as it is on disk.
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

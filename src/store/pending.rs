@@ -22,7 +22,7 @@ use crate::files::{Existing, directory};
 /// The mode of everything that is to be published.
 const MODE: u32 = 0o644;
 
-/// A file that is being written and that nobody can see yet. Knows its length and hash.
+/// A file that is being written and is not visible yet. Knows its length and hash.
 #[derive(Debug)]
 pub struct PendingFile {
     file: File,

@@ -134,13 +134,13 @@ impl Store {
     }
 }
 
-/// The freshness statement in the channel so far.
+/// Returns the freshness statement in the channel so far.
 fn stated(newest: &Path) -> Option<Envelope> {
     let bytes = files::read_stored(newest, LIMITS.channel_bytes).ok()?;
     Channel::parse(&bytes).ok()?.freshness
 }
 
-/// The channel as machines will accept it. A statement that they would refuse, because it has expired or names another
+/// Returns the channel as machines will accept it. A statement that they would refuse, because it has expired or names another
 /// version, is left out; where they refuse a channel without one too, says so.
 fn judged(
     channel: Channel,
@@ -161,7 +161,7 @@ fn judged(
     }
 }
 
-/// What an envelope that the store already has says of itself.
+/// An envelope that the store already has, as it describes itself.
 ///
 /// It is not verified: it may be expired, or of signers who have left, and its number counts all the
 /// same. An attacker who can write to the store can make it say anything, and gains that nothing is published

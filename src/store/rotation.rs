@@ -156,8 +156,8 @@ impl NextPolicy {
 }
 
 impl Store {
-    /// Checks that the policy in `envelope` follows those of the store, of which machines have `baked_in`, and what it
-    /// would do to the store's images at `now`.
+    /// Checks that the policy in `envelope` follows those of the store, and what it would do to the store's images at
+    /// `now`. Machines have the policy in the file `baked_in`.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl Store {
         })
     }
 
-    /// The images that `new` refuses and `old` does not.
+    /// Returns the images that `new` refuses and `old` does not.
     fn stops(
         &self,
         old: &TrustPolicy,
@@ -271,7 +271,7 @@ fn signed_envelope(path: &Path) -> Result<Envelope, StoreError> {
     }
 }
 
-/// What the envelope says it holds, for messages that come before it is judged.
+/// Returns what the envelope says it holds, for messages that come before it is judged.
 fn claimed(envelope: &Envelope) -> Option<TrustPolicy> {
     if envelope.payload_type() != TrustPolicy::PAYLOAD_TYPE {
         return None;
@@ -279,7 +279,7 @@ fn claimed(envelope: &Envelope) -> Option<TrustPolicy> {
     TrustPolicy::parse_signed(envelope.unverified_payload()).ok()
 }
 
-/// What the old policy refuses too does not stop now. A statement of freshness that has run out is none
+/// Judges one image. What the old policy refuses too does not stop now. A statement of freshness that has run out is none
 /// of that: it is renewed in a moment, and then the image must be good.
 fn stop(
     path: &Path,

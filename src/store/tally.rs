@@ -54,7 +54,7 @@ pub struct Counted {
 /// A signature that counts for nothing; `Display` says why.
 #[derive(Debug, Serialize)]
 pub struct IgnoredSignature {
-    /// The key id that stands beside it; anybody can have written it.
+    /// The key id beside it, which anybody can have written.
     pub claimed_key_id: String,
     /// The signer who has that key id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,7 @@ impl fmt::Display for IgnoredSignature {
     }
 }
 
-/// Returns the key id that stands beside a signature, fit to be printed: anybody can have written anything there.
+/// Returns the key id beside a signature, fit to be printed: anybody can have written anything there.
 #[must_use]
 pub fn claimed_key_id(signature: &EnvelopeSignature) -> String {
     if signature.key_id.is_empty() {

@@ -77,7 +77,7 @@ impl sealboot_store::Signer for Ready {
 
     fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
         match self {
-            Self::Key(key) => Ok(key.sign(bytes)),
+            Self::Key(key) => key.sign(bytes),
             Self::Agent(agent) => agent.sign(bytes),
         }
     }

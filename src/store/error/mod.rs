@@ -1,8 +1,10 @@
 //! Why something could not be done to a store.
 
+mod hint;
+mod refused;
+
 use std::error::Error;
-use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,11 +19,11 @@ use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::detached::{DetachedError, OtherStatement};
 use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
 
-use crate::envelope_file::{self, Adding};
-use crate::files::{directory, signed_path};
+use crate::envelope_file::Adding;
 use crate::kind::Kind;
 use crate::signer::SignError;
-use crate::tally::{Missing, names};
+
+pub use refused::{Damaged, NotNext, Refused};
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -322,7 +324,7 @@ pub enum StoreError {
         /// What both hold.
         kind: Kind,
     },
-    /// An envelope was replaced while somebody read what to sign.
+    /// An envelope was replaced while a signer read what to sign.
     #[error("{} was replaced by another statement meanwhile", path.display())]
     Replaced {
         /// The envelope.
@@ -381,7 +383,7 @@ pub enum StoreError {
     ByNoSigner {
         /// The file of the signature.
         from: PathBuf,
-        /// The key id that stands beside it, fit to be printed.
+        /// The key id beside it, fit to be printed.
         key_id: String,
     },
     /// The store that is to be changed does not exist.
@@ -390,108 +392,6 @@ pub enum StoreError {
         /// Its path.
         root: PathBuf,
     },
-}
-
-/// A policy does not follow another one, as far as machines see; they stop at the first signature that is missing, and
-/// people want to hear of all.
-#[derive(Debug)]
-pub struct NotNext {
-    /// What machines say.
-    pub refused: Refused<Refusal>,
-    /// The signatures that are missing, by the policy before and by this one.
-    pub missing: Vec<Missing>,
-}
-
-impl NotNext {
-    fn hint(&self) -> String {
-        let missing = self.missing.iter().map(|missing| {
-            let Missing { version, count, of } = missing;
-            format!("{count} more of {}, as version {version} asks", names(of))
-        });
-        match &*self.refused.refusal {
-            _ if !self.missing.is_empty() => format!(
-                "`sealboot policy sign` must still be run by {}",
-                missing.collect::<Vec<_>>().join(", and by ")
-            ),
-            Refusal::PayloadType { .. } => {
-                "give the envelope that `sealboot policy sign` made".to_owned()
-            }
-            Refusal::Policy(_) => {
-                "make the policy with `sealboot policy create --from`, and have that one signed"
-                    .to_owned()
-            }
-            refusal => refusal.hint(),
-        }
-    }
-}
-
-impl fmt::Display for NotNext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.refused.fmt(f)
-    }
-}
-
-impl Error for NotNext {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.refused.source()
-    }
-}
-
-fn list(images: &[ImageName]) -> String {
-    let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
-    images.join(", ")
-}
-
-/// A file of the store that is to be compared with cannot be read; its own causes are those of `error`.
-#[derive(Debug)]
-pub struct Damaged {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub error: Box<StoreError>,
-}
-
-impl fmt::Display for Damaged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store's own file is damaged: {}", self.error)
-    }
-}
-
-impl Error for Damaged {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
-    }
-}
-
-/// A check said no to a file: `PATH: refusal`, with the refusal's own causes.
-#[derive(Debug)]
-pub struct Refused<R> {
-    /// The file.
-    pub path: PathBuf,
-    /// What the check said.
-    pub refusal: Box<R>,
-}
-
-impl<R> Refused<R> {
-    /// Returns what makes a refusal one of the file at `path`.
-    pub fn at(path: &Path) -> impl FnOnce(R) -> Self {
-        move |refusal| Self {
-            path: path.to_owned(),
-            refusal: Box::new(refusal),
-        }
-    }
-}
-
-impl<R: fmt::Display> fmt::Display for Refused<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.refusal)
-    }
-}
-
-impl<R: Error> Error for Refused<R> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.refusal.source()
-    }
 }
 
 impl StoreError {
@@ -509,145 +409,6 @@ impl StoreError {
             path: path.to_owned(),
             source,
         }
-    }
-
-    /// Returns what to do next, where that is known: one or two sentences, no full stop at the end.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Unreadable { source, .. } => match source.kind() {
-                ErrorKind::NotFound => "check the path".to_owned(),
-                ErrorKind::IsADirectory => "give a file in it".to_owned(),
-                _ => return None,
-            },
-            Self::TooLarge { .. } => "is this the file that you meant?".to_owned(),
-            Self::NotRegular { .. } => {
-                "a store holds nothing else: remove it, and publish again".to_owned()
-            }
-            Self::Unwritable { path, source } => {
-                let directory = directory(path).display();
-                match source.kind() {
-                    ErrorKind::NotFound => format!("create the directory {directory} first"),
-                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => format!(
-                        "a file is written beside its place and then renamed, so the directory {directory} must be writable"
-                    ),
-                    _ => return None,
-                }
-            }
-            Self::Exists { .. } => {
-                "nothing was changed; choose another name, or move the file away yourself"
-                    .to_owned()
-            }
-            Self::NoDirectory { .. } => return None,
-            Self::Refused(refused) => refused.refusal.hint(),
-            Self::UnsignedPolicy { path } => format!(
-                "sign it with `sealboot policy sign`, and give {}",
-                signed_path(path).display()
-            ),
-            Self::PolicyNotNewer { .. } => "machines only go on: make the next version with `sealboot policy create --from`, and --store".to_owned(),
-            Self::PolicySkips(Refused { refusal, .. }) => match &**refusal {
-                Refusal::PolicyVersion { expected, .. } => format!(
-                    "machines take one step after the other: publish version {expected} first"
-                ),
-                refusal => refusal.hint(),
-            },
-            Self::NotNext(not_next) => not_next.hint(),
-            Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
-            Self::WouldStop { images, .. } => {
-                let options = images.iter().map(|name| format!("--let-stop {name}"));
-                format!(
-                    "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
-                    options.collect::<Vec<_>>().join(" ")
-                )
-            }
-            Self::FirstPolicy { .. } => "a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`".to_owned(),
-            Self::OtherStatement { path, kind, .. } => format!(
-                "nothing was changed; if the {} was changed after it was signed, move {} away and sign anew",
-                kind.what(),
-                path.display()
-            ),
-            Self::Replaced { kind, .. } => {
-                format!("nothing was changed; look at it again with `{}`", kind.show())
-            }
-            Self::WriteProtected { adding, .. } => match adding {
-                Adding::Own => "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
-                Adding::Others => "signatures are added in place: make the file writable, or merge into a copy",
-            }
-            .to_owned(),
-            Self::Full { kind, source } => envelope_file::full(*kind, source),
-            Self::NoSignature { kind, .. } => {
-                format!("sign it first, with `sealboot {} sign`", kind.command())
-            }
-            Self::NotSignatures { kind, .. } => format!(
-                "give a file that `sealboot {} sign --detached` wrote, or a signed copy of the envelope",
-                kind.command()
-            ),
-            Self::OverOther { path, .. } => format!(
-                "nothing was changed; was {} signed in another version, or changed since?",
-                path.display()
-            ),
-            Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
-            Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
-            Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
-            Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
-            Self::Damaged(Damaged { path, .. }) => format!(
-                "look at {}, and remove it if it is worth nothing; then publish again",
-                path.display()
-            ),
-            Self::OtherName { .. } => "the store was rearranged by hand: move that file to where it belongs".to_owned(),
-            Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-older".to_owned(),
-            Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
-            Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
-            Self::NoArchive(_) => "copy the archive into the store, or name the store that holds it with --store DIR".to_owned(),
-            Self::ArchiveRefused(refused) => refused.refusal.hint(),
-            Self::Copy { .. } => return None,
-            Self::NotChannel { .. } => {
-                "publish the image again with `sealboot image publish`".to_owned()
-            }
-            Self::Behind(Refused { refusal, .. }) => match &**refusal {
-                Refusal::StalePolicy { newest, .. } => format!(
-                    "the last statement names version {newest}: bring trust/{newest}.json back from another copy of the store, and find out who removed it"
-                ),
-                Refusal::Stale { newest, .. } => format!(
-                    "publish version {newest} again; if machines are to go back on purpose, say so with --allow-older"
-                ),
-                refusal => refusal.hint(),
-            },
-            Self::NoImages { .. } => "publish one first, with `sealboot image publish`".to_owned(),
-            Self::NoFreshnessRole { .. } => {
-                "make a policy that has: `sealboot policy create --freshness-key`".to_owned()
-            }
-            Self::NotOfFreshnessRole { .. } => "renew with a key that the policy names under freshness; `sealboot policy check` shows them".to_owned(),
-            Self::LifeTooLong { max_hours, .. } => format!("make it {max_hours}h, or less"),
-            Self::LifeUnusable(_) => return None,
-            Self::Sign(error) => return error.hint().map(str::to_owned),
-            Self::NotEnvelope { kind, .. } => match kind {
-                Kind::Image => "give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made",
-                Kind::Policy => "give the file that `sealboot policy sign` made",
-                Kind::HostConfig => "give the file that `sealboot host-config sign` made",
-            }
-            .to_owned(),
-            Self::PayloadType { kind, .. } => match kind {
-                Kind::Image => "give an envelope that this version of `sealboot image pack` made",
-                Kind::Policy => "give a policy that `sealboot policy create` made, or an envelope that `sealboot policy sign` did",
-                Kind::HostConfig => "give a host config, or an envelope that `sealboot host-config sign` made",
-            }
-            .to_owned(),
-            Self::UnusablePolicy { .. } => {
-                "check the file with `sealboot policy check`".to_owned()
-            }
-            Self::NoPolicy { .. } => {
-                "make the policy again with `sealboot policy create --from`".to_owned()
-            }
-            Self::SignedPolicy { .. } => "give the policy that the machines have, and --store DIR: from it, the newest in the store is found as machines find it".to_owned(),
-            Self::PolicyGap { missing, .. } => format!(
-                "copy trust/{missing}.json from another copy of the store: machines stop before a gap"
-            ),
-            Self::NoStore { .. } => {
-                "give the store that the server serves; `sealboot image pack --store` makes one"
-                    .to_owned()
-            }
-        })
     }
 
     /// Returns the whole of it in lines: the fact, its causes, the code and what to do next.
@@ -701,4 +462,9 @@ impl StoreError {
                 | Self::LifeTooLong { .. }
         )
     }
+}
+
+fn list(images: &[ImageName]) -> String {
+    let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
+    images.join(", ")
 }
