@@ -394,6 +394,12 @@ pub enum StoreError {
     },
 }
 
+// A server hands errors from thread to thread.
+const _: fn() = || {
+    fn travels<T: Send + Sync + 'static>() {}
+    travels::<StoreError>();
+};
+
 impl StoreError {
     /// Returns what makes an error of reading `path`.
     pub fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -8,11 +8,10 @@ use crate::cli::policy;
 use crate::cli::signatures::{describe, merge};
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
-use sealboot_store::EnvelopeFile;
-use sealboot_store::Kind;
 use sealboot_store::image::unverified_manifest;
 use sealboot_store::path::Place;
 use sealboot_store::tally::Counted;
+use sealboot_store::{EnvelopeFile, Kind};
 
 /// Join signatures that were made elsewhere to an envelope, in place.
 ///
