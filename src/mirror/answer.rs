@@ -22,10 +22,11 @@ use super::body::{AnswerBody, Content, FilePart};
 use super::conditional::{EntityTag, Outcome};
 use super::connection::Peer;
 use super::range::Selection;
-use super::store::{Store, StorePath, StoredFile};
+use super::store::{Store, StoredFile};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Encoding;
+use sealboot_store::StorePath;
 
 /// What every request needs.
 #[derive(Debug)]

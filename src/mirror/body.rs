@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::access_log::Entry;
-use super::store::StorePath;
+use sealboot_store::StorePath;
 
 /// Bytes that are read from a file at once: all of a file that a connection holds in memory. Each read
 /// costs a switch to another thread; eight TLS records make that small beside their encryption.

@@ -32,7 +32,7 @@ mod body;
 mod conditional;
 mod connection;
 pub mod range;
-pub mod store;
+mod store;
 mod tls;
 
 use std::future::Future;

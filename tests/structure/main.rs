@@ -159,6 +159,14 @@ fn core_has_no_unsafe_code_and_no_runtime() {
 }
 
 #[test]
+fn store_has_no_terminal_and_no_runtime() {
+    let tree = tree("sealboot-store");
+    for name in ["clap", "anstream", "indicatif", "rpassword", "tokio"] {
+        assert!(!tree.contains(name), "store depends on {name}");
+    }
+}
+
+#[test]
 fn unsafe_code_has_one_home() {
     let tool = Path::new(ROOT).join("src");
     let mut homes = Vec::new();

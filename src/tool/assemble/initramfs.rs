@@ -34,7 +34,6 @@ use super::emergency::{Emergency, EmergencyError, Unused};
 use super::initrd::Compression;
 use super::modules::firmware::{Firmware, FirmwareDir};
 use super::modules::{LoadOrder, ModulesDir, ModulesError, Selection};
-use super::output::{Existing, PendingFile, directory_of};
 use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::cpio::{Tree, WriteError};
 use sealboot_core::failure::Diagnose as _;
@@ -44,6 +43,8 @@ use sealboot_core::format::layout;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName};
 use sealboot_core::trust::{PolicyError, Presented, Refusal, TrustPolicy};
+use sealboot_store::files::{Existing, directory};
+use sealboot_store::pending::PendingFile;
 
 /// Bytes of a loader; ten times what one has.
 const LOADER_BYTES: u64 = 64 << 20;
@@ -369,7 +370,7 @@ fn write(tree: Tree<'_>, mtime: u32, request: &Request) -> Result<(u64, Sha256Di
             source,
         },
     };
-    let pending = PendingFile::create_in(directory_of(&request.out)).map_err(failed)?;
+    let pending = PendingFile::create_in(directory(&request.out)).map_err(failed)?;
     let buffered = BufWriter::new(pending);
     let buffered = match request.compression {
         Compression::None => tree.write(buffered, mtime).map_err(archive_error)?,

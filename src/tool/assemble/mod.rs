@@ -8,7 +8,7 @@
 //! | [`modules`] | the order in which kernel modules are loaded, from a modules directory |
 //! | [`initrd`] | what is known of an initrd without unpacking it |
 //!
-//! What is written appears under its name whole or not at all; see [`output`].
+//! What is written appears under its name whole or not at all; see [`PendingFile`](sealboot_store::pending::PendingFile).
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,6 @@ pub mod initramfs;
 pub mod initrd;
 mod kernel;
 pub mod modules;
-pub mod output;
 pub mod tls;
 
 pub use elf::ElfError;

@@ -1,6 +1,6 @@
 //! `sealboot completions`.
 
-use super::{Failure, output};
+use super::support::{Failure, output};
 
 /// Print a completion script for a shell.
 ///

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::signatures::{EnvelopeFile, Kind, claimed_key_id, names};
-use super::{Failure, files, output, policy};
+use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
 use sealboot_core::format::limits::LIMITS;
@@ -19,10 +18,12 @@ use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::network::{
     BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network,
 };
-use sealboot_core::format::shown;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
+use sealboot_store::files;
+use sealboot_store::tally::{claimed_key_id, names};
+use sealboot_store::{EnvelopeFile, Kind};
 
 /// Check, sign and keep host configs: how a machine reaches its image.
 ///
@@ -37,16 +38,6 @@ pub(super) enum Command {
     WriteEfi(efi::WriteArgs),
     RemoveEfi(efi::RemoveArgs),
 }
-
-/// Envelopes of host configs, as signing sees them.
-const HOST_CONFIG: Kind = Kind {
-    command: "host-config",
-    what: "host config",
-    limit: LIMITS.host_config_bytes,
-    read: read_envelope,
-    show: "sealboot host-config check",
-    make: "move the file away, sign the host config anew",
-};
 
 /// Read a host config as a loader does, and say what it means.
 ///
@@ -164,7 +155,7 @@ struct Loaded {
 /// Reads a host config, plain or signed, as a loader does, and compares it with a policy.
 fn load(file: &Path, policy: Option<&Path>) -> Result<Loaded, Failure> {
     let bytes = files::read(file, LIMITS.host_config_bytes)?;
-    let policy = policy.map(policy::load).transpose()?;
+    let policy = policy.map(sealboot_store::policy::load).transpose()?;
     let (config, signatures) = match &policy {
         Some(policy) => judged(file, bytes.clone(), policy)?,
         None if is_envelope(&bytes) => claimed(file, &bytes)?,
@@ -266,25 +257,8 @@ fn parse(path: &Path, json: &[u8]) -> Result<HostConfig, Failure> {
 
 /// Reads the host config out of an envelope whose signatures say nothing yet: to show it, or to sign it.
 fn unverified_host_config(path: &Path, envelope: &Envelope) -> Result<HostConfig, Failure> {
-    if envelope.payload_type() != HostConfig::PAYLOAD_TYPE {
-        return Err(Failure::new(format!(
-            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
-            path.display(),
-            shown(envelope.payload_type(), 80),
-            HostConfig::PAYLOAD_TYPE
-        ))
-        .hint("give a host config, or an envelope that `sealboot host-config sign` made"));
-    }
+    Kind::HostConfig.check(path, envelope)?;
     parse(path, envelope.unverified_payload())
-}
-
-/// Reads the envelope of a host config, to work on it.
-fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
-    Envelope::parse(&files::read(path, LIMITS.host_config_bytes)?).map_err(|error| {
-        Failure::new(format!("{} is no envelope", path.display()))
-            .because(&error)
-            .hint("give the file that `sealboot host-config sign` made")
-    })
 }
 
 /// The envelope to sign, and the host config in it: FILE itself, or the envelope beside a plain one, which need not be
@@ -292,13 +266,16 @@ fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
 fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, HostConfig), Failure> {
     let bytes = files::read(file, LIMITS.host_config_bytes)?;
     if is_envelope(&bytes) {
-        let there = EnvelopeFile::open(&HOST_CONFIG, file)?;
+        let there = EnvelopeFile::open(Kind::HostConfig, file)?;
         let config = unverified_host_config(file, there.envelope())?;
         return Ok((there, config));
     }
     let config = parse(file, &bytes)?;
     let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, bytes);
-    Ok((EnvelopeFile::beside(&HOST_CONFIG, file, unsigned)?, config))
+    Ok((
+        EnvelopeFile::beside(Kind::HostConfig, file, unsigned)?,
+        config,
+    ))
 }
 
 /// Checks that a policy lets this config boot; gives the oldest version that it then takes.

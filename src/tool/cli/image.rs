@@ -8,17 +8,11 @@ mod publish;
 mod sign;
 mod verify;
 
-use std::path::{Path, PathBuf};
-
 use clap::Subcommand;
 
-use super::signatures::Kind;
-use super::{Failure, files, output};
+use super::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{Manifest, ManifestError};
-use sealboot_core::format::shown;
-use sealboot_core::trust::{Channel, Envelope, EnvelopeError};
+use sealboot_core::format::manifest::Manifest;
 
 /// Pack, sign, check and publish images.
 ///
@@ -50,106 +44,6 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Publish(args) => publish::run(&args),
-    }
-}
-
-/// Envelopes of images, as signing sees them.
-const IMAGE: Kind = Kind {
-    command: "image",
-    what: "image",
-    limit: LIMITS.envelope_bytes,
-    read: read_envelope,
-    show: "sealboot image inspect",
-    make: "pack the image again",
-};
-
-/// Reads the manifest out of an envelope whose signatures say nothing yet: to show it, or to sign it.
-fn unverified_manifest(path: &Path, envelope: &Envelope) -> Result<Manifest, Failure> {
-    if envelope.payload_type() != Manifest::PAYLOAD_TYPE {
-        return Err(Failure::new(format!(
-            "{} holds a statement of type \"{}\"\n  expected \"{}\"",
-            path.display(),
-            shown(envelope.payload_type(), 80),
-            Manifest::PAYLOAD_TYPE
-        ))
-        .hint("give an envelope that this version of `sealboot image pack` made"));
-    }
-    Manifest::parse(envelope.unverified_payload()).map_err(|error: ManifestError| {
-        Failure::new(format!("{} holds no usable manifest", path.display()))
-            .because(&error)
-            .hint("pack the image again with `sealboot image pack`")
-    })
-}
-
-/// A file that holds an image's envelope.
-#[derive(Debug)]
-enum Stored {
-    /// The envelope of one version.
-    Envelope(Envelope),
-    /// The channel, which holds the envelope of the newest.
-    Channel(Channel),
-}
-
-impl Stored {
-    /// Reads either, to look at it.
-    fn read(path: &Path) -> Result<Self, Failure> {
-        Self::parse(&files::read_stored(path, LIMITS.channel_bytes)?).map_err(|error| {
-            Failure::new(format!("{} is no envelope", path.display()))
-                .because(&error)
-                .hint("give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made")
-        })
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        if Channel::is_one(bytes) {
-            return Channel::parse(bytes).map(Self::Channel);
-        }
-        match Envelope::parse(bytes) {
-            Ok(envelope) => Ok(Self::Envelope(envelope)),
-            // JSON can spell `manifest` in more ways than one looks for, and a machine would read it.
-            Err(error) => Channel::parse(bytes).map(Self::Channel).map_err(|_| error),
-        }
-    }
-
-    /// What a channel says of its freshness, with nothing verified.
-    fn unverified_freshness(&self, path: &Path) -> Result<Option<Freshness>, Failure> {
-        let Self::Channel(Channel {
-            freshness: Some(envelope),
-            ..
-        }) = self
-        else {
-            return Ok(None);
-        };
-        Freshness::parse(envelope.unverified_payload())
-            .map(Some)
-            .map_err(|error| {
-                Failure::new(format!(
-                    "{} holds no usable freshness statement",
-                    path.display()
-                ))
-                .because(&error)
-                .hint("renew it with `sealboot freshness renew`")
-            })
-    }
-
-    /// The image's envelope.
-    fn into_envelope(self) -> Envelope {
-        match self {
-            Self::Envelope(envelope) => envelope,
-            Self::Channel(channel) => channel.manifest,
-        }
-    }
-}
-
-/// Reads the envelope of one version, to work on it.
-fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
-    match Stored::read(path)? {
-        Stored::Envelope(envelope) => Ok(envelope),
-        Stored::Channel(_) => Err(Failure::new(format!(
-            "{} is a channel, which machines fetch: it is published, not signed",
-            path.display()
-        ))
-        .hint("give the envelope of a version, such as STORE/images/NAME/VERSION.json")),
     }
 }
 
@@ -199,66 +93,4 @@ fn describe_freshness(freshness: &Freshness) -> String {
         row("created", freshness.created.to_string()),
         row("expires", freshness.expires.to_string()),
     ])
-}
-
-/// Where an envelope stands in a store.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    /// The store's root.
-    root: PathBuf,
-    /// What the file's place says the image's name is.
-    name: String,
-    /// Whether it is what machines fetch, rather than one version for people.
-    fetched: bool,
-}
-
-/// Finds the store of `…/images/NAME.json` or `…/images/NAME/VERSION.json`.
-fn place(envelope: &Path) -> Option<Place> {
-    // As typed where that says enough: messages then show paths as they were typed.
-    place_of(envelope).or_else(|| place_of(&std::path::absolute(envelope).ok()?))
-}
-
-fn place_of(envelope: &Path) -> Option<Place> {
-    let stem = envelope.file_stem()?.to_str()?;
-    let above = envelope.parent()?;
-    let fetched = above.ends_with("images");
-    let (images, name) = if fetched {
-        (above, stem)
-    } else {
-        (above.parent()?, above.file_name()?.to_str()?)
-    };
-    let stored = images.ends_with("images") && envelope.extension()? == "json";
-    stored.then(|| Place {
-        root: images.parent().unwrap_or(Path::new("")).to_owned(),
-        name: name.to_owned(),
-        fetched,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_store_of_an_envelope_is_found_from_its_place() {
-        for (envelope, fetched) in [
-            ("/srv/store/images/relay.json", true),
-            ("/srv/store/images/relay/42.json", false),
-        ] {
-            let place = place(Path::new(envelope)).expect(envelope);
-            assert_eq!(place.fetched, fetched, "{envelope}");
-            assert_eq!(place.root, Path::new("/srv/store"), "{envelope}");
-            assert_eq!(place.name, "relay", "{envelope}");
-        }
-        for elsewhere in [
-            "/srv/store/relay.json",
-            "/srv/store/images/relay",
-            "/srv/store/images/a/b/42.json",
-            "/srv/store/images",
-            "/",
-            "",
-        ] {
-            assert_eq!(place(Path::new(elsewhere)), None, "{elsewhere}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::{Failure, time};
+use super::support::{Failure, time};
 use crate::assemble::emergency::{Emergency, Fallback};
 use crate::assemble::initramfs::{self, BuildError, Built, Request};
 use crate::assemble::initrd::{self, Archive, Compression};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::files::{self, Existing};
-use super::key_file::{self, KeyFile};
-use super::{Failure, output, passphrase, secrecy};
+use super::support::key_file::{self, KeyFile};
+use super::support::{Failure, output, passphrase, secrecy};
 use crate::keys::locked::StoredKey;
 use crate::keys::pem::{PrivateKey, public_key_to_pem};
+use sealboot_store::StoreError;
+use sealboot_store::files::{self, Existing};
 
 /// Make signers' keys, and tell them apart.
 ///
@@ -105,10 +106,10 @@ fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let private_path = files::with_suffix(&args.out, ".key");
     let public_path = files::with_suffix(&args.out, ".pub");
     if public_path.symlink_metadata().is_ok() {
-        return Err(files::exists_already(&public_path));
+        return Err(StoreError::Exists { path: public_path }.into());
     }
     if private_path.symlink_metadata().is_ok() {
-        return Err(files::exists_already(&private_path));
+        return Err(StoreError::Exists { path: private_path }.into());
     }
     let cannot = |error: std::io::Error| Failure::new("cannot make a key").because(&error);
     secrecy::protect()?;
@@ -123,7 +124,8 @@ fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     files::write(&private_path, pem.as_bytes(), 0o600, Existing::Keep)?;
     let public = key.public();
     let pem = public_key_to_pem(&public);
-    if let Err(failure) = files::write(&public_path, pem.as_bytes(), 0o644, Existing::Keep) {
+    if let Err(error) = files::write(&public_path, pem.as_bytes(), 0o644, Existing::Keep) {
+        let failure = Failure::from(error);
         // Both or neither. This process has just made the file, so nothing else can be in it.
         return Err(match std::fs::remove_file(&private_path) {
             Ok(()) => failure,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap_mangen::Man;
 
-use super::files::{self, Existing};
-use super::{Failure, output};
+use super::support::{Failure, output};
+use sealboot_store::files::{self, Existing};
 
 /// Print the manual page, or write one page for each command.
 ///

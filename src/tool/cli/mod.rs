@@ -5,34 +5,22 @@
 
 mod completions;
 mod demo;
-mod failure;
-mod files;
 mod freshness;
 mod host_config;
 mod image;
 mod initramfs;
 mod key;
-mod key_file;
 mod man;
-mod output;
-mod passphrase;
 mod policy;
-mod rotation;
-mod secrecy;
 mod serve;
-mod signals;
 mod signatures;
-mod signer;
-mod ssh_agent;
-mod time;
+mod support;
 mod tls;
 mod vm;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-
-pub use failure::{Exit, Failure};
 
 /// Run servers from memory alone: pack, sign, publish and boot operating-system images.
 ///

@@ -10,10 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::freshness::{Keeper, Renewal};
-use super::{Failure, files, passphrase, secrecy, time};
+use super::freshness::renewal;
+use super::support::{Failure, output, passphrase, secrecy, time};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_mirror::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
+use sealboot_store::files;
+use sealboot_store::policy::load;
+use sealboot_store::{Keeper, Store};
 
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///
@@ -136,9 +139,9 @@ fn keeper(args: &Args) -> Result<Option<Keeper>, Failure> {
     let Some(policy) = args.policy.as_ref().filter(|_| !args.renew.is_empty()) else {
         return Ok(None);
     };
-    let renewal = Renewal::new(&args.renew, &args.passphrase, args.fresh_for)?;
-    let mut keeper = Keeper::new(renewal, policy.clone(), args.store.clone())?;
-    keeper.tend(time::now());
+    let renewal = renewal(&args.renew, &args.passphrase, args.fresh_for)?;
+    let mut keeper = Keeper::new(renewal, load(policy)?, Store::at(&args.store))?;
+    keeper.tend(time::now(), &mut output::say);
     Ok(Some(keeper))
 }
 
@@ -151,7 +154,7 @@ async fn renew(keeper: Option<Keeper>, mut hurry: mpsc::Receiver<()>) {
         // A closed channel means that the server ends.
         let _ = tokio::time::timeout(RENEWAL_PERIOD, hurry.recv()).await;
         let tended = tokio::task::spawn_blocking(move || {
-            keeper.tend(time::now());
+            keeper.tend(time::now(), &mut output::say);
             keeper
         });
         keeper = match tended.await {

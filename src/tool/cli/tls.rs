@@ -8,10 +8,10 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::files::{self, Existing};
-use super::{Failure, secrecy};
+use super::support::{Failure, secrecy};
 use crate::assemble::tls::{Authority, Host, Pair, TlsError};
 use sealboot_core::format::limits::LIMITS;
+use sealboot_store::files::{self, Existing};
 
 /// Make TLS certificates for labs and private fleets.
 ///
@@ -105,7 +105,7 @@ fn generate(args: &GenerateArgs) -> Result<(), Failure> {
         }
         (true, true) => {
             let certificate = files::read(&ca_pem, LIMITS.tls_roots_bytes)?;
-            let key = Zeroizing::new(files::read_text(&ca_key, LIMITS.key_file_bytes)?);
+            let key = Zeroizing::new(read_text(&ca_key)?);
             let authority = Authority::from_pem(&certificate, &key).map_err(|error| {
                 failure(&error).context(format!("cannot use {}", ca_pem.display()))
             })?;
@@ -178,4 +178,12 @@ fn failure(error: &TlsError) -> Failure {
         Some(source) => failure.because(source),
         None => failure,
     }
+}
+
+/// Reads the text of a key file.
+fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(files::read(path, LIMITS.key_file_bytes)?).map_err(|_| {
+        Failure::new(format!("{} is not a text file", path.display()))
+            .hint("is this the file that you meant?")
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use jiff::Timestamp;
 
-use super::{Failure, signals};
+use super::support::{Failure, signals};
 use crate::vm::{DEFAULT_APPEND, Disk, Ending, Error, LastWords, Machine, ResetBy, Running};
 
 /// Boot a kernel and an initramfs in QEMU.

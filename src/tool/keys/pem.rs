@@ -147,6 +147,16 @@ pub fn public_key_to_pem(key: &PublicKey) -> String {
         })
 }
 
+impl sealboot_store::Signer for PrivateKey {
+    fn public(&self) -> PublicKey {
+        Self::public(self)
+    }
+
+    fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], sealboot_store::SignError> {
+        Ok(Self::sign(self, bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Component, Path};
 
 use sealboot_mirror::range::Selection;
-use sealboot_mirror::store::StorePath;
+use sealboot_store::StorePath;
 
 use super::Verdict;
 

@@ -13,9 +13,9 @@ use super::archive::{self, ChunkHasher};
 use super::members::Member;
 use super::{Compress, PackError, Progress, Request};
 use crate::assemble::FileError;
-use crate::assemble::output::PendingFile;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Encoding, ImageFile};
+use sealboot_store::pending::PendingFile;
 
 /// One part in so many must be saved.
 const WORTH: u64 = 20;

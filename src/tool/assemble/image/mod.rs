@@ -24,7 +24,6 @@ pub use self::error::PackError;
 pub use self::members::Treatment;
 use self::members::{MEMBER_MAX, Member};
 use super::FileError;
-use super::output::{Existing, PendingFile};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::archive::{MemberPath, tar_size};
 use sealboot_core::format::cmdline::Cmdline;
@@ -34,6 +33,9 @@ use sealboot_core::format::manifest::{
     Arch, Archive, ImageName, ImageVersion, Label, Manifest, ManifestError,
 };
 use sealboot_core::trust::Envelope;
+use sealboot_store::Store;
+use sealboot_store::files::{self, Existing};
+use sealboot_store::pending::PendingFile;
 
 /// What is to be packed.
 #[derive(Debug, Clone)]
@@ -176,9 +178,9 @@ pub fn pack(
     }
 
     let mut directories = NewDirectories::default();
-    let blobs = request.store.join("blobs");
+    let blobs = Store::at(&request.store).blobs();
     directories.create(&blobs)?;
-    directories.create(super::output::directory_of(&envelope_path))?;
+    directories.create(files::directory(&envelope_path))?;
 
     members::compress(&mut members, &blobs, on_progress)?;
     let tar_size = check_sizes(&members, request.chunk_size)?;
@@ -234,11 +236,7 @@ pub fn pack(
 }
 
 fn envelope_path(request: &Request) -> PathBuf {
-    request
-        .store
-        .join("images")
-        .join(request.name.as_str())
-        .join(format!("{}.json", request.version))
+    Store::at(&request.store).version(&request.name, request.version)
 }
 
 /// Checks what can be known before gigabytes are written, and tells the tar's length.
@@ -336,7 +334,7 @@ fn hash_of(path: &Path) -> io::Result<Sha256Digest> {
 }
 
 fn write_envelope(path: &Path, envelope: &[u8]) -> io::Result<()> {
-    let mut pending = PendingFile::create_in(super::output::directory_of(path))?;
+    let mut pending = PendingFile::create_in(files::directory(path))?;
     io::Write::write_all(&mut pending, envelope)?;
     pending.commit(path, Existing::Keep)
 }
@@ -357,7 +355,7 @@ impl NewDirectories {
                 // What is published must be found by whoever serves it, whatever the umask says, and
                 // a name is only as durable as the directory that holds it.
                 fs::set_permissions(directory, Permissions::from_mode(0o755))?;
-                File::open(super::output::directory_of(directory))?.sync_all()
+                File::open(files::directory(directory))?.sync_all()
             });
             match created {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

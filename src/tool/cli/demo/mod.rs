@@ -17,12 +17,12 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::ChildStdout;
 
-use super::files::{self, Existing};
-use super::{Failure, signals};
+use super::support::{Failure, signals};
 use crate::vm::debian::{self, Kernel, Packages, PackagesError};
 use crate::vm::{self, HOST_ADDRESS, Process, os};
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::network::Network;
+use sealboot_store::files::{self, Existing};
 use steps::{Ground, Steps, say};
 use timings::Timings;
 

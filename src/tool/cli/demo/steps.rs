@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::cli::Failure;
+use crate::cli::support::Failure;
 use crate::vm::Process;
 
 /// Columns after which a command line is broken before its options.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{load, output};
-use crate::cli::Failure;
+use crate::cli::support::Failure;
 use sealboot_sys::firmware::efi::{self, EfiError, Variable, Variables, Written};
 
 const VARIABLE: Variable = Variable::HOST_CONFIG;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::to_be_signed;
-use crate::cli::signatures::Merge;
-use crate::cli::{Failure, output, policy};
+use crate::cli::signatures::merge;
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Refusal, Role, TrustPolicy};
+use sealboot_store::policy::load;
 
 /// Join signatures that were made elsewhere to a host config's envelope, in place.
 ///
@@ -31,7 +32,7 @@ pub(in crate::cli) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let policy = args.policy.as_deref().map(policy::load).transpose()?;
+    let policy = args.policy.as_deref().map(load).transpose()?;
     let roles: Vec<Role<'_>> = match &policy {
         Some(policy) => vec![
             TrustPolicy::configuring(policy).ok_or_else(|| Failure::refused(&Refusal::HostRole))?,
@@ -39,7 +40,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let (file, _) = to_be_signed(&args.file)?;
-    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
+    merge(&file, &args.signatures, &roles)?;
     if policy.is_none() {
         output::warn(
             "no signature was verified: give --policy, or run `sealboot host-config check --policy` on the envelope",

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{describe, doubts, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
-use crate::cli::{Failure, output};
+use crate::cli::support::{Failure, output};
 
 /// Add a signature to a host config, or write one that travels by itself.
 ///

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::{Place, Stored, unverified_manifest};
-use crate::cli::output;
+use crate::cli::support::output;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageFile, Manifest};
 use sealboot_core::trust::Envelope;
+use sealboot_store::StoreError;
+use sealboot_store::image::{StoredImage, unverified_manifest};
+use sealboot_store::path::Place;
 
 /// What differs between `manifest`, which `envelope` holds, and the newest of its name in the store at
 /// `place`, in words. Where there is nothing to compare with, or it cannot be read, says that.
@@ -19,10 +21,7 @@ pub(super) fn with_published(
         return "this envelope stands in no store: there is no published version to compare with"
             .to_owned();
     };
-    let newest = place
-        .root
-        .join("images")
-        .join(format!("{}.json", manifest.name));
+    let newest = place.store.channel(&manifest.name);
     if matches!(newest.try_exists(), Ok(false)) {
         return format!(
             "nothing is published under the name {} in this store",
@@ -47,11 +46,11 @@ pub(super) fn with_published(
 
 fn read(path: &Path) -> Result<(Manifest, Sha256Digest), String> {
     let read = || {
-        let envelope = Stored::read(path)?.into_envelope();
+        let envelope = StoredImage::read(path)?.into_envelope();
         let manifest = unverified_manifest(path, &envelope)?;
         Ok((manifest, Sha256Digest::of(envelope.unverified_payload())))
     };
-    read().map_err(|failure: crate::cli::Failure| failure.fact().to_owned())
+    read().map_err(|error: StoreError| error.to_string())
 }
 
 /// One row a field and file, and none left out: what did not change is worth knowing too.

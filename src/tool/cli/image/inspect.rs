@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Stored, describe, describe_freshness, place, unverified_manifest};
-use crate::cli::signatures::{Counted, claimed_key_id};
-use crate::cli::{Failure, output, policy, rotation};
+use super::{describe, describe_freshness};
+use crate::cli::policy;
+use crate::cli::signatures;
+use crate::cli::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
+use sealboot_store::image::{StoredImage, unverified_manifest};
+use sealboot_store::path::Place;
+use sealboot_store::tally::{Counted, claimed_key_id};
 
 /// Show what an envelope claims, without verifying it.
 ///
@@ -50,16 +54,16 @@ struct Claim {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let store = place(&args.envelope).map(|place| place.root);
+    let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
-        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
-    let stored = Stored::read(&args.envelope)?;
+    let stored = StoredImage::read(&args.envelope)?;
     let freshness = stored.unverified_freshness(&args.envelope)?;
     let envelope = stored.into_envelope();
     let manifest = unverified_manifest(&args.envelope, &envelope)?;
-    let counted = policy.map(|policy| Counted::new(&policy, &envelope));
+    let counted = policy.map(|policy| Counted::of(&policy, &envelope));
     if args.json {
         return output::json(&Inspected {
             verified: false,
@@ -91,7 +95,10 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
         format!("freshness\n{}", describe_freshness(&freshness))
     });
     let counted = counted.map_or(String::new(), |counted| {
-        format!("counted by the trust policy\n{}", counted.describe())
+        format!(
+            "counted by the trust policy\n{}",
+            signatures::describe(&counted)
+        )
     });
     output::data(&format!(
         "NOT VERIFIED: this is what the file says, and anybody can have written it\n{}signatures\n{signatures}{freshness}{counted}",

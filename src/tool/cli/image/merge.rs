@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, place, read_envelope, unverified_manifest};
-use crate::cli::signatures::{Counted, EnvelopeFile, Merge};
-use crate::cli::{Failure, output, policy, rotation};
+use crate::cli::policy;
+use crate::cli::signatures::{describe, merge};
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::image::unverified_manifest;
+use sealboot_store::path::Place;
+use sealboot_store::tally::Counted;
+use sealboot_store::{EnvelopeFile, Kind};
 
 /// Join signatures that were made elsewhere to an envelope, in place.
 ///
@@ -33,19 +37,19 @@ pub(crate) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let store = place(&args.envelope).map(|place| place.root);
+    let store = Place::of(&args.envelope).map(|place| place.store.root().to_owned());
     let policy = match &args.policy {
-        Some(path) => Some(rotation::newest(policy::load(path)?, store.as_deref())?),
+        Some(path) => Some(policy::newest(path, store.as_deref())?),
         None => None,
     };
-    let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;
+    let file = EnvelopeFile::open(Kind::Image, &args.envelope)?;
     unverified_manifest(&args.envelope, file.envelope())?;
     let roles: Vec<Role<'_>> = policy.iter().map(TrustPolicy::signing).collect();
-    Merge::read(&file, &args.signatures, &roles)?.write(&file)?;
+    merge(&file, &args.signatures, &roles)?;
     match &policy {
         Some(policy) => {
-            let counted = Counted::new(policy, &read_envelope(&args.envelope)?);
-            output::talk(counted.describe().trim_end());
+            let counted = Counted::of(policy, &Kind::Image.read(&args.envelope)?);
+            output::talk(describe(&counted).trim_end());
         }
         None => output::warn(
             "no signature was verified: give --policy, or run `sealboot image verify` on the envelope",

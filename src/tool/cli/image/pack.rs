@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::assemble::image::{
     self, Blob, ChunkSize, Compress, PackError, Packed, Progress, RawInitrd, Request, Treatment,
 };
-use crate::cli::time::{self, Expiry};
-use crate::cli::{Failure, output};
+use crate::cli::support::time::{self, Expiry};
+use crate::cli::support::{Failure, output};
 use sealboot_core::format::archive::MemberPath;
 use sealboot_core::format::cmdline::Cmdline;
 use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Label};

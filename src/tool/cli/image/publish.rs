@@ -1,24 +1,14 @@
-//! `sealboot image publish`: from an envelope that its signers have signed to what machines fetch.
-//!
-//! Order is what keeps a machine that fetches meanwhile from seeing a half: first the archive, then
-//! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
+//! `sealboot image publish`.
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::{Stored, place, unverified_manifest, verify};
-use crate::assemble::output::PendingFile;
-use crate::cli::files::{self, Existing};
-use crate::cli::freshness::{Last, Renewal};
-use crate::cli::{Failure, output, passphrase, policy, rotation, time};
-use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
-use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+use crate::cli::support::{Failure, output, passphrase, time};
+use crate::cli::{freshness, policy};
+use sealboot_store::tally::names;
+use sealboot_store::{Older, Release, Store};
 
 /// Verify an image, then make it the newest of its name in a store.
 ///
@@ -62,241 +52,31 @@ pub(crate) struct PublishArgs {
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    rotation::check_store(&args.store)?;
-    let policy = rotation::newest(policy::load(&args.policy)?, Some(&args.store))?;
-    let mut renewal = renewal(args, &policy)?;
-    let envelope = Stored::read(&args.envelope)?.into_envelope();
-    let expected = Expected {
-        name: None,
-        arch: None,
-        now: time::now(),
+    let store = Store::open(&args.store)?;
+    let policy = policy::newest(&args.policy, Some(&args.store))?;
+    let mut renewal = match args.freshness_keys.as_slice() {
+        [] => None,
+        keys => Some(freshness::renewal(keys, &args.passphrase, args.fresh_for)?),
     };
-    let verified = policy
-        .verify_manifest(&envelope.encode(), &expected)
-        .map_err(|refusal| Failure::refused(&refusal).context(args.envelope.display()))?;
-    let manifest = verified.as_ref();
-
-    let images = args.store.join("images");
-    let versions = images.join(manifest.name.as_str());
-    files::create_directory(&versions)?;
-    let _lock = files::lock(&versions);
-    let newest = images.join(format!("{}.json", manifest.name));
-    let versioned = versions.join(format!("{}.json", manifest.version));
-    let published = published(&newest, &manifest.name)?;
-    if let Some(published) = &published {
-        check_order(args, manifest, published.version)?;
+    if let Some(renewal) = &renewal {
+        renewal.check(&policy)?;
     }
-    for there in published
-        .into_iter()
-        .chain(self::published(&versioned, &manifest.name)?)
-    {
-        check_same(&verified, &there)?;
-    }
-
-    if let Some(last) = Last::stated(&policy, &args.store, &manifest.name)? {
-        last.check_policy(&policy, &newest)?;
-        if !args.allow_older {
-            last.check_version(manifest.version, &newest)?;
-        }
-    }
-    provide_archive(args, &verified)?;
-    files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
-    let freshness = match &mut renewal {
-        Some(renewal) => Some(renewal.statement(&policy, manifest, expected.now)?.0),
-        None => stated(&newest),
+    let release = Release::read(&args.envelope, &policy, time::now())?;
+    let (manifest, signers) = (release.manifest().as_ref(), release.manifest().signers());
+    let older = if args.allow_older {
+        Older::Allow
+    } else {
+        Older::Refuse
     };
-    let channel = judged(
-        Channel {
-            manifest: envelope,
-            freshness,
-        },
-        &policy,
-        &expected,
-    );
-    files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
-    let signers: Vec<&str> = verified
-        .signers()
-        .iter()
-        .map(|name| name.as_str())
-        .collect();
+    let channel = output::with_progress(manifest.archive.size, |say, progress| {
+        store.publish(&release, older, renewal.as_mut(), say, progress)
+    })?;
     output::talk(format!(
         "published image {}, version {} ({}), signed by {}",
         manifest.name,
         manifest.version,
         manifest.label,
-        signers.join(", ")
+        names(signers)
     ));
-    output::data(&format!("{}\n", newest.display()))
-}
-
-/// Who renews the freshness statement, where the command line names a key for it.
-fn renewal(args: &PublishArgs, policy: &TrustPolicy) -> Result<Option<Renewal>, Failure> {
-    if args.freshness_keys.is_empty() {
-        return Ok(None);
-    }
-    let renewal = Renewal::new(&args.freshness_keys, &args.passphrase, args.fresh_for)?;
-    renewal.check(policy)?;
-    Ok(Some(renewal))
-}
-
-/// The freshness statement in the channel so far.
-fn stated(newest: &Path) -> Option<Envelope> {
-    let bytes = files::read_stored(newest, LIMITS.channel_bytes).ok()?;
-    Channel::parse(&bytes).ok()?.freshness
-}
-
-/// The channel as machines will take it. A statement that they would refuse, because it has expired or
-/// names another version, is left out; where they refuse one that is not there too, says so.
-fn judged(channel: Channel, policy: &TrustPolicy, expected: &Expected<'_>) -> Channel {
-    if channel.freshness.is_some() && policy.verify_channel(&channel.encode(), expected).is_ok() {
-        return channel;
-    }
-    let channel = Channel {
-        freshness: None,
-        ..channel
-    };
-    if policy.freshness().is_some_and(|rule| rule.required) {
-        output::warn(
-            "machines refuse this image until `sealboot freshness renew` has said that it is the newest: the trust policy requires it",
-        );
-    }
-    channel
-}
-
-/// What an envelope that stands in the store already says of itself.
-///
-/// It is not verified: it may be expired, or of signers who have left, and its number counts all the
-/// same. Whoever can write to the store can make it say anything, and gains that nothing is published
-/// without --allow-older.
-struct Published {
-    path: PathBuf,
-    version: ImageVersion,
-    payload_sha256: Sha256Digest,
-}
-
-fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, Failure> {
-    if matches!(path.try_exists(), Ok(false)) {
-        return Ok(None);
-    }
-    let damaged = |failure: Failure| {
-        failure
-            .context("the store's own file is damaged")
-            .hint(format!(
-                "look at {}, and remove it if it is worth nothing; then publish again",
-                path.display()
-            ))
-    };
-    let envelope = Stored::read(path).map_err(damaged)?.into_envelope();
-    let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
-    if manifest.name != *name {
-        return Err(Failure::new(format!(
-            "{} holds image \"{}\" instead of \"{name}\"",
-            path.display(),
-            manifest.name
-        ))
-        .hint("the store was rearranged by hand: move that file to where it belongs"));
-    }
-    Ok(Some(Published {
-        path: path.to_owned(),
-        version: manifest.version,
-        payload_sha256: Sha256Digest::of(envelope.unverified_payload()),
-    }))
-}
-
-fn check_order(
-    args: &PublishArgs,
-    manifest: &Manifest,
-    newest: ImageVersion,
-) -> Result<(), Failure> {
-    if newest <= manifest.version {
-        return Ok(());
-    }
-    if args.allow_older {
-        output::warn(format!(
-            "version {newest} of image {} was published before: machines go back to version {}",
-            manifest.name, manifest.version
-        ));
-        return Ok(());
-    }
-    Err(Failure::refusal(format!(
-        "version {} of image \"{}\" is older than version {newest}, which is published",
-        manifest.version, manifest.name
-    ))
-    .hint("pack the image again under a higher version, or go back with --allow-older"))
-}
-
-/// A version is one statement for ever: machines, reports and people name images by it.
-fn check_same(verified: &Verified<Manifest>, there: &Published) -> Result<(), Failure> {
-    let manifest = verified.as_ref();
-    if there.version != manifest.version || there.payload_sha256 == *verified.payload_sha256() {
-        return Ok(());
-    }
-    Err(Failure::refusal(format!(
-        "another version {} of image \"{}\" stands at {}\n  expected manifest sha256 {}\n  found    manifest sha256 {}",
-        manifest.version,
-        manifest.name,
-        there.path.display(),
-        verified.payload_sha256(),
-        there.payload_sha256
-    ))
-    .hint("pack the image again under a higher version"))
-}
-
-/// Sees to it that the store holds the archive, and that it is as signed.
-fn provide_archive(args: &PublishArgs, verified: &Verified<Manifest>) -> Result<(), Failure> {
-    let archive = &verified.as_ref().archive;
-    let own = args.store.join(&archive.path);
-    if leaves(&args.store, &own) {
-        return Err(Failure::new(format!(
-            "{} is a link that leads out of the store, which `sealboot serve` does not follow",
-            own.display()
-        ))
-        .hint("put the archive itself in its place"));
-    }
-    let there = own
-        .exists()
-        .then(|| verify::archive_in(&args.store, verified));
-    let other = place(&args.envelope)
-        .map(|place| place.root.join(&archive.path))
-        .filter(|other| other.exists() && !is_same(other, &own));
-    // A damaged archive is replaced where a good one can be had.
-    let other = match (there, other) {
-        (Some(Ok(())), _) => return Ok(()),
-        (Some(Err(failure)), None) => return Err(failure),
-        (None, None) => return verify::archive_in(&args.store, verified),
-        (Some(Err(_)) | None, Some(other)) => other,
-    };
-    files::create_directory(files::directory(&own))?;
-    // Without a name until it is checked, so that nothing of it stays if this run is ended.
-    let unwritable = |error: &io::Error| {
-        Failure::new(format!(
-            "cannot copy the archive from {} to {}",
-            other.display(),
-            own.display()
-        ))
-        .because(error)
-    };
-    let mut copy =
-        PendingFile::create_in(files::directory(&own)).map_err(|error| unwritable(&error))?;
-    let mut source = files::open_stored(&other)?.take(archive.size.saturating_add(1));
-    io::copy(&mut source, &mut copy).map_err(|error| unwritable(&error))?;
-    let written = copy.written().map_err(|error| unwritable(&error))?;
-    verify::archive(&other, written, verified)?;
-    copy.commit(&own, crate::assemble::output::Existing::Replace)
-        .map_err(|error| unwritable(&error))?;
-    output::talk(format!("copied the archive to {}", own.display()));
-    Ok(())
-}
-
-/// Whether `path` is, or stands behind, a link that leads out of `store`.
-fn leaves(store: &Path, path: &Path) -> bool {
-    match (store.canonicalize(), path.canonicalize()) {
-        (Ok(store), Ok(path)) => !path.starts_with(store),
-        _ => false,
-    }
-}
-
-/// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    output::data(&format!("{}\n", channel.display()))
 }

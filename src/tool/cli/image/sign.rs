@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{IMAGE, compare, describe, place, unverified_manifest};
-use crate::cli::signatures::{self, EnvelopeFile};
-use crate::cli::{Failure, output};
+use super::{compare, describe};
+use crate::cli::signatures;
+use crate::cli::support::{Failure, output};
+use sealboot_store::image::unverified_manifest;
+use sealboot_store::path::Place;
+use sealboot_store::{EnvelopeFile, Kind};
 
 /// Add a signature to an envelope, or write one that travels by itself.
 ///
@@ -29,11 +32,11 @@ pub(crate) struct SignArgs {
 
 pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let signer = args.options.signer()?;
-    let file = EnvelopeFile::open(&IMAGE, &args.envelope)?;
+    let file = EnvelopeFile::open(Kind::Image, &args.envelope)?;
     let manifest = unverified_manifest(&args.envelope, file.envelope())?;
     args.options.sign(signer, &file, |_| {
         output::talk(describe(&manifest).trim_end());
-        let place = place(&args.envelope);
+        let place = Place::of(&args.envelope);
         output::talk(compare::with_published(
             place.as_ref(),
             file.envelope(),

@@ -1,23 +1,25 @@
 //! `sealboot image verify`: the loader's check, at a workstation.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Stored, place};
-use crate::cli::signatures::Counted;
-use crate::cli::{Failure, files, output, policy, rotation, time};
-use sealboot_core::archive::{StoredArchiveError, verify_archive};
+use crate::cli::policy;
+use crate::cli::signatures;
+use crate::cli::support::{Failure, output, time};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Refusal, TrustPolicy, Verified};
+use sealboot_store::Store;
+use sealboot_store::files;
+use sealboot_store::image::StoredImage;
+use sealboot_store::path::Place;
+use sealboot_store::tally::Counted;
 
 /// Check an envelope and its archive as a loader does.
 ///
@@ -69,11 +71,14 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let place = place(&args.envelope);
+    let place = Place::of(&args.envelope);
     let placed = place.as_ref().and_then(|place| place.name.parse().ok());
     let fetched = place.as_ref().is_some_and(|place| place.fetched);
-    let root = args.store.clone().or(place.map(|place| place.root));
-    let policy = rotation::newest(policy::load(&args.policy)?, root.as_deref())?;
+    let root = args
+        .store
+        .clone()
+        .or(place.map(|place| place.store.root().to_owned()));
+    let policy = policy::newest(&args.policy, root.as_deref())?;
     let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
     let expected = Expected {
         name: args.name.as_ref().or(placed.as_ref()),
@@ -82,7 +87,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     };
     let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
     // A machine takes nothing but a channel from where it looks for one.
-    let is_channel = matches!(Stored::parse(&bytes), Ok(Stored::Channel(_)));
+    let is_channel = matches!(StoredImage::parse(&bytes), Ok(StoredImage::Channel(_)));
     let (verified, freshness) = if fetched || is_channel || Channel::is_one(&bytes) {
         let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
         (current.manifest().clone(), current.freshness().cloned())
@@ -98,45 +103,12 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
             ))
             .hint("say where the archive is with --store DIR, or leave it unread with --manifest-only")
         })?;
-        archive_in(&root, &verified)?;
+        let size = verified.as_ref().archive.size;
+        output::with_progress(size, |_, progress| {
+            Store::at(&root).check_archive(&verified, progress)
+        })?;
     }
     report(args, &policy, &bytes, &verified, freshness.as_ref())
-}
-
-/// Checks the archive that stands in the store at `root`.
-pub(super) fn archive_in(root: &Path, manifest: &Verified<Manifest>) -> Result<(), Failure> {
-    let path = root.join(&manifest.as_ref().archive.path);
-    let file = files::open_stored(&path).map_err(|failure| {
-        failure.hint(
-            "copy the archive into the store, or name the store that holds it with --store DIR",
-        )
-    })?;
-    archive(&path, file, manifest)
-}
-
-/// Checks an archive; `path` is what to call it.
-pub(super) fn archive(
-    path: &Path,
-    stored: impl Read,
-    manifest: &Verified<Manifest>,
-) -> Result<(), Failure> {
-    let bar = progress(manifest.as_ref().archive.size);
-    let result = verify_archive(manifest, stored, &mut |bytes| bar.inc(bytes));
-    bar.finish_and_clear();
-    result.map_err(|error| match &error {
-        // The disk failed, not the check.
-        StoredArchiveError::Read(cause) => files::unreadable(path, cause),
-        _ => Failure::refused(&error).context(path.display()),
-    })
-}
-
-/// A progress bar over `bytes` on stderr, where that is a terminal.
-pub(super) fn progress(bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "  {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(bytes).with_style(style)
 }
 
 fn report(
@@ -146,10 +118,10 @@ fn report(
     verified: &Verified<Manifest>,
     freshness: Option<&Verified<Freshness>>,
 ) -> Result<(), Failure> {
-    let stored = Stored::parse(stored)
+    let stored = StoredImage::parse(stored)
         .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
-    let is_channel = matches!(stored, Stored::Channel(_));
-    let counted = Counted::new(policy, &stored.into_envelope());
+    let is_channel = matches!(stored, StoredImage::Channel(_));
+    let counted = Counted::of(policy, &stored.into_envelope());
     let manifest = verified.as_ref();
     if args.json {
         return output::json(&Report {
@@ -180,7 +152,7 @@ fn report(
             None => "not asked: this is one version's envelope, not the channel".to_owned(),
         },
     ));
-    rows.extend(counted.rows());
+    rows.extend(signatures::rows(&counted));
     rows.push(row(
         "manifest",
         format!("sha256 {}", verified.payload_sha256()),

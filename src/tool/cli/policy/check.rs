@@ -6,14 +6,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::describe::{describe, weaknesses};
-use super::{parse_envelope, unverified_policy};
-use crate::cli::{Failure, files, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, Signer, SignerName};
+use sealboot_store::Kind;
+use sealboot_store::files;
+use sealboot_store::policy::unverified;
 
 /// Read a trust policy as a loader does, and say what it means.
 ///
@@ -73,7 +75,7 @@ struct SummaryHostConfig<'a> {
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let bytes = files::read(&args.file, LIMITS.policy_envelope_bytes)?;
     let policy = if is_envelope(&bytes) {
-        let policy = unverified_policy(&args.file, &parse_envelope(&args.file, &bytes)?)?;
+        let policy = unverified(&args.file, &Kind::Policy.parse(&args.file, &bytes)?)?;
         output::talk("this is what the envelope holds; its signatures were not checked");
         policy
     } else {

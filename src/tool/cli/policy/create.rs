@@ -5,16 +5,16 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::before;
 use super::describe::{describe, weaknesses};
 use super::roles::Roles;
 use super::rules::{Keys, Rules};
 use super::sign::compared;
-use crate::cli::files::{self, Existing};
-use crate::cli::{Failure, key_file, output};
+use crate::cli::support::{Failure, key_file, output};
 use sealboot_core::format::Invalid;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{Signer, SignerName};
+use sealboot_store::files::{self, Existing};
+use sealboot_store::policy::before;
 
 /// Make a trust policy, or the next version of one.
 ///

@@ -1,6 +1,6 @@
 //! A trust policy in words: what it means, what is weak about it, and what another one changes.
 
-use crate::cli::output;
+use crate::cli::support::output;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{
     AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,

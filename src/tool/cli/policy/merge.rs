@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::roles::Roles;
-use super::{before, read_envelope, to_be_signed};
-use crate::cli::signatures::Merge;
-use crate::cli::{Failure, output};
+use crate::cli::signatures::merge;
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::Kind;
+use sealboot_store::policy::{before, to_be_signed};
 
 /// Join signatures that were made elsewhere to a policy's envelope, in place.
 ///
@@ -51,9 +52,9 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         Some(_) => roles.each().map(TrustPolicy::signing).collect(),
         None => Vec::new(),
     };
-    Merge::read(&file, &args.signatures, &counting)?.write(&file)?;
+    merge(&file, &args.signatures, &counting)?;
     if old.is_some() {
-        output::talk(roles.standing(&read_envelope(file.shown())?).trim_end());
+        output::talk(roles.standing(&Kind::Policy.read(file.shown())?).trim_end());
     } else {
         output::warn(
             "no signature was verified: give --policy, or leave it to `sealboot policy publish`",

@@ -1,10 +1,10 @@
 //! Who hands on the trust, and who takes it over: the two roles that must sign a policy.
 
-use crate::cli::output;
-use crate::cli::signatures::names;
+use crate::cli::support::output;
 use sealboot_core::format::shown;
 use sealboot_core::trust::policy::{Signer, SignerName};
 use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
+use sealboot_store::tally::{Missing, names};
 
 /// The two policies whose signers must sign the newer of them.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +125,14 @@ impl<'a> Roles<'a> {
                 } else {
                     names(&signers)
                 };
-                let missing = match missing(policy, envelope) {
+                let missing = match Missing::of(policy, envelope) {
                     None => String::new(),
-                    Some((count, who)) if count == who.len() => {
-                        format!(", missing {}", names(&who))
+                    Some(Missing { count, of, .. }) if count == of.len() => {
+                        format!(", missing {}", names(&of))
                     }
-                    Some((count, who)) => format!(", missing {count} of {}", names(&who)),
+                    Some(Missing { count, of, .. }) => {
+                        format!(", missing {count} of {}", names(&of))
+                    }
                 };
                 [
                     format!("signed, as version {} asks", policy.version()),
@@ -158,40 +160,10 @@ impl<'a> Roles<'a> {
         }
         output::columns(rows)
     }
-
-    /// Who must still sign, and for which of the two; `None` where nobody must.
-    pub(super) fn remedy(self, envelope: &Envelope) -> Option<String> {
-        let missing: Vec<String> = self
-            .each()
-            .filter_map(|policy| {
-                let (count, who) = missing(policy, envelope)?;
-                Some(format!(
-                    "{count} more of {}, as version {} asks",
-                    names(&who),
-                    policy.version()
-                ))
-            })
-            .collect();
-        (!missing.is_empty()).then(|| {
-            format!(
-                "`sealboot policy sign` must still be run by {}",
-                missing.join(", and by ")
-            )
-        })
-    }
 }
 
 fn names_key(policy: &TrustPolicy, key: &PublicKey) -> bool {
     policy.keys().iter().any(|signer| signer.key == *key)
-}
-
-/// How many signatures a policy misses, and who could give them.
-fn missing(policy: &TrustPolicy, envelope: &Envelope) -> Option<(usize, Vec<SignerName>)> {
-    let signed = policy.tally(envelope).signers;
-    let count = policy.threshold().checked_sub(signed.len())?;
-    let others = policy.keys().iter().map(|signer| signer.name.clone());
-    let others = others.filter(|name| !signed.contains(name)).collect();
-    (count > 0).then_some((count, others))
 }
 
 #[cfg(test)]

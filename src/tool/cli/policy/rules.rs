@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::cli::{Failure, time};
+use crate::cli::support::{Failure, time};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};

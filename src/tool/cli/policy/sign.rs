@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::describe::{changes, describe, weaknesses};
 use super::roles::Roles;
-use super::{before, read_envelope, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
-use crate::cli::{Failure, output};
+use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{PublicKey, TrustPolicy};
+use sealboot_store::Kind;
+use sealboot_store::policy::{before, to_be_signed};
 
 /// Add a signature to the policy that follows another, or write one that travels by itself.
 ///
@@ -54,7 +55,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     if outcome == Outcome::Detached {
         return Ok(());
     }
-    output::talk(roles.standing(&read_envelope(file.shown())?).trim_end());
+    output::talk(roles.standing(&Kind::Policy.read(file.shown())?).trim_end());
     output::data(&format!("{}\n", file.shown().display()))
 }
 

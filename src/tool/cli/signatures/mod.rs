@@ -1,50 +1,60 @@
-//! Signatures over a statement in a file, of whatever kind it is: made, joined and counted.
+//! Signatures over a statement in a file, of whatever kind it is, as the commands make and show them.
 
-mod file;
-mod merge;
 mod sign;
-mod tally;
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::Failure;
-use sealboot_core::format::shown;
-use sealboot_core::trust::Envelope;
-use sealboot_core::trust::envelope::EnvelopeSignature;
+use super::support::{Failure, output};
+use sealboot_core::trust::Role;
+use sealboot_store::EnvelopeFile;
+use sealboot_store::merge::Merge;
+use sealboot_store::tally::{Counted, names};
 
-pub(super) use file::{EnvelopeFile, signed_path};
-pub(super) use merge::Merge;
 pub(super) use sign::{Options, Outcome};
-pub(super) use tally::{Counted, names};
 
-/// A kind of signed file: how it is read, and what the commands that work on it are called.
-#[derive(Debug)]
-pub(super) struct Kind {
-    /// `image`, `policy` or `host-config`, as in `sealboot image sign`.
-    pub(super) command: &'static str,
-    /// What it holds, in words.
-    pub(super) what: &'static str,
-    /// Bytes of the largest that is read.
-    pub(super) limit: u64,
-    /// Reads an envelope of this kind, to work on it.
-    pub(super) read: fn(&Path) -> Result<Envelope, Failure>,
-    /// What shows such a file.
-    pub(super) show: &'static str,
-    /// What makes such a file anew.
-    pub(super) make: &'static str,
+/// Joins the signatures of `from` to an envelope, and says on stderr what became of each.
+pub(super) fn merge(
+    file: &EnvelopeFile,
+    from: &[PathBuf],
+    roles: &[Role<'_>],
+) -> Result<(), Failure> {
+    let merged = Merge::read(file, from, roles)?.write()?;
+    merged.joined.iter().for_each(output::talk);
+    output::talk(now_holds(file, merged.signatures));
+    Ok(())
 }
 
-/// The key id that stands beside a signature: anybody can have written anything there.
-pub(super) fn claimed_key_id(signature: &EnvelopeSignature) -> String {
-    if signature.key_id.is_empty() {
-        "(no key id)".to_owned()
-    } else {
-        shown(&signature.key_id, 64)
-    }
-}
-
-/// `1 signature`, `2 signatures`.
-fn signatures(count: usize) -> String {
+/// `FILE now holds 2 signatures`.
+fn now_holds(file: &EnvelopeFile, count: usize) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} signature{plural}")
+    format!(
+        "{} now holds {count} signature{plural}",
+        file.shown().display()
+    )
+}
+
+/// The rows of a description of who has signed.
+pub(super) fn rows(counted: &Counted) -> Vec<[String; 2]> {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let signed = if counted.signers.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names(&counted.signers)
+    };
+    let required = match counted.missing {
+        0 => format!("{} required", counted.threshold),
+        missing => format!("{} required, {missing} missing", counted.threshold),
+    };
+    let mut rows = vec![row("signed by", format!("{signed} ({required})"))];
+    if !counted.not_signed_by.is_empty() {
+        rows.push(row("not signed by", names(&counted.not_signed_by)));
+    }
+    let ignored = counted.ignored.iter();
+    rows.extend(ignored.map(|ignored| row("ignored", ignored.to_string())));
+    rows
+}
+
+/// The rows as text.
+pub(super) fn describe(counted: &Counted) -> String {
+    output::columns(rows(counted))
 }

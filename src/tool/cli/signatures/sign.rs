@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EnvelopeFile, signatures};
-use crate::cli::files::{self, Existing};
-use crate::cli::signer::Signer;
-use crate::cli::{Failure, output, passphrase};
-use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use super::now_holds;
+use crate::cli::support::signer::Signer;
+use crate::cli::support::{Failure, output, passphrase};
+use sealboot_core::trust::PublicKey;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
-use sealboot_core::trust::policy::{AcceptedImage, Signer as PolicySigner};
-use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
+use sealboot_store::envelope_file::{Adding, EnvelopeFile};
+use sealboot_store::files::{self, Existing};
+use sealboot_store::{Signer as _, StoreError};
 
 /// How to sign.
 #[derive(Debug, Args)]
@@ -69,18 +69,18 @@ impl Options {
         file: &EnvelopeFile,
         show: impl FnOnce(Option<&PublicKey>),
     ) -> Result<Outcome, Failure> {
-        let envelope = file.envelope();
         let public = signer.public();
-        if let Some(public) = public.filter(|key| !self.detached && has_signed(key, envelope)) {
+        if let Some(public) = public.filter(|key| !self.detached && file.is_signed_by(key)) {
             return Ok(nothing_to_do(file, &public));
         }
         match &self.out {
-            Some(out) if out.symlink_metadata().is_ok() => return Err(files::exists_already(out)),
+            Some(out) if out.symlink_metadata().is_ok() => {
+                let path = out.clone();
+                return Err(StoreError::Exists { path }.into());
+            }
             None if !self.detached => {
-                file.check_writable(
-                    "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
-                )?;
-                file.check_room(envelope, 1)?;
+                file.check_writable(Adding::Own)?;
+                file.check_room_for_one()?;
             }
             _ => {}
         }
@@ -93,13 +93,10 @@ impl Options {
 
         let mut signer = signer.unlock(&self.passphrase)?;
         let public = signer.public();
-        if !self.detached && has_signed(&public, envelope) {
+        if !self.detached && file.is_signed_by(&public) {
             return Ok(nothing_to_do(file, &public));
         }
-        let signature = EnvelopeSignature {
-            key_id: public.id().to_string(),
-            bytes: signer.sign(&envelope.signed_bytes())?.to_vec(),
-        };
+        let signature = file.sign(&mut signer)?;
         drop(signer);
         if self.detached {
             self.write_detached(file, signature)?;
@@ -107,11 +104,7 @@ impl Options {
         }
         // Others may have signed while this signer read.
         let count = file.add(vec![signature])?;
-        output::talk(format!(
-            "signed: {} now holds {}",
-            file.shown().display(),
-            signatures(count)
-        ));
+        output::talk(format!("signed: {}", now_holds(file, count)));
         Ok(Outcome::Added)
     }
 
@@ -129,7 +122,7 @@ impl Options {
         files::write(out, &bytes, 0o644, Existing::Keep)?;
         output::talk(format!(
             "signed: the envelope is as it was; join the signature to it with `sealboot {} merge {} {}`",
-            file.kind().command,
+            file.kind().command(),
             file.typed().display(),
             out.display()
         ));
@@ -144,19 +137,4 @@ fn nothing_to_do(file: &EnvelopeFile, public: &PublicKey) -> Outcome {
         file.shown().display()
     ));
     Outcome::AlreadyThere
-}
-
-/// Whether `key` has validly signed: asked of the one function that counts signatures, through a
-/// policy of this key alone. The key ids in the envelope would not do; they are hints.
-fn has_signed(key: &PublicKey, envelope: &Envelope) -> bool {
-    let alone = || {
-        let signer = PolicySigner {
-            name: "signer".parse().ok()?,
-            key: *key,
-        };
-        let image: ImageName = "any".parse().ok()?;
-        let image = AcceptedImage::new(image, ImageVersion::FIRST);
-        TrustPolicy::new(vec![signer], 1, vec![image]).ok()
-    };
-    alone().is_some_and(|policy| !policy.tally(envelope).signers.is_empty())
 }

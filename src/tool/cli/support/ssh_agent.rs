@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::keys::ssh_agent::{self, AnswerError, MESSAGE_BYTES};
-use sealboot_core::trust::PublicKey;
+use sealboot_core::trust::{KeyId, PublicKey};
+use sealboot_store::SignError;
 
 /// An agent that says it holds a key.
 #[derive(Debug)]
-pub(super) struct Agent {
+pub(in crate::cli) struct Agent {
     stream: UnixStream,
     socket: PathBuf,
     key: PublicKey,
@@ -25,7 +26,7 @@ const SIGN_LIMIT: Duration = Duration::from_secs(300);
 
 impl Agent {
     /// Finds the agent at `SSH_AUTH_SOCK`, and asks it for the key that `file` holds the public half of.
-    pub(super) fn holding(key: PublicKey, file: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn holding(key: PublicKey, file: &Path) -> Result<Self, Failure> {
         let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
         let socket = PathBuf::from(socket.ok_or_else(|| no_agent(file))?);
         let mut stream = UnixStream::connect(&socket).map_err(|error| {
@@ -34,8 +35,14 @@ impl Agent {
                 .hint("start one, or correct SSH_AUTH_SOCK, which says where it is")
         })?;
         let answer = ask(&mut stream, &ssh_agent::identities_request(), LIST_LIMIT)
-            .map_err(|error| gone(&socket, &error))?;
-        let held = ssh_agent::holds(&answer, &key).map_err(|error| confused(&socket, &error))?;
+            .map_err(gone(&socket))
+            .map_err(|error| {
+                let hint = "does it still run? `ssh-add -L` asks it for its keys";
+                Failure::from_error(&error, Some(hint.to_owned()))
+            })?;
+        let held = ssh_agent::holds(&answer, &key)
+            .map_err(confused(&socket))
+            .map_err(|error| Failure::from_error(&error, Some(NOT_AN_AGENT.to_owned())))?;
         if !held {
             return Err(Failure::new(format!(
                 "the ssh-agent does not hold key {} of {}",
@@ -54,45 +61,61 @@ impl Agent {
     }
 
     /// The key that the agent holds.
-    pub(super) const fn public(&self) -> PublicKey {
+    pub(in crate::cli) const fn public(&self) -> PublicKey {
         self.key
     }
 
     /// Has the agent sign. What it answers is a signature of the key, or an error.
-    pub(super) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], Failure> {
-        let request = ssh_agent::sign_request(&self.key, bytes).ok_or_else(|| {
-            Failure::new(format!(
-                "{} bytes are to be signed; an ssh-agent takes {} KiB",
-                bytes.len(),
-                MESSAGE_BYTES >> 10
-            ))
-            .hint("pack the image with a larger --chunk-size, for fewer hashes, or sign with a key file")
-        })?;
-        let answer = ask(&mut self.stream, &request, SIGN_LIMIT).map_err(|error| {
-            gone(&self.socket, &error).hint(format!("does it still run? {}", too_many(bytes.len())))
-        })?;
+    pub(in crate::cli) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
+        self.signature(bytes).map_err(|error| {
+            let too_many = too_many(bytes.len());
+            let hint = match &error {
+                AgentError::TooLong { .. } => "pack the image with a larger --chunk-size, for fewer hashes, or sign with a key file".to_owned(),
+                AgentError::Gone { .. } => format!("does it still run? {too_many}"),
+                AgentError::Declined { .. } => format!("was the token taken out, the confirmation declined, or the agent locked? {too_many}"),
+                AgentError::Confused { .. } => NOT_AN_AGENT.to_owned(),
+                AgentError::OtherKey { .. } => "it was not added; remove the key from the agent, add it again, and do not trust an agent that you did not start".to_owned(),
+            };
+            SignError::new(error, Some(hint))
+        })
+    }
+
+    fn signature(&mut self, bytes: &[u8]) -> Result<[u8; 64], AgentError> {
+        let key = self.key.id();
+        let request = ssh_agent::sign_request(&self.key, bytes)
+            .ok_or(AgentError::TooLong { bytes: bytes.len() })?;
+        let answer = ask(&mut self.stream, &request, SIGN_LIMIT).map_err(gone(&self.socket))?;
         let signature = ssh_agent::signature(&answer).map_err(|error| match error {
-            AnswerError::No => Failure::new(format!(
-                "the ssh-agent refused to sign with key {}",
-                self.key.id()
-            ))
-            .hint(format!(
-                "was the token taken out, the confirmation declined, or the agent locked? {}",
-                too_many(bytes.len())
-            )),
-            error => confused(&self.socket, &error),
+            AnswerError::No => AgentError::Declined { key },
+            error => confused(&self.socket)(error),
         })?;
         // A card that was swapped, an agent that is broken or hostile: found out here, not by a fleet.
         if !self.key.has_signed(bytes, &signature) {
-            return Err(Failure::new(format!(
-                "the ssh-agent's signature is not one by key {}",
-                self.key.id()
-            ))
-            .hint("it was not added; remove the key from the agent, add it again, and do not trust an agent that you did not start"));
+            return Err(AgentError::OtherKey { key });
         }
         Ok(signature)
     }
 }
+
+/// Why an agent did not sign, or did not say what it holds.
+#[derive(Debug, thiserror::Error)]
+enum AgentError {
+    #[error("{bytes} bytes are to be signed; an ssh-agent takes {} KiB", MESSAGE_BYTES >> 10)]
+    TooLong { bytes: usize },
+    #[error("the ssh-agent at {} gave no answer", socket.display())]
+    Gone { socket: PathBuf, source: io::Error },
+    #[error("the ssh-agent refused to sign with key {key}")]
+    Declined { key: KeyId },
+    #[error("what answers at {} does not speak as an ssh-agent does", socket.display())]
+    Confused {
+        socket: PathBuf,
+        source: AnswerError,
+    },
+    #[error("the ssh-agent's signature is not one by key {key}")]
+    OtherKey { key: KeyId },
+}
+
+const NOT_AN_AGENT: &str = "SSH_AUTH_SOCK must name the socket of an ssh-agent";
 
 /// Sends a message and reads the answer, without its length, in this time at most between two bytes.
 fn ask(stream: &mut UnixStream, message: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
@@ -134,13 +157,18 @@ fn no_agent(file: &Path) -> Failure {
     .hint("give the private key, or start an ssh-agent and add the key with `ssh-add`: SSH_AUTH_SOCK is not set")
 }
 
-fn gone(socket: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!(
-        "the ssh-agent at {} gave no answer",
-        socket.display()
-    ))
-    .because(error)
-    .hint("does it still run? `ssh-add -L` asks it for its keys")
+fn gone(socket: &Path) -> impl FnOnce(io::Error) -> AgentError {
+    move |source| AgentError::Gone {
+        socket: socket.to_owned(),
+        source,
+    }
+}
+
+fn confused(socket: &Path) -> impl FnOnce(AnswerError) -> AgentError {
+    move |source| AgentError::Confused {
+        socket: socket.to_owned(),
+        source,
+    }
 }
 
 /// ed25519 reads its message twice, so agents and tokens hold all of it, and some have little room:
@@ -149,15 +177,6 @@ fn too_many(bytes: usize) -> String {
     format!(
         "If {bytes} bytes are too many for it: a larger --chunk-size of `sealboot image pack` makes fewer"
     )
-}
-
-fn confused(socket: &Path, error: &AnswerError) -> Failure {
-    Failure::new(format!(
-        "what answers at {} does not speak as an ssh-agent does",
-        socket.display()
-    ))
-    .because(error)
-    .hint("SSH_AUTH_SOCK must name the socket of an ssh-agent")
 }
 
 #[cfg(test)]

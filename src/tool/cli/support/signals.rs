@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 
 /// Resolves at the first Ctrl-C, SIGTERM or hang-up after this call.
-pub(super) fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+pub(in crate::cli) fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
     let listen = |kind| {
         signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(&error))
     };

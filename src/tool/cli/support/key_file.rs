@@ -7,16 +7,17 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Failure, files, secrecy};
+use super::{Failure, secrecy};
 use crate::keys::locked::{LockedKey, StoredKey};
 use crate::keys::openssh::{is_public_key, private_key_from_openssh, public_key_from_openssh};
 use crate::keys::pem::{PemError, PrivateKey, public_key_from_pem};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::PublicKey;
+use sealboot_store::StoreError;
 
 /// What a key file holds.
 #[derive(Debug)]
-pub(super) enum KeyFile {
+pub(in crate::cli) enum KeyFile {
     /// A private key, in a file that only its owner can read.
     Private(StoredKey),
     /// A public key.
@@ -26,9 +27,9 @@ pub(super) enum KeyFile {
 /// Reads a key file of either half; which it is, it says itself.
 ///
 /// Refuses a private key that others than its owner can read, be it encrypted or not.
-pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
+pub(in crate::cli) fn read(path: &Path) -> Result<KeyFile, Failure> {
     secrecy::protect()?;
-    let mut file = File::open(path).map_err(|error| files::unreadable(path, &error))?;
+    let mut file = File::open(path).map_err(StoreError::unreadable(path))?;
     let limit = LIMITS.key_file_bytes;
     // Room for all from the start: a vector that grows leaves copies of the secret behind.
     let room = usize::try_from(limit).map_or(0, |limit| limit + 64);
@@ -36,9 +37,10 @@ pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
     file.by_ref()
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| files::unreadable(path, &error))?;
+        .map_err(StoreError::unreadable(path))?;
     if bytes.len() as u64 > limit {
-        return Err(files::too_large(path, limit));
+        let path = path.to_owned();
+        return Err(StoreError::TooLarge { path, limit }.into());
     }
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     if text.contains("PRIVATE KEY-----") {
@@ -74,7 +76,7 @@ fn private(text: &str) -> Result<StoredKey, PemError> {
 fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
     let mode = file
         .metadata()
-        .map_err(|error| files::unreadable(path, &error))?
+        .map_err(StoreError::unreadable(path))?
         .permissions()
         .mode()
         & 0o777;
@@ -92,7 +94,7 @@ fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
 }
 
 /// Reads a public key.
-pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+pub(in crate::cli) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     match read(path)? {
         KeyFile::Public(key) => Ok(key),
         KeyFile::Private(_) => Err(Failure::new(format!("{} is a private key", path.display()))
@@ -105,7 +107,7 @@ const PRIVATE_KEY_HINT: &str = "use a key made by `sealboot key generate`, `open
 const PUBLIC_KEY_HINT: &str = "give a file that `sealboot key generate` or `ssh-keygen -t ed25519` made, or `openssl pkey -pubout` from an ed25519 key";
 
 /// What to do with a key that makes other signatures.
-pub(super) const OTHER_KIND_HINT: &str =
+pub(in crate::cli) const OTHER_KIND_HINT: &str =
     "make an ed25519 key: `sealboot key generate`, or `ssh-keygen -t ed25519`";
 
 /// A FIDO key signs a hash and a counter with the message; the same stick's other slots do not.

@@ -10,7 +10,7 @@ use super::Failure;
 ///
 /// The limit on core files alone would not do: one that is piped to a program, as systemd-coredump's,
 /// has none.
-pub(super) fn protect() -> Result<(), Failure> {
+pub(in crate::cli) fn protect() -> Result<(), Failure> {
     prctl::set_dumpable(false)
         .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))
         .map_err(|error| Failure::new("cannot keep secrets out of core dumps").because(&error))

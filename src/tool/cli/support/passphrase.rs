@@ -15,7 +15,7 @@ use crate::keys::pem::PrivateKey;
 
 /// Where a passphrase comes from.
 #[derive(Debug, Args)]
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     /// Read the passphrase of an encrypted key from this open file descriptor
     ///
     /// One line, as in `--passphrase-fd 3 3< <(pass show sealboot)`. Without it, the passphrase is
@@ -31,18 +31,18 @@ const TRIES: u32 = 3;
 const LONGEST: u64 = 1024;
 
 /// Whether somebody sits before this process, who sees what it says and can answer.
-pub(super) fn interactive() -> bool {
+pub(in crate::cli) fn interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 impl Source {
     /// Whether the command line names one.
-    pub(super) const fn is_given(&self) -> bool {
+    pub(in crate::cli) const fn is_given(&self) -> bool {
         self.fd.is_some()
     }
 
     /// Fails where nobody can be asked for the passphrase of the key at `path`.
-    pub(super) fn check_askable(&self, path: &Path) -> Result<(), Failure> {
+    pub(in crate::cli) fn check_askable(&self, path: &Path) -> Result<(), Failure> {
         if self.fd.is_some() || interactive() {
             return Ok(());
         }
@@ -54,7 +54,11 @@ impl Source {
     }
 
     /// Unlocks the key of the file at `path`.
-    pub(super) fn unlock(&self, path: &Path, key: &LockedKey) -> Result<PrivateKey, Failure> {
+    pub(in crate::cli) fn unlock(
+        &self,
+        path: &Path,
+        key: &LockedKey,
+    ) -> Result<PrivateKey, Failure> {
         secrecy::protect()?;
         self.check_askable(path)?;
         let path = path.display();
@@ -76,7 +80,7 @@ impl Source {
     }
 
     /// The passphrase of a key that is about to be made.
-    pub(super) fn of_new_key(&self, path: &Path) -> Result<Zeroizing<String>, Failure> {
+    pub(in crate::cli) fn of_new_key(&self, path: &Path) -> Result<Zeroizing<String>, Failure> {
         secrecy::protect()?;
         let passphrase = match self.fd {
             Some(fd) => read(fd)?,

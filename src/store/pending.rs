@@ -10,25 +10,19 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempPath;
 
 use sealboot_core::format::digest::Sha256Digest;
 
+use crate::files::{Existing, directory};
+
 /// The mode of everything that is to be published.
 const MODE: u32 = 0o644;
 
-/// What to do where a file has the name already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Fail, and leave it as it is.
-    Keep,
-    /// Put the new one in its place, in one step.
-    Replace,
-}
-
-/// A file that is being written and that nobody can see yet. Knows its length and hash.
+/// A file that is being written and is not visible yet. Knows its length and hash.
 #[derive(Debug)]
 pub struct PendingFile {
     file: File,
@@ -40,24 +34,38 @@ pub struct PendingFile {
 }
 
 impl PendingFile {
-    /// Starts a file that will stand somewhere in the file system of `directory`.
+    /// Starts a file that will be published (mode 0644) from a directory of the file system of `directory`.
     ///
     /// # Errors
     ///
-    /// When no file can be made there.
+    /// The operating system's error where no file can be created there.
     pub fn create_in(directory: &Path) -> io::Result<Self> {
-        let (file, name) = match unnamed_in(directory)? {
+        Self::create_with_mode(directory, MODE)
+    }
+
+    /// Starts a file with these permissions, whatever the umask, and with no others at any time.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's error where no file can be created there.
+    pub fn create_with_mode(directory: &Path, mode: u32) -> io::Result<Self> {
+        let (file, name) = match unnamed_in(directory, mode)? {
             Some(file) => (file, None),
             None => {
+                // Opened here rather than by `tempfile_in`, whose errors hold its own random path.
                 let (file, name) = tempfile::Builder::new()
                     .prefix(".sealboot-")
-                    .tempfile_in(directory)?
+                    .make_in(directory, |beside| {
+                        let mut options = OpenOptions::new();
+                        options.read(true).write(true).create_new(true);
+                        options.mode(mode).open(beside)
+                    })?
                     .into_parts();
                 (file, Some(name))
             }
         };
         // Not in `open`, where the umask would narrow it.
-        file.set_permissions(Permissions::from_mode(MODE))?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         Ok(Self {
             file,
             directory: directory.to_owned(),
@@ -67,19 +75,19 @@ impl PendingFile {
         })
     }
 
-    /// Bytes written so far.
+    /// Returns how many bytes were written so far.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// SHA-256 of the bytes written so far.
+    /// Returns the SHA-256 of the bytes written so far.
     #[must_use]
     pub fn sha256(&self) -> Sha256Digest {
         Sha256Digest::finish(self.sha256.clone())
     }
 
-    /// The file from its start, to read what was written.
+    /// Returns the file from its start, to read what was written.
     ///
     /// # Errors
     ///
@@ -126,29 +134,21 @@ impl Write for PendingFile {
     }
 }
 
-/// The directory that a file of this path stands in.
-#[must_use]
-pub fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
 /// A file without a name, or `None` where it could not be had, or could not be given one later.
-fn unnamed_in(directory: &Path) -> io::Result<Option<File>> {
+fn unnamed_in(directory: &Path, mode: u32) -> io::Result<Option<File>> {
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
-        .mode(MODE)
-        .custom_flags(libc::O_TMPFILE)
+        .mode(mode)
+        .custom_flags(OFlag::O_TMPFILE.bits())
         .open(directory);
     match opened {
         Ok(file) => Ok(descriptor_path(&file).exists().then_some(file)),
         // What a file system says that cannot do it, and what one says that does not know the flag.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EOPNOTSUPP | Errno::EISDIR) => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
@@ -170,7 +170,7 @@ fn descriptor_path(file: &File) -> PathBuf {
 
 /// A name is only as durable as the directory that holds it.
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
+    File::open(directory(path))?.sync_all()
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::fmt;
 use std::process::ExitCode;
 
 use sealboot_core::failure::{Diagnose, FailureCode, causes};
+use sealboot_store::StoreError;
 
 /// What a failed command exits with; 0 is done and 2, wrong usage, is clap's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(in crate::cli) enum Exit {
     /// Something did not work.
     Failed = 1,
     /// A signature, hash, policy or freshness check said no.
@@ -17,7 +18,7 @@ pub enum Exit {
 
 /// Why a command failed, ready to be printed.
 #[derive(Debug)]
-pub struct Failure {
+pub(in crate::cli) struct Failure {
     fact: String,
     causes: Vec<String>,
     hint: Option<String>,
@@ -28,7 +29,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with exit status 1. `fact` starts in lower case and ends without a full stop.
     #[must_use]
-    pub fn new(fact: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(fact: impl Into<String>) -> Self {
         Self {
             fact: fact.into(),
             causes: Vec::new(),
@@ -38,25 +39,16 @@ impl Failure {
         }
     }
 
-    /// A rule of this tool, which no loader knows, said no: exit status 3, without a loader's code.
-    #[must_use]
-    pub fn refusal(fact: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Refused,
-            ..Self::new(fact)
-        }
-    }
-
     /// Adds the error, and its sources, that led to this.
     #[must_use]
-    pub fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
+    pub(in crate::cli) fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
         self.causes.extend(causes(Some(cause)));
         self
     }
 
     /// An error with its causes, and what to do about it where the error knows.
     #[must_use]
-    pub fn from_error(error: &dyn Error, hint: Option<String>) -> Self {
+    pub(in crate::cli) fn from_error(error: &dyn Error, hint: Option<String>) -> Self {
         Self {
             causes: causes(error.source()),
             hint,
@@ -66,14 +58,14 @@ impl Failure {
 
     /// Says what to do next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// A check of the trust chain said no: exit status 3, with the code that the loader would print.
     #[must_use]
-    pub fn refused(refusal: &(impl Diagnose + 'static)) -> Self {
+    pub(in crate::cli) fn refused(refusal: &(impl Diagnose + 'static)) -> Self {
         Self {
             fact: refusal.to_string(),
             causes: causes(refusal.source()),
@@ -85,21 +77,36 @@ impl Failure {
 
     /// Puts what was being done before the fact: `context: fact`.
     #[must_use]
-    pub fn context(mut self, context: impl fmt::Display) -> Self {
+    pub(in crate::cli) fn context(mut self, context: impl fmt::Display) -> Self {
         self.fact = format!("{context}: {}", self.fact);
         self
     }
 
     /// What went wrong, without causes and hint.
-    #[must_use]
-    pub fn fact(&self) -> &str {
+    #[cfg(test)]
+    pub(in crate::cli) fn fact(&self) -> &str {
         &self.fact
     }
 
     /// What the process exits with.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub(in crate::cli) const fn exit(&self) -> Exit {
         self.exit
+    }
+}
+
+/// The one place where what went wrong with a store becomes what this tool prints and exits with.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self {
+            code: error.code(),
+            exit: if error.is_refusal() {
+                Exit::Refused
+            } else {
+                Exit::Failed
+            },
+            ..Self::from_error(&error, error.hint())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use sealboot_core::trust::policy::{FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, STA
 
 /// When something ends: after a while, or at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiry {
+pub(in crate::cli) enum Expiry {
     /// This long after it was made.
     After(SignedDuration),
     /// At this moment.
@@ -27,7 +27,7 @@ impl Expiry {
     /// # Errors
     ///
     /// Where that moment is not after `created`, or past the end of the calendar.
-    pub(super) fn of(self, created: Timestamp) -> Result<Timestamp, Invalid> {
+    pub(in crate::cli) fn of(self, created: Timestamp) -> Result<Timestamp, Invalid> {
         let expires = match self {
             Self::After(duration) => created
                 .checked_add(duration)
@@ -64,7 +64,7 @@ impl FromStr for Expiry {
 }
 
 /// What time it is, in whole seconds: a refusal prints it beside times of a manifest.
-pub(super) fn now() -> Timestamp {
+pub(in crate::cli) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
@@ -72,7 +72,7 @@ pub(super) fn now() -> Timestamp {
 /// Reads the time that reproducible builds pretend it is.
 ///
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
-pub(super) fn source_date_epoch() -> Result<Option<Timestamp>, Failure> {
+pub(in crate::cli) fn source_date_epoch() -> Result<Option<Timestamp>, Failure> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
         return Ok(None);
     };
@@ -96,7 +96,7 @@ pub(super) fn source_date_epoch() -> Result<Option<Timestamp>, Failure> {
 /// # Errors
 ///
 /// For everything that is not 1 to 36500 and a `d`.
-pub(super) fn days(text: &str) -> Result<u32, Invalid> {
+pub(in crate::cli) fn days(text: &str) -> Result<u32, Invalid> {
     text.strip_suffix('d')
         .and_then(digits)
         .and_then(|days| u32::try_from(days).ok())
@@ -109,7 +109,7 @@ pub(super) fn days(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 1 hour to a year of 365 days.
-pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
+pub(in crate::cli) fn hours(text: &str) -> Result<u32, Invalid> {
     let of = |suffix: char, unit: i64| digits(text.strip_suffix(suffix)?)?.checked_mul(unit);
     of('h', 1)
         .or_else(|| of('d', 24))
@@ -123,7 +123,7 @@ pub(super) fn hours(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 1 second to 1 hour, as far as a trust policy goes.
-pub(super) fn first_wait(text: &str) -> Result<u32, Invalid> {
+pub(in crate::cli) fn first_wait(text: &str) -> Result<u32, Invalid> {
     seconds(text, FIRST_WAIT_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1h, such as 2s or 5m"))
 }
@@ -133,7 +133,7 @@ pub(super) fn first_wait(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 1 second to a day, as far as a trust policy goes.
-pub(super) fn longest_wait(text: &str) -> Result<u32, Invalid> {
+pub(in crate::cli) fn longest_wait(text: &str) -> Result<u32, Invalid> {
     seconds(text, LONGEST_WAIT_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1d, such as 60s, 5m or 1h"))
 }
@@ -143,7 +143,7 @@ pub(super) fn longest_wait(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 6 minutes to a day, as far as a trust policy goes.
-pub(super) fn stall(text: &str) -> Result<u32, Invalid> {
+pub(in crate::cli) fn stall(text: &str) -> Result<u32, Invalid> {
     seconds(text, STALL_SECONDS).ok_or_else(|| {
         Invalid::new(
             "stall",
@@ -170,7 +170,7 @@ fn seconds(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
 /// # Errors
 ///
 /// For everything that is not 1 minute to 36500 days.
-pub(super) fn span(text: &str) -> Result<SignedDuration, Invalid> {
+pub(in crate::cli) fn span(text: &str) -> Result<SignedDuration, Invalid> {
     spell(text).ok_or_else(|| {
         Invalid::new(
             "span",

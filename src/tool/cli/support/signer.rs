@@ -9,10 +9,11 @@ use super::{Failure, passphrase};
 use crate::keys::locked::{LockedKey, StoredKey};
 use crate::keys::pem::PrivateKey;
 use sealboot_core::trust::PublicKey;
+use sealboot_store::{SignError, Signer as _};
 
 /// Who is asked to sign.
 #[derive(Debug)]
-pub(super) enum Signer {
+pub(in crate::cli) enum Signer {
     /// Can sign.
     Ready(Ready),
     /// Needs a passphrase first.
@@ -21,7 +22,7 @@ pub(super) enum Signer {
 
 /// Who can sign. Forgets its secret when dropped.
 #[derive(Debug)]
-pub(super) enum Ready {
+pub(in crate::cli) enum Ready {
     /// A private key.
     Key(PrivateKey),
     /// A key in an ssh-agent.
@@ -30,7 +31,7 @@ pub(super) enum Ready {
 
 impl Signer {
     /// The signer of a key file: its key, or, for a public key, the agent that holds the private one.
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn of(path: &Path) -> Result<Self, Failure> {
         Ok(match key_file::read(path)? {
             KeyFile::Private(StoredKey::Open(key)) => Self::Ready(Ready::Key(key)),
             KeyFile::Private(StoredKey::Locked(key)) => Self::Locked(path.to_owned(), key),
@@ -39,7 +40,7 @@ impl Signer {
     }
 
     /// Whose signature it will be, where that is known before the passphrase is.
-    pub(super) fn public(&self) -> Option<PublicKey> {
+    pub(in crate::cli) fn public(&self) -> Option<PublicKey> {
         match self {
             Self::Ready(ready) => Some(ready.public()),
             Self::Locked(_, key) => key.public(),
@@ -47,7 +48,10 @@ impl Signer {
     }
 
     /// Fails where a passphrase is needed and nobody could give it.
-    pub(super) fn check_askable(&self, passphrase: &passphrase::Source) -> Result<(), Failure> {
+    pub(in crate::cli) fn check_askable(
+        &self,
+        passphrase: &passphrase::Source,
+    ) -> Result<(), Failure> {
         match self {
             Self::Ready(_) => Ok(()),
             Self::Locked(path, _) => passphrase.check_askable(path),
@@ -55,7 +59,7 @@ impl Signer {
     }
 
     /// Asks for the passphrase, where one is needed.
-    pub(super) fn unlock(self, passphrase: &passphrase::Source) -> Result<Ready, Failure> {
+    pub(in crate::cli) fn unlock(self, passphrase: &passphrase::Source) -> Result<Ready, Failure> {
         match self {
             Self::Ready(ready) => Ok(ready),
             Self::Locked(path, locked) => passphrase.unlock(&path, &locked).map(Ready::Key),
@@ -63,19 +67,17 @@ impl Signer {
     }
 }
 
-impl Ready {
-    /// Whose signature it will be.
-    pub(super) fn public(&self) -> PublicKey {
+impl sealboot_store::Signer for Ready {
+    fn public(&self) -> PublicKey {
         match self {
             Self::Key(key) => key.public(),
             Self::Agent(agent) => agent.public(),
         }
     }
 
-    /// Signs exactly these bytes.
-    pub(super) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], Failure> {
+    fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
         match self {
-            Self::Key(key) => Ok(key.sign(bytes)),
+            Self::Key(key) => key.sign(bytes),
             Self::Agent(agent) => agent.sign(bytes),
         }
     }

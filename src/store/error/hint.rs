@@ -1,0 +1,176 @@
+//! What to do about each error.
+
+use std::io::ErrorKind;
+
+use sealboot_core::failure::Diagnose as _;
+use sealboot_core::trust::Refusal;
+
+use super::{Damaged, NotNext, Refused, StoreError};
+use crate::envelope_file::{self, Adding};
+use crate::files::{directory, signed_path};
+use crate::kind::Kind;
+use crate::tally::{Missing, names};
+
+impl StoreError {
+    /// Returns what to do next, where that is known: one or two sentences, no full stop at the end.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { source, .. } => match source.kind() {
+                ErrorKind::NotFound => "check the path".to_owned(),
+                ErrorKind::IsADirectory => "give a file in it".to_owned(),
+                _ => return None,
+            },
+            Self::TooLarge { .. } => "is this the file that you meant?".to_owned(),
+            Self::NotRegular { .. } => {
+                "a store holds nothing else: remove it, and publish again".to_owned()
+            }
+            Self::Unwritable { path, source } => {
+                let directory = directory(path).display();
+                match source.kind() {
+                    ErrorKind::NotFound => format!("create the directory {directory} first"),
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => format!(
+                        "a file is written beside its place and then renamed, so the directory {directory} must be writable"
+                    ),
+                    _ => return None,
+                }
+            }
+            Self::Exists { .. } => {
+                "nothing was changed; choose another name, or move the file away yourself"
+                    .to_owned()
+            }
+            Self::NoDirectory { .. } => return None,
+            Self::Refused(refused) => refused.refusal.hint(),
+            Self::UnsignedPolicy { path } => format!(
+                "sign it with `sealboot policy sign`, and give {}",
+                signed_path(path).display()
+            ),
+            Self::PolicyNotNewer { .. } => "machines only go on: make the next version with `sealboot policy create --from`, and --store".to_owned(),
+            Self::PolicySkips(Refused { refusal, .. }) => match &**refusal {
+                Refusal::PolicyVersion { expected, .. } => format!(
+                    "machines take one step after the other: publish version {expected} first"
+                ),
+                refusal => refusal.hint(),
+            },
+            Self::NotNext(not_next) => not_next.hint(),
+            Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
+            Self::WouldStop { images, .. } => {
+                let options = images.iter().map(|name| format!("--let-stop {name}"));
+                format!(
+                    "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
+                    options.collect::<Vec<_>>().join(" ")
+                )
+            }
+            Self::FirstPolicy { .. } => "a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`".to_owned(),
+            Self::OtherStatement { path, kind, .. } => format!(
+                "nothing was changed; if the {} was changed after it was signed, move {} away and sign anew",
+                kind.what(),
+                path.display()
+            ),
+            Self::Replaced { kind, .. } => {
+                format!("nothing was changed; look at it again with `{}`", kind.show())
+            }
+            Self::WriteProtected { adding, .. } => match adding {
+                Adding::Own => "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
+                Adding::Others => "signatures are added in place: make the file writable, or merge into a copy",
+            }
+            .to_owned(),
+            Self::Full { kind, source } => envelope_file::full(*kind, source),
+            Self::NoSignature { kind, .. } => {
+                format!("sign it first, with `sealboot {} sign`", kind.command())
+            }
+            Self::NotSignatures { kind, .. } => format!(
+                "give a file that `sealboot {} sign --detached` wrote, or a signed copy of the envelope",
+                kind.command()
+            ),
+            Self::OverOther { path, .. } => format!(
+                "nothing was changed; was {} signed in another version, or changed since?",
+                path.display()
+            ),
+            Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
+            Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
+            Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
+            Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
+            Self::Damaged(Damaged { path, .. }) => format!(
+                "look at {}, and remove it if it is worth nothing; then publish again",
+                path.display()
+            ),
+            Self::OtherName { .. } => "the store was rearranged by hand: move that file to where it belongs".to_owned(),
+            Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-older".to_owned(),
+            Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
+            Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
+            Self::NoArchive(_) => "copy the archive into the store, or name the store that holds it with --store DIR".to_owned(),
+            Self::ArchiveRefused(refused) => refused.refusal.hint(),
+            Self::Copy { .. } => return None,
+            Self::NotChannel { .. } => {
+                "publish the image again with `sealboot image publish`".to_owned()
+            }
+            Self::Behind(Refused { refusal, .. }) => match &**refusal {
+                Refusal::StalePolicy { newest, .. } => format!(
+                    "the last statement names version {newest}: bring trust/{newest}.json back from another copy of the store, and find out who removed it"
+                ),
+                Refusal::Stale { newest, .. } => format!(
+                    "publish version {newest} again; if machines are to go back on purpose, say so with --allow-older"
+                ),
+                refusal => refusal.hint(),
+            },
+            Self::NoImages { .. } => "publish one first, with `sealboot image publish`".to_owned(),
+            Self::NoFreshnessRole { .. } => {
+                "make a policy that has: `sealboot policy create --freshness-key`".to_owned()
+            }
+            Self::NotOfFreshnessRole { .. } => "renew with a key that the policy names under freshness; `sealboot policy check` shows them".to_owned(),
+            Self::LifeTooLong { max_hours, .. } => format!("make it {max_hours}h, or less"),
+            Self::LifeUnusable(_) => return None,
+            Self::Sign(error) => return error.hint().map(str::to_owned),
+            Self::NotEnvelope { kind, .. } => match kind {
+                Kind::Image => "give the file that `sealboot image pack` made, or the channel that `sealboot image publish` made",
+                Kind::Policy => "give the file that `sealboot policy sign` made",
+                Kind::HostConfig => "give the file that `sealboot host-config sign` made",
+            }
+            .to_owned(),
+            Self::PayloadType { kind, .. } => match kind {
+                Kind::Image => "give an envelope that this version of `sealboot image pack` made",
+                Kind::Policy => "give a policy that `sealboot policy create` made, or an envelope that `sealboot policy sign` did",
+                Kind::HostConfig => "give a host config, or an envelope that `sealboot host-config sign` made",
+            }
+            .to_owned(),
+            Self::UnusablePolicy { .. } => {
+                "check the file with `sealboot policy check`".to_owned()
+            }
+            Self::NoPolicy { .. } => {
+                "make the policy again with `sealboot policy create --from`".to_owned()
+            }
+            Self::SignedPolicy { .. } => "give the policy that the machines have, and --store DIR: from it, the newest in the store is found as machines find it".to_owned(),
+            Self::PolicyGap { missing, .. } => format!(
+                "copy trust/{missing}.json from another copy of the store: machines stop before a gap"
+            ),
+            Self::NoStore { .. } => {
+                "give the store that the server serves; `sealboot image pack --store` makes one"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+impl NotNext {
+    fn hint(&self) -> String {
+        let missing = self.missing.iter().map(|missing| {
+            let Missing { version, count, of } = missing;
+            format!("{count} more of {}, as version {version} asks", names(of))
+        });
+        match &*self.refused.refusal {
+            _ if !self.missing.is_empty() => format!(
+                "`sealboot policy sign` must still be run by {}",
+                missing.collect::<Vec<_>>().join(", and by ")
+            ),
+            Refusal::PayloadType { .. } => {
+                "give the envelope that `sealboot policy sign` made".to_owned()
+            }
+            Refusal::Policy(_) => {
+                "make the policy with `sealboot policy create --from`, and have that one signed"
+                    .to_owned()
+            }
+            refusal => refusal.hint(),
+        }
+    }
+}

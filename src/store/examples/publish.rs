@@ -1,0 +1,41 @@
+//! Publishes an image, renews its freshness statement and hands on the trust, without a terminal.
+//!
+//! `cargo run -p sealboot-store --example publish`
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::error::Error;
+
+use sealboot_store::{Notice, Older, Release, Renewal, Step, Store, policy};
+use support::world::{self, alice, bob, clockwork, trust::seal_policy};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // Keys, the policy that machines have, and two stores: one that they fetch from, one with a release to publish.
+    let desk = tempfile::tempdir()?;
+    world::build_world(desk.path());
+    let (baked_in, second) = (desk.path().join("fresh.json"), desk.path().join("2.json"));
+    let store = Store::open(&desk.path().join("store"))?;
+    let now = "2026-01-02T12:00:00Z".parse()?;
+    let mut say = |notice: Notice| println!("{notice}");
+
+    let policy = store.newest_policy(policy::load(&baked_in)?, &mut say)?;
+    let mut renewal = Renewal::new(vec![Box::new(clockwork())], None);
+    let envelope = desk.path().join("staging/images/relay/43.json");
+    let release = Release::read(&envelope, &policy, now)?;
+    store.publish(&release, Older::Refuse, None, &mut say, &mut |_| {})?;
+    let image = &release.manifest().as_ref().name;
+    let (channel, freshness) = renewal.renew(&policy, &store, image, now)?;
+    println!("{}: {freshness:?}", channel.display());
+
+    let next = policy.with_version(2.try_into()?);
+    std::fs::write(&second, seal_policy(&next, &[&alice(), &bob()]))?;
+    if let Step::Next(next) = store.prepare_policy(&baked_in, &second, now)? {
+        next.stops().iter().for_each(|stop| println!("{stop}"));
+        println!("{}", next.publish(&[])?.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_example_runs() {
+    main().unwrap_or_else(|error| panic!("{error}"));
+}

@@ -1,0 +1,365 @@
+//! Publishing an image: from an envelope that its signers have signed to what machines fetch.
+//!
+//! Order is what keeps a machine that fetches meanwhile from seeing a half: first the archive, then
+//! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+
+use crate::error::{Damaged, Refused};
+use crate::files::{self, Existing};
+use crate::freshness::Renewal;
+use crate::image::{StoredImage, unverified_manifest};
+use crate::{Notice, Store, StoreError};
+
+/// An envelope that enough of a policy's signers have signed, and the policy that counted them.
+#[derive(Debug)]
+pub struct Release<'a> {
+    path: PathBuf,
+    envelope: Envelope,
+    manifest: Verified<Manifest>,
+    policy: &'a TrustPolicy,
+    now: Timestamp,
+}
+
+impl<'a> Release<'a> {
+    /// Reads the envelope of one version, or a channel, and verifies it as a machine does at `now`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`StoredImage::read`], and [`StoreError::Refused`].
+    pub fn read(path: &Path, policy: &'a TrustPolicy, now: Timestamp) -> Result<Self, StoreError> {
+        let envelope = StoredImage::read(path)?.into_envelope();
+        let manifest = policy
+            .verify_manifest(&envelope.encode(), &expected(now))
+            .map_err(Refused::at(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            envelope,
+            manifest,
+            policy,
+            now,
+        })
+    }
+
+    /// Returns what was signed.
+    #[must_use]
+    pub const fn manifest(&self) -> &Verified<Manifest> {
+        &self.manifest
+    }
+}
+
+const fn expected(now: Timestamp) -> Expected<'static> {
+    Expected {
+        name: None,
+        arch: None,
+        now,
+    }
+}
+
+/// What to do with a version that is older than the newest that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    /// Refuse it.
+    Refuse,
+    /// Publish it, for taking back a bad release; a policy's `min_version` still holds.
+    Allow,
+}
+
+impl Store {
+    /// Makes a release the newest of its name; machines that boot from then on fetch it. Returns the path of the
+    /// channel, which is what they fetch.
+    ///
+    /// Everything is checked that a loader checks, the archive included, which is copied from the store that the
+    /// release's envelope is in if this one does not have it. `progress` is called with the bytes of it checked so
+    /// far. With a `renewal`, its keys say that the image is the newest; without one, a statement that still counts is
+    /// kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Older`], [`StoreError::OtherVersion`], [`StoreError::Behind`] and as for
+    /// [`check_archive`](Self::check_archive); nothing has changed for machines then.
+    pub fn publish(
+        &self,
+        release: &Release<'_>,
+        older: Older,
+        renewal: Option<&mut Renewal>,
+        say: &mut dyn FnMut(Notice),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<PathBuf, StoreError> {
+        let policy = release.policy;
+        let manifest = release.manifest.as_ref();
+        let versions = self.versions(&manifest.name);
+        files::create_directory(&versions)?;
+        let _lock = files::lock(&versions);
+        let newest = self.channel(&manifest.name);
+        let versioned = self.version(&manifest.name, manifest.version);
+        let published = published(&newest, &manifest.name)?;
+        if let Some(published) = &published {
+            check_order(manifest, published.version, older, say)?;
+        }
+        for there in published
+            .into_iter()
+            .chain(self::published(&versioned, &manifest.name)?)
+        {
+            check_same(&release.manifest, there)?;
+        }
+        if let Some(floor) = self.floor(policy, &manifest.name)? {
+            floor.check_policy(policy, &newest)?;
+            if older == Older::Refuse {
+                floor.check_version(manifest.version, &newest)?;
+            }
+        }
+        self.provide_archive(&release.path, &release.manifest, say, progress)?;
+        let envelope = release.envelope.clone();
+        files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
+        let freshness = match renewal {
+            Some(renewal) => Some(renewal.statement(policy, manifest, release.now)?.0),
+            None => stated(&newest),
+        };
+        let channel = Channel {
+            manifest: envelope,
+            freshness,
+        };
+        let channel = judged(channel, policy, release.now, say);
+        files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
+        Ok(newest)
+    }
+}
+
+/// Returns the freshness statement in the channel so far.
+fn stated(newest: &Path) -> Option<Envelope> {
+    let bytes = files::read_stored(newest, LIMITS.channel_bytes).ok()?;
+    Channel::parse(&bytes).ok()?.freshness
+}
+
+/// Returns the channel as machines will accept it. A statement that they would refuse, because it has expired or names another
+/// version, is left out; where they refuse a channel without one too, says so.
+fn judged(
+    channel: Channel,
+    policy: &TrustPolicy,
+    now: Timestamp,
+    say: &mut dyn FnMut(Notice),
+) -> Channel {
+    let accepted = policy.verify_channel(&channel.encode(), &expected(now));
+    if channel.freshness.is_some() && accepted.is_ok() {
+        return channel;
+    }
+    if policy.freshness().is_some_and(|rule| rule.required) {
+        say(Notice::FreshnessMissing);
+    }
+    Channel {
+        freshness: None,
+        ..channel
+    }
+}
+
+/// An envelope that the store already has, as it describes itself.
+///
+/// It is not verified: it may be expired, or of signers who have left, and its number counts all the
+/// same. An attacker who can write to the store can make it say anything, and gains that nothing is published
+/// without [`Older::Allow`].
+struct Published {
+    path: PathBuf,
+    version: ImageVersion,
+    payload_sha256: Sha256Digest,
+}
+
+fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, StoreError> {
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok(None);
+    }
+    let damaged = |error| Damaged {
+        path: path.to_owned(),
+        error: Box::new(error),
+    };
+    let envelope = StoredImage::read(path).map_err(damaged)?.into_envelope();
+    let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
+    if manifest.name != *name {
+        return Err(StoreError::OtherName {
+            path: path.to_owned(),
+            found: manifest.name,
+            expected: name.clone(),
+        });
+    }
+    Ok(Some(Published {
+        path: path.to_owned(),
+        version: manifest.version,
+        payload_sha256: Sha256Digest::of(envelope.unverified_payload()),
+    }))
+}
+
+fn check_order(
+    manifest: &Manifest,
+    newest: ImageVersion,
+    older: Older,
+    say: &mut dyn FnMut(Notice),
+) -> Result<(), StoreError> {
+    if newest <= manifest.version {
+        return Ok(());
+    }
+    let (image, version) = (manifest.name.clone(), manifest.version);
+    match older {
+        Older::Refuse => Err(StoreError::Older {
+            image,
+            version,
+            newest,
+        }),
+        Older::Allow => {
+            say(Notice::GoesBack {
+                image,
+                version,
+                newest,
+            });
+            Ok(())
+        }
+    }
+}
+
+/// A version is one statement for ever: machines, reports and people name images by it.
+fn check_same(verified: &Verified<Manifest>, there: Published) -> Result<(), StoreError> {
+    let manifest = verified.as_ref();
+    if there.version != manifest.version || there.payload_sha256 == *verified.payload_sha256() {
+        return Ok(());
+    }
+    Err(StoreError::OtherVersion {
+        image: manifest.name.clone(),
+        version: manifest.version,
+        path: there.path,
+        expected: Box::new(*verified.payload_sha256()),
+        found: Box::new(there.payload_sha256),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::{Key, fresh, image, made, policy, release_file, sealed, store, write};
+
+    fn publish(store: &Store, envelope: &Path, older: Older) -> Result<Vec<String>, StoreError> {
+        let policy = policy(&["alice"]);
+        let release = Release::read(envelope, &policy, made())?;
+        let mut said = Vec::new();
+        let mut say = |notice: Notice| said.push(notice.to_string());
+        store.publish(&release, older, None, &mut say, &mut |_| {})?;
+        Ok(said)
+    }
+
+    #[test]
+    fn an_envelope_that_its_signers_did_not_sign_is_refused() {
+        let (_dir, store) = store();
+        let envelope = release_file(&store, 42, &["eve"]);
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(&error, StoreError::Refused(_)) && error.is_refusal());
+        assert!(!store.channel(&image()).exists());
+    }
+
+    #[test]
+    fn an_archive_that_is_missing_or_damaged_is_not_published() {
+        let (_dir, store) = store();
+        let envelope = release_file(&store, 42, &["alice"]);
+        let policy = policy(&["alice"]);
+        let release = Release::read(&envelope, &policy, made()).unwrap();
+        let path = store.archive(&release.manifest().as_ref().archive);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[1..]).unwrap();
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::ArchiveRefused(_)), "{error:?}");
+        fs::remove_file(&path).unwrap();
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::NoArchive(_)), "{error:?}");
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::LeadsOut { .. }), "{error:?}");
+        assert!(!store.channel(&image()).exists());
+    }
+
+    #[test]
+    fn an_older_version_is_published_only_on_purpose() {
+        let (_dir, store) = store();
+        let newer = release_file(&store, 43, &["alice"]);
+        assert!(publish(&store, &newer, Older::Refuse).unwrap().is_empty());
+        let older = release_file(&store, 42, &["alice"]);
+        let error = publish(&store, &older, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::Older { .. }), "{error:?}");
+        assert!(error.is_refusal() && error.code().is_none());
+        let said = publish(&store, &older, Older::Allow).unwrap();
+        assert_eq!(
+            said,
+            ["version 43 of image relay was published before: machines go back to version 42"]
+        );
+    }
+
+    #[test]
+    fn a_version_is_one_statement_for_ever() {
+        let (_dir, store) = store();
+        let envelope = release_file(&store, 42, &["alice"]);
+        publish(&store, &envelope, Older::Refuse).unwrap();
+        let mut manifest = support::world::manifest(42);
+        manifest.label = "another".parse().unwrap();
+        let other = sealed(Manifest::PAYLOAD_TYPE, manifest.encode(), &["alice"]);
+        let other = write(&store.root().join("other.json"), &other);
+        let error = publish(&store, &other, Older::Refuse).unwrap_err();
+        assert!(
+            matches!(error, StoreError::OtherVersion { .. }),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_channel_is_reported_as_the_stores_own() {
+        let (_dir, store) = store();
+        let envelope = release_file(&store, 42, &["alice"]);
+        fs::write(store.channel(&image()), "{").unwrap();
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+        assert!(!error.is_refusal());
+    }
+
+    #[test]
+    fn an_archive_is_copied_from_the_store_of_its_envelope() {
+        let (_there, other) = store();
+        let (_dir, store) = store();
+        let envelope = release_file(&other, 42, &["alice"]);
+        let said = publish(&store, &envelope, Older::Refuse).unwrap();
+        assert!(said[0].starts_with("copied the archive to "), "{said:?}");
+    }
+
+    #[test]
+    fn a_publisher_who_has_the_key_renews_at_once() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let envelope = release_file(&store, 42, &["alice"]);
+        let release = Release::read(&envelope, &policy, made()).unwrap();
+        let mut said = Vec::new();
+        let mut say = |notice: Notice| said.push((notice.is_warning(), notice.to_string()));
+        let mut steps = Vec::new();
+        let mut progress = |bytes| steps.push(bytes);
+        let renewal = None;
+        let channel = store
+            .publish(&release, Older::Refuse, renewal, &mut say, &mut progress)
+            .unwrap();
+        assert_eq!(channel, store.channel(&image()));
+        assert!(matches!(&said[..], [(true, said)] if said.contains("freshness renew")));
+        assert_eq!(
+            steps.last(),
+            Some(&release.manifest().as_ref().archive.size)
+        );
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        let mut silent = |notice| panic!("{notice:?}");
+        let renewal = Some(&mut renewal);
+        store
+            .publish(&release, Older::Refuse, renewal, &mut silent, &mut |_| {})
+            .unwrap();
+        assert!(!store.is_due(&policy, &image(), made()).unwrap());
+    }
+}
