@@ -3,6 +3,7 @@
 //! Order is what keeps a machine that fetches meanwhile from seeing a half: first the archive, then
 //! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use crate::error::{Damaged, Refused};
 use crate::files::{self, Existing};
 use crate::freshness::Renewal;
 use crate::image::{StoredImage, unverified_manifest};
+use crate::tally::names;
 use crate::{Notice, Store, StoreError};
 
 /// An envelope that enough of a policy's signers have signed, and the policy that counted them.
@@ -71,6 +73,29 @@ pub enum Older {
     Refuse,
     /// Publish it, for taking back a bad release; a policy's `min_version` still holds.
     Allow,
+}
+
+impl Older {
+    /// Allows it where `allowed` is `true`, as a flag of a command line says.
+    #[must_use]
+    pub const fn allowed(allowed: bool) -> Self {
+        if allowed { Self::Allow } else { Self::Refuse }
+    }
+}
+
+/// The image, its version and its signers, as an operator reads them.
+impl fmt::Display for Release<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manifest = self.manifest.as_ref();
+        write!(
+            f,
+            "image {}, version {} ({}), signed by {}",
+            manifest.name,
+            manifest.version,
+            manifest.label,
+            names(self.manifest.signers())
+        )
+    }
 }
 
 impl Store {

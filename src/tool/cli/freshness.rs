@@ -9,6 +9,7 @@ use super::policy;
 use super::support::signer::Signer;
 use super::support::{Failure, output, passphrase, time};
 use sealboot_core::format::manifest::ImageName;
+use sealboot_core::trust::TrustPolicy;
 use sealboot_store::{Notice, Renewal, Store};
 
 /// Say until when an image's newest version is the newest.
@@ -101,6 +102,36 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         output::talk(failure);
     }
     Err(last)
+}
+
+/// The keys of `sealboot image publish` that say that what it publishes is the newest.
+#[derive(Debug, Args)]
+pub(super) struct AtPublish {
+    /// Say with this key that the image is the newest, as `sealboot freshness renew` does; give as many as
+    /// the threshold of the policy's freshness role
+    ///
+    /// Without it, a statement that still counts is kept.
+    #[arg(long = "freshness-key", value_name = "FILE")]
+    freshness_keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// For how long that statement counts, such as 24h
+    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "freshness_keys")]
+    fresh_for: Option<SignedDuration>,
+}
+
+impl AtPublish {
+    /// Reads and unlocks the keys, and checks that `policy` accepts their statements; `None` without a key.
+    pub(super) fn renewal(&self, policy: &TrustPolicy) -> Result<Option<Renewal>, Failure> {
+        if self.freshness_keys.is_empty() {
+            return Ok(None);
+        }
+        let renewal = renewal(&self.freshness_keys, &self.passphrase, self.fresh_for)?;
+        renewal.check(policy)?;
+        Ok(Some(renewal))
+    }
 }
 
 /// Reads and unlocks the keys that renew.
