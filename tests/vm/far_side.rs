@@ -56,7 +56,7 @@ pub(crate) async fn start(work: Files, directory: &TempDir) -> Running {
     archive.resize(archive.len().next_multiple_of(512), 0);
     fs::write(path("work"), archive).unwrap();
     let mut machine = vm::Machine::new(&Lab::get().kernel, path("initrd"));
-    machine.append = format!("{} quiet no_timer_check", vm::DEFAULT_APPEND);
+    machine.append = format!("{} quiet {}", vm::DEFAULT_APPEND, vm::EMULATED);
     machine.nics = ends(directory, CABLES, Wire::First);
     machine.disks = vec![Disk::Virtio(path("work"))];
     let state = state_of(&machine).await;

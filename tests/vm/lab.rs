@@ -15,7 +15,7 @@ use std::{env, io};
 use jiff::Timestamp;
 use sealboot::assemble::modules::{ModulesDir, Selection};
 use sealboot::vm::debian::{self, Kernel, Packages};
-use sealboot::vm::{HOST_ADDRESS, os};
+use sealboot::vm::{EMULATED, HOST_ADDRESS, os};
 use sealboot_core::format::digest::Sha256Digest;
 
 use crate::router;
@@ -304,13 +304,13 @@ impl Lab {
     ) -> PathBuf {
         let (kernel, initrd) = (lab.join("os/vmlinuz"), lab.join("os/initrd"));
         let epoch = created.as_second().to_string();
-        // An emulated timer is late on a busy host, and then found wanting by the kernel, which panics.
+        let cmdline = format!("console=ttyS0 panic=-1 {EMULATED}");
         let version = version.to_string();
         #[rustfmt::skip]
         let words = [
             "image", "pack", "--name", name, "--version", &version,
             "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
-            "--cmdline", "console=ttyS0 panic=-1 no_timer_check", "--store", "store",
+            "--cmdline", &cmdline, "--store", "store",
         ];
         let words = [&words[..], more].concat();
         let envelope = self.run_all(directory, &[("SOURCE_DATE_EPOCH", &epoch)], &words);

@@ -121,8 +121,9 @@ impl Machine {
         let mut machine = vm::Machine::new(kernel, initramfs);
         let mirror = mirror.map(|mirror| format!("sealboot.mirror={mirror}"));
         machine.append = format!(
-            "{} no_timer_check {} {}",
+            "{} {} {} {}",
             vm::DEFAULT_APPEND,
+            vm::EMULATED,
             mirror.unwrap_or_default(),
             options.append
         );

@@ -148,7 +148,7 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
     #[rustfmt::skip]
     let build = [
         "--fallback-kernel", kernel, "--fallback-initrd", initrd,
-        "--fallback-cmdline", "console=ttyS0 panic=-1 no_timer_check", "--shell", shell,
+        "--fallback-cmdline", "console=ttyS0 panic=-1 no_timer_check tsc=unstable", "--shell", shell,
     ];
     let nobody = Nobody::new();
     let options = Options {
@@ -166,7 +166,7 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
         "{console}"
     );
     assert!(console.contains("the fallback"), "{console}");
-    let line = "command line  console=ttyS0 panic=-1 no_timer_check sealboot.failed=FETCH-CONNECT";
+    let line = "command line  console=ttyS0 panic=-1 no_timer_check tsc=unstable sealboot.failed=FETCH-CONNECT";
     assert!(console.contains(line), "{console}");
     assert!(!console.contains("for a shell"), "{console}");
 }

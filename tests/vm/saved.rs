@@ -53,7 +53,7 @@ async fn saved_machine_goes_on_as_often_as_it_is_restored() {
         .unwrap();
     fs::write(at("initrd"), tree.write(Vec::new(), 0).unwrap()).unwrap();
     let mut machine = vm::Machine::new(&lab.kernel, at("initrd"));
-    machine.append = format!("{} quiet no_timer_check", vm::DEFAULT_APPEND);
+    machine.append = format!("{} quiet {}", vm::DEFAULT_APPEND, vm::EMULATED);
     // Of a name that a shell would read otherwise.
     let state = at("it's; a state");
 

@@ -19,7 +19,7 @@ use tokio::process::ChildStdout;
 
 use super::support::{Failure, signals};
 use crate::vm::debian::{self, Kernel, Packages, PackagesError};
-use crate::vm::{self, HOST_ADDRESS, Process, os};
+use crate::vm::{self, EMULATED, HOST_ADDRESS, Process, os};
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::network::Network;
 use sealboot_store::files::{self, Existing};
@@ -251,7 +251,8 @@ async fn sign_and_publish(steps: &Steps) -> Result<(), Failure> {
     steps.title("The image: packed, signed twice, verified as the loader will, and published");
     let mut command = steps.sealboot(["image", "pack", "--name", "demo", "--version", "1"]);
     command.args(["--kernel", "os/vmlinuz", "--initrd", "os/initrd"]);
-    command.args(["--cmdline", "console=ttyS0 quiet panic=-1 no_timer_check"]);
+    let cmdline = format!("console=ttyS0 quiet panic=-1 {EMULATED}");
+    command.args(["--cmdline", &cmdline]);
     command.args(["--expires", "1d", "--store", "store"]);
     let envelope = steps.run(command).await?;
     let envelope = envelope.trim_end();
@@ -355,7 +356,8 @@ async fn boot(steps: &Steps, memory: u32) -> Result<Booted, Failure> {
     steps.title("The machine: power on");
     let mut command = steps.sealboot(["vm", "boot", "--kernel", "os/vmlinuz"]);
     command.args(["--initramfs", "loader.initramfs"]);
-    command.args(["--append", "console=ttyS0 panic=-1 no_timer_check quiet"]);
+    let append = format!("console=ttyS0 panic=-1 {EMULATED} quiet");
+    command.args(["--append", &append]);
     command.args(["--memory", &memory.to_string(), "--timeout", BOOT_LIMIT]);
     command.stdout(Stdio::piped());
     let power_on = Instant::now();
