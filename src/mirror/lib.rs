@@ -3,14 +3,14 @@
 //! It is trusted for nothing but bytes, and made so that there is little to trust: GET and HEAD of the
 //! three kinds of path that a store has, TLS 1.3 alone, no log of who asked for what. What it promises:
 //!
-//! - no file outside the store is ever read ([`store`]: the URL's own grammar, then openat2(2));
+//! - no file outside the store is ever read (`store`: the URL's own grammar, then openat2(2));
 //! - memory stays flat: a connection holds one window of a file, and connections are counted;
 //! - nobody can hold a connection without using it: handshake, header and progress have deadlines;
 //! - a stop lets transfers finish.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`store`] | which URL paths exist, and opening them beneath the store |
+//! | `store` | which URL paths exist, and opening them beneath the store |
 //! | [`range`] | the `Range` header; pure |
 //! | `conditional` | `If-Match`, `If-None-Match`, `If-Range`; pure |
 //! | `answer` | request to response |

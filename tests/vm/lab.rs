@@ -5,18 +5,19 @@
 //! directory: built by the first that comes, under a file lock, and named after everything that it was
 //! made of. A test holds a lock on its lab: at midnight, the next day's must not remove it.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
-use std::{env, io};
 
 use jiff::Timestamp;
 use sealboot::assemble::modules::{ModulesDir, Selection};
 use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{EMULATED, HOST_ADDRESS, os};
 use sealboot_core::format::digest::Sha256Digest;
+use support::places::built;
 
 use crate::router;
 
@@ -335,24 +336,7 @@ fn release_binary(variable: &str, place: &str) -> PathBuf {
     if let Some(given) = env::var_os(variable) {
         return PathBuf::from(given).canonicalize().expect(variable);
     }
-    let target = Path::new(TARGET_TMP).parent().unwrap();
-    let binary = target.join(place);
-    let built = modified(&binary)
-        .unwrap_or_else(|error| panic!("{}: {error}; run `make build`", binary.display()));
-    // cargo's own list of what the binary was made of, beside it: `BINARY: SOURCE SOURCE …`.
-    let sources = fs::read_to_string(binary.with_extension("d")).unwrap();
-    for source in sources.split_whitespace().skip(1) {
-        assert!(
-            modified(Path::new(source)).is_ok_and(|changed| changed <= built),
-            "{} is older than {source}; run `make build`",
-            binary.display()
-        );
-    }
-    binary
-}
-
-fn modified(file: &Path) -> io::Result<SystemTime> {
-    fs::metadata(file)?.modified()
+    built(place, "build")
 }
 
 /// Returns a kernel of Debian; fetched once for every test run on this machine, as for the demo.

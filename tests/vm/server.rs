@@ -1,12 +1,8 @@
 //! `sealboot serve`, as an operator runs it.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use sealboot::vm::Process;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::ChildStdout;
-use tokio::time::timeout;
+use support::served::Served;
 
 use crate::lab::Lab;
 use crate::store::Store;
@@ -15,8 +11,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) port: u16,
-    process: Process,
-    _stdout: BufReader<ChildStdout>,
+    served: Served,
 }
 
 impl Server {
@@ -37,31 +32,16 @@ impl Server {
             .arg("--tls-cert")
             .arg(lab.path(&format!("{tls}/server.pem")))
             .arg("--tls-key")
-            .arg(lab.path(&format!("{tls}/server.key")))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        let mut process = Process::start(command).unwrap();
-        let mut stdout = BufReader::new(process.take_stdout().unwrap());
-        let mut url = String::new();
-        timeout(Duration::from_secs(30), stdout.read_line(&mut url))
-            .await
-            .expect("the server listens")
-            .unwrap();
-        let port = url
-            .trim_end()
-            .trim_end_matches('/')
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok())
-            .unwrap_or_else(|| panic!("the server's URL: {url:?}"));
+            .arg(lab.path(&format!("{tls}/server.key")));
+        let served = Served::start(command).await;
         Self {
-            port,
-            process,
-            _stdout: stdout,
+            port: served.port(),
+            served,
         }
     }
 
     /// Ends the server as a power cut would.
-    pub(crate) async fn kill(mut self) {
-        self.process.kill().await.unwrap();
+    pub(crate) async fn kill(self) {
+        self.served.kill().await;
     }
 }
