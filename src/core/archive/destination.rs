@@ -1,4 +1,4 @@
-//! Where the files of an archive go, and what can be wrong with it on the way.
+//! The destination of an archive's files, and the errors of unpacking.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use crate::format::archive::{MemberPath, Role};
 use crate::format::digest::Sha256Digest;
 use crate::format::frame::FrameError;
 
-/// Where the files of an archive go. Bytes arrive before their file's hash is known to be right; what
+/// The destination of an archive's files. Bytes arrive before their file's hash is known to be right; what
 /// takes them must not use them before [`unpack`](super::unpack) has returned `Ok`.
 pub trait Destination {
     /// Takes the next bytes of the member that is in this role.
     ///
     /// # Errors
     ///
-    /// Where the bytes cannot be kept.
+    /// If the bytes cannot be stored.
     fn write(&mut self, role: Role, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -36,7 +36,7 @@ pub enum UnpackError {
     Member {
         /// The member that stands here by the manifest, and its size.
         expected: String,
-        /// What the header says, or that it is none.
+        /// The header's content, or that it is not a header.
         found: String,
     },
     /// A member does not have its signed hash.
@@ -54,7 +54,7 @@ pub enum UnpackError {
     /// Padding or the end of the archive is not zero.
     #[error("the archive has data {place}, where there should be zeros")]
     NotZero {
-        /// Which padding.
+        /// The place of the padding.
         place: String,
     },
     /// Bytes follow the archive's end.
