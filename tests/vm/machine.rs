@@ -117,11 +117,15 @@ impl Machine {
     async fn start(mirror: Option<&str>, options: Options, slot: Option<File>) -> Self {
         let lab = Lab::get();
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
-        let kernel = options.kernel.as_ref().unwrap_or(&lab.kernel);
+        // What keeps the lab's kernel from disks is of no use to another.
+        let (kernel, line) = match &options.kernel {
+            Some(kernel) => (kernel, String::new()),
+            None => (&lab.kernel, lab.line()),
+        };
         let mut machine = vm::Machine::new(kernel, initramfs);
         let mirror = mirror.map(|mirror| format!("sealboot.mirror={mirror}"));
         machine.append = format!(
-            "{} {} {} {}",
+            "{} {} {line} {} {}",
             vm::DEFAULT_APPEND,
             vm::EMULATED,
             mirror.unwrap_or_default(),
