@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) watchdog: bool,
     /// Another kernel than the lab's.
     pub(crate) kernel: Option<PathBuf>,
+    /// The whole kernel command line, in place of the usual one.
+    pub(crate) line: Option<String>,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             screen: false,
             watchdog: false,
             kernel: None,
+            line: None,
         }
     }
 }
@@ -124,13 +127,15 @@ impl Machine {
         };
         let mut machine = vm::Machine::new(kernel, initramfs);
         let mirror = mirror.map(|mirror| format!("sealboot.mirror={mirror}"));
-        machine.append = format!(
-            "{} {} {line} {} {}",
-            vm::DEFAULT_APPEND,
-            vm::EMULATED,
-            mirror.unwrap_or_default(),
-            options.append
-        );
+        machine.append = options.line.unwrap_or_else(|| {
+            format!(
+                "{} {} {line} {} {}",
+                vm::DEFAULT_APPEND,
+                vm::EMULATED,
+                mirror.unwrap_or_default(),
+                options.append
+            )
+        });
         machine.nics = options.nics;
         machine.disks = options.disks;
         machine.clock = options.clock;
