@@ -574,7 +574,7 @@ fn built_in_drivers_of_disks_are_named_with_their_line() {
 warning: kernel 6.1.0-test has drivers of disks built in: ahci, mmc_block, nvme, sd_mod, usb_storage, virtio_blk; it reads the disks of a machine before the loader runs
 hint: add this to the kernel command line of the machines, and of images with this kernel; or take a kernel that has these drivers as modules
   initcall_blacklist=ahci_pci_driver_init,mmc_blk_init,nvme_init,init_sd,usb_storage_driver_init,virtio_blk_init
-warning: whoever controls the kernel command line can leave that out and start another OS from a disk (root=, built-in file systems: ext4, vfat); no initramfs can stop that
+warning: an attacker who controls the kernel command line can leave that out and start another OS from a disk (root=, built-in file systems: ext4, vfat); no initramfs can stop that
 ";
     assert!(stderr.contains(warning), "{stderr}");
 }
@@ -617,6 +617,8 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
     );
     bench.put("loader.img", b"the one before");
     let kernel_hint = "hint: give a kernel that kexec can enter on these machines\n";
+    let rules = r#""shell": true"#;
+    bench.put("shell.json", policy_with(rules).as_bytes());
     let shell_hint = "hint: give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox\n";
     let fallback = |kernel| {
         vec![
@@ -650,19 +652,19 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
             "error: the fallback's command line has 2047 characters, the loader adds up to 41, and a kernel takes 2047\nhint: make it shorter, so that the fallback learns why it runs\n".to_owned(),
         ),
         (
-            vec![("--shell", Some("os-release"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("os-release"))],
             format!("error: os-release cannot be the shell\n  caused by: it is no ELF file\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("dynamic"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("dynamic"))],
             format!("error: dynamic cannot be the shell: it is dynamically linked\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("object"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("object"))],
             format!("error: object cannot be the shell: it is no program\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("arm"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("arm"))],
             format!("error: arm cannot be the shell: it is for another architecture than the loader\n{shell_hint}"),
         ),
     ] {

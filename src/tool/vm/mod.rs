@@ -39,6 +39,10 @@ const QEMU: &str = "qemu-system-x86_64";
 /// kernel panics instead of standing still.
 pub const DEFAULT_APPEND: &str = "console=ttyS0 panic=-1";
 
+/// The line of `sealboot vm boot`, whose disks are all virtio's: a kernel that has their driver built in leaves them alone,
+/// and to any other kernel the last word means nothing.
+pub const BOOT_APPEND: &str = "console=ttyS0 panic=-1 initcall_blacklist=virtio_blk_init";
+
 /// What a kernel command line needs besides where QEMU emulates the processors, as it does without KVM.
 ///
 /// Without the first, a timer that a busy host delays looks broken to the kernel, which panics. Without the second, the
