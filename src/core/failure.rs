@@ -176,6 +176,10 @@ failure_codes! {
         cause: "A mirror's URL asks for this machine's serial number, UUID, asset tag or link address, and the machine has none.",
         remedy: "set what the URL asks for in the firmware's setup or in the hypervisor, or take it out of the mirror's URL"
     }
+    ConfigureDisks = "CONFIGURE-DISKS" {
+        cause: "The kernel has found a disk, or does not say whether it has, and the trust policy refuses to boot beside one.",
+        remedy: "boot a kernel that has no drivers of disks built in, or disable them on the kernel command line (`sealboot initramfs build` prints the words for its kernel); or remove the disk"
+    }
     ConnectNoLink = "CONNECT-NO-LINK" {
         cause: "No network interface that fits the host config exists.",
         remedy: "bake the driver of the network card into the initramfs (--module NAME), or correct network.interface"

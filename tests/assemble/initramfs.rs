@@ -534,10 +534,70 @@ fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() 
         .concat();
     assert_eq!(files["etc/sealboot/fallback/SHA256SUMS"], sums.into_bytes());
 
-    // A policy that uses neither is no mistake that stops anything, but somebody made it.
-    let (_, stderr) = assert_done(&bench.build(&given));
-    let warnings = "warning: the trust policy does not enter the fallback: create it with --give-up fallback\nwarning: the trust policy allows no shell: create it with --allow-shell\n";
-    assert!(stderr.contains(warnings), "{stderr}");
+    // A policy that does not enter a fallback is no mistake that stops anything, but somebody made it.
+    let (_, stderr) = assert_done(&bench.build(&given[..3]));
+    let warning = "warning: the trust policy does not enter the fallback: create it with --give-up fallback\n";
+    assert!(stderr.contains(warning), "{stderr}");
+}
+
+#[test]
+fn a_shell_that_the_policy_forbids_is_not_baked_in() {
+    let bench = Bench::new();
+    bench.put("shell", &elf(3, 0));
+    bench.put("loader.img", b"the one before");
+    let expected = "error: the trust policy allows no shell\nhint: leave --shell out, or create the policy with --allow-shell: a kernel command line with rdinit=/bin/sh starts a shell that is baked in, whatever the policy says\n";
+    assert_failed(&bench.build(&[("--shell", Some("shell"))]), expected);
+    assert_eq!(
+        fs::read(bench.path("loader.img")).unwrap(),
+        b"the one before"
+    );
+}
+
+/// The built-in modules of a kernel, and what `initramfs build` says of them.
+fn said_of_builtin(builtin: &str) -> String {
+    let bench = Bench::new();
+    bench.put(&format!("{MODULES}/modules.builtin"), builtin.as_bytes());
+    assert_done(&bench.build(&[])).1
+}
+
+#[test]
+fn built_in_drivers_of_disks_are_named_with_their_line() {
+    let stderr = said_of_builtin(
+        "kernel/drivers/nvme/host/nvme-core.ko\nkernel/drivers/nvme/host/nvme.ko\n\
+         kernel/drivers/ata/libata.ko\nkernel/drivers/ata/ahci.ko\n\
+         kernel/drivers/scsi/sd_mod.ko\nkernel/drivers/usb/storage/usb-storage.ko\n\
+         kernel/drivers/block/virtio_blk.ko\nkernel/drivers/mmc/core/mmc_block.ko\n\
+         kernel/drivers/block/loop.ko\nkernel/block/bsg.ko\n\
+         kernel/fs/ext4/ext4.ko\nkernel/fs/fat/vfat.ko\nkernel/fs/nls/nls_base.ko\n",
+    );
+    let warning = "\
+warning: kernel 6.1.0-test has drivers of disks built in: ahci, mmc_block, nvme, sd_mod, usb_storage, virtio_blk; it reads the disks of a machine before the loader runs
+hint: add this to the kernel command line of the machines, and of images with this kernel; or take a kernel that has these drivers as modules
+  initcall_blacklist=ahci_pci_driver_init,mmc_blk_init,nvme_init,init_sd,usb_storage_driver_init,virtio_blk_init
+warning: an attacker who controls the kernel command line can leave that out and start another OS from a disk (root=, built-in file systems: ext4, vfat); no initramfs can stop that
+";
+    assert!(stderr.contains(warning), "{stderr}");
+}
+
+#[test]
+fn a_built_in_driver_of_disks_that_is_not_known_is_named_too() {
+    let stderr =
+        said_of_builtin("kernel/drivers/ata/ahci_new.ko\nkernel/drivers/nvme/host/nvme.ko\n");
+    for said in [
+        "has drivers of disks built in: ahci_new, nvme; it reads",
+        "\n  initcall_blacklist=nvme_init\n",
+        "\nwarning: no init function is known of ahci_new: the line above does not disable it\n",
+    ] {
+        assert!(stderr.contains(said), "{said}\n{stderr}");
+    }
+}
+
+#[test]
+fn a_kernel_with_its_drivers_of_disks_as_modules_needs_no_line() {
+    let stderr =
+        said_of_builtin("kernel/block/bsg.ko\nkernel/drivers/dax/dax.ko\nkernel/fs/fuse/fuse.ko\n");
+    assert!(!stderr.contains("disks"), "{stderr}");
+    assert!(!stderr.contains("initcall_blacklist"), "{stderr}");
 }
 
 #[test]
@@ -557,6 +617,8 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
     );
     bench.put("loader.img", b"the one before");
     let kernel_hint = "hint: give a kernel that kexec can enter on these machines\n";
+    let rules = r#""shell": true"#;
+    bench.put("shell.json", policy_with(rules).as_bytes());
     let shell_hint = "hint: give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox\n";
     let fallback = |kernel| {
         vec![
@@ -590,19 +652,19 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
             "error: the fallback's command line has 2047 characters, the loader adds up to 41, and a kernel takes 2047\nhint: make it shorter, so that the fallback learns why it runs\n".to_owned(),
         ),
         (
-            vec![("--shell", Some("os-release"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("os-release"))],
             format!("error: os-release cannot be the shell\n  caused by: it is no ELF file\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("dynamic"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("dynamic"))],
             format!("error: dynamic cannot be the shell: it is dynamically linked\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("object"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("object"))],
             format!("error: object cannot be the shell: it is no program\n{shell_hint}"),
         ),
         (
-            vec![("--shell", Some("arm"))],
+            vec![("--policy", Some("shell.json")), ("--shell", Some("arm"))],
             format!("error: arm cannot be the shell: it is for another architecture than the loader\n{shell_hint}"),
         ),
     ] {

@@ -20,7 +20,7 @@ use sealboot_core::format::network::{
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
 };
 use sealboot_core::trust::policy::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
 };
 use sealboot_core::trust::{PublicKey, TrustPolicy};
 use serde_json::Value;
@@ -134,6 +134,7 @@ prop_compose! {
         give_up in prop_oneof![Just(GiveUp::Reboot), Just(GiveUp::Fallback), Just(GiveUp::PowerOff)],
         stall_seconds in 360u32..=86_400,
         shell in any::<bool>(),
+        disks in select(vec![Disks::Allow, Disks::Refuse]),
         version in 1..=NUMBER_MAX,
         denied in proptest::collection::btree_set(1..=NUMBER_MAX, 0..4),
         denied_digests in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
@@ -173,6 +174,7 @@ prop_compose! {
             .and_then(|policy| policy.with_denied_digests(denied_digests.iter().map(|bytes| Sha256Digest::of(bytes)).collect()))
             .expect("agrees with itself")
             .with_version(version.try_into().expect("in range"));
+        let policy = policy.with_disks(disks);
         if http { policy.with_plain_http() } else { policy }
     }
 }

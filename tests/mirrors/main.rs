@@ -13,6 +13,7 @@ use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::manifest::Manifest;
 use sealboot_core::format::network::Network;
+use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::{Presented, TrustPolicy};
 use sealboot_init::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
 use sealboot_init::boot::{InForce, LOADER};
@@ -361,4 +362,42 @@ async fn a_policy_that_is_newer_still_may_take_the_host_config_again() {
     world.with(&manifest(42), &[bob(), carol()], &chain_of_two[..1]);
     world.with(&manifest(42), &[bob(), carol()], &chain_of_two);
     assert_eq!(world.version(&first(), noon()).await, Ok(42));
+}
+
+/// The /sys of a machine with one block device of this place and name.
+fn machine_with(device: &str) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let place = root.path().join("sys/devices").join(device);
+    let class = root.path().join("sys/class/block");
+    for directory in [&place, &class] {
+        std::fs::create_dir_all(directory).unwrap();
+    }
+    let name = place.file_name().unwrap();
+    std::os::unix::fs::symlink(&place, class.join(name)).unwrap();
+    root
+}
+
+#[tokio::test]
+async fn a_newer_policy_that_refuses_disks_is_obeyed_at_once() {
+    let refusing = second().with_disks(Disks::Refuse);
+    let allowing = second().with_version(3.try_into().unwrap());
+    let policies = [
+        seal_policy(&refusing, &[&alice(), &bob(), &carol()]),
+        seal_policy(&allowing, &[&bob(), &carol()]),
+    ];
+    let refused = Err(FailureCode::ConfigureDisks);
+    for (device, policies, expected) in [
+        ("pci0000:00/nvme/nvme0/nvme0n1", &policies[..1], refused),
+        ("virtual/block/loop0", &policies[..1], Ok(())),
+        // The walk ends at the newest one, which alone judges.
+        ("pci0000:00/nvme/nvme0/nvme0n1", &policies[..], Ok(())),
+    ] {
+        let machine = machine_with(device);
+        let mut world = World::new();
+        world.with(&manifest(42), &[bob(), carol()], policies);
+        let mut chain = InForce::new(first(), &LOADER).at(machine.path());
+        let found = world.accepted(&mut chain, noon()).await;
+        assert_eq!(found.map(drop), expected, "{device}");
+        assert_eq!(chain.judge_disks().is_err(), expected.is_err(), "{device}");
+    }
 }

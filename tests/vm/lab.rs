@@ -28,6 +28,10 @@ pub(crate) const VERSION: u32 = 10;
 /// The oldest version that the policy accepts.
 pub(crate) const MIN_VERSION: u32 = 5;
 
+/// The file of the lab, and of each desk that packs an OS, with the words of the kernel command line that keep its
+/// kernel from disks.
+const LINE: &str = "disks.line";
+
 /// How long images are good for, where a test does not say otherwise.
 const EXPIRES: [&str; 2] = ["--expires", "60d"];
 
@@ -113,22 +117,36 @@ impl Lab {
 
     /// Builds the first one again, in `directory`, with these words of `initramfs build` too.
     pub(crate) fn initramfs_with(&self, directory: &Path, more: &[&str]) -> PathBuf {
-        self.initramfs_of(&self.modules, directory, more)
+        let policy = Path::new("trust.json");
+        self.initramfs_of(policy, &self.modules, directory, more).0
     }
 
-    /// Builds it for the kernel of these modules.
-    pub(crate) fn initramfs_of(&self, modules: &Path, directory: &Path, more: &[&str]) -> PathBuf {
+    /// Builds it with this policy for the kernel of these modules, and returns the words of the kernel command line that
+    /// the tool asks for: none where that kernel has no driver of a disk built in.
+    pub(crate) fn initramfs_of(
+        &self,
+        policy: &Path,
+        modules: &Path,
+        directory: &Path,
+        more: &[&str],
+    ) -> (PathBuf, String) {
         let out = directory.join("own.initramfs");
-        let (loader, available) = (self.loader.to_str().unwrap(), modules.to_str().unwrap());
+        let (loader, policy) = (self.loader.to_str().unwrap(), policy.to_str().unwrap());
+        let modules = modules.to_str().unwrap();
         #[rustfmt::skip]
         let mut words = vec![
-            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "initramfs", "build", "--loader", loader, "--policy", policy,
             "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-            "--modules", available, "--out", out.to_str().unwrap(),
+            "--modules", modules, "--out", out.to_str().unwrap(),
         ];
         words.extend(more);
-        self.run_all(&self.directory, &[], &words);
-        out
+        let (_, said) = self.run_and_hear(&self.directory, &[], &words);
+        (out, line_of(&said))
+    }
+
+    /// Returns the same words for the lab's kernel.
+    pub(crate) fn line(&self) -> String {
+        fs::read_to_string(self.path(LINE)).unwrap()
     }
 
     /// The first one again without a host config, in `directory`.
@@ -168,20 +186,30 @@ impl Lab {
         environment: &[(&str, &str)],
         words: &[&str],
     ) -> String {
+        self.run_and_hear(directory, environment, words).0
+    }
+
+    /// The same with its stderr.
+    fn run_and_hear(
+        &self,
+        directory: &Path,
+        environment: &[(&str, &str)],
+        words: &[&str],
+    ) -> (String, String) {
         let output = Command::new(&self.sealboot)
             .args(words)
             .envs(environment.iter().copied())
             .current_dir(directory)
             .output()
             .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             output.status.success(),
-            "sealboot {} ({}):\n{}",
+            "sealboot {} ({}):\n{said}",
             words.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
+            output.status
         );
-        String::from_utf8(output.stdout).unwrap()
+        (String::from_utf8(output.stdout).unwrap(), said)
     }
 
     /// Makes everything in a scratch directory, which becomes the lab when all of it is there.
@@ -224,6 +252,17 @@ impl Lab {
             self.run_all(at, &[], &words);
         }
 
+        let (loader, modules) = (
+            self.loader.to_str().unwrap(),
+            packages.modules.to_str().unwrap(),
+        );
+        #[rustfmt::skip]
+        let (_, said) = self.run_and_hear(at, &[], &[
+            "initramfs", "build", "--loader", loader, "--policy", "trust.json",
+            "--tls-roots", "tls/ca.pem", "--modules", modules, "--compress", "none", "--out", "plain.initramfs",
+        ]);
+        fs::write(at.join(LINE), line_of(&said)).unwrap();
+
         fs::create_dir(at.join("os")).unwrap();
         fs::copy(&packages.kernel, at.join("os/vmlinuz")).unwrap();
         let busybox = fs::read(&packages.busybox).unwrap();
@@ -247,10 +286,6 @@ impl Lab {
             ),
         )
         .unwrap();
-        let (loader, modules) = (
-            self.loader.to_str().unwrap(),
-            packages.modules.to_str().unwrap(),
-        );
         // As an operator's would be, whose machines have no battery: where the clock says 1970, today's
         // certificates are valid, and last month's statements are not. Without it, both would depend on
         // how old the loader is. That the loader's own build time counts is tested in `time`.
@@ -271,7 +306,7 @@ impl Lab {
         fs::rename(scratch.keep(), &self.directory).unwrap();
     }
 
-    /// Packs the lab's OS, made under `lab`, into `directory/store`. Gives the unsigned envelope.
+    /// Packs the lab's OS, made under `lab` with its line, into `directory/store`. Gives the unsigned envelope.
     pub(crate) fn pack(&self, lab: &Path, directory: &Path, name: &str, version: u32) -> PathBuf {
         let now = Timestamp::now();
         self.pack_at(now, lab, directory, name, version)
@@ -305,13 +340,16 @@ impl Lab {
     ) -> PathBuf {
         let (kernel, initrd) = (lab.join("os/vmlinuz"), lab.join("os/initrd"));
         let epoch = created.as_second().to_string();
-        let cmdline = format!("console=ttyS0 panic=-1 {EMULATED}");
+        // A desk without one packs the lab's kernel.
+        let line = fs::read_to_string(lab.join(LINE)).unwrap_or_else(|_| self.line());
+        let cmdline = format!("console=ttyS0 panic=-1 {EMULATED} {line}");
+        let cmdline = cmdline.trim_end();
         let version = version.to_string();
         #[rustfmt::skip]
         let words = [
             "image", "pack", "--name", name, "--version", &version,
             "--kernel", kernel.to_str().unwrap(), "--initrd", initrd.to_str().unwrap(),
-            "--cmdline", &cmdline, "--store", "store",
+            "--cmdline", cmdline, "--store", "store",
         ];
         let words = [&words[..], more].concat();
         let envelope = self.run_all(directory, &[("SOURCE_DATE_EPOCH", &epoch)], &words);
@@ -329,6 +367,13 @@ impl Lab {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
+}
+
+/// Returns the words of the kernel command line that `initramfs build` asks for.
+fn line_of(said: &str) -> String {
+    let words = said.split_whitespace();
+    let mut asked = words.filter(|word| word.starts_with("initcall_blacklist="));
+    asked.next().unwrap_or_default().to_owned()
 }
 
 /// A binary that `make build` made, no older than its sources.

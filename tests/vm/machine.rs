@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) watchdog: bool,
     /// Another kernel than the lab's.
     pub(crate) kernel: Option<PathBuf>,
+    /// The whole kernel command line, in place of the usual one.
+    pub(crate) line: Option<String>,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             screen: false,
             watchdog: false,
             kernel: None,
+            line: None,
         }
     }
 }
@@ -117,16 +120,22 @@ impl Machine {
     async fn start(mirror: Option<&str>, options: Options, slot: Option<File>) -> Self {
         let lab = Lab::get();
         let initramfs = options.initramfs.unwrap_or_else(|| lab.initramfs());
-        let kernel = options.kernel.as_ref().unwrap_or(&lab.kernel);
+        // What keeps the lab's kernel from disks is of no use to another.
+        let (kernel, line) = match &options.kernel {
+            Some(kernel) => (kernel, String::new()),
+            None => (&lab.kernel, lab.line()),
+        };
         let mut machine = vm::Machine::new(kernel, initramfs);
         let mirror = mirror.map(|mirror| format!("sealboot.mirror={mirror}"));
-        machine.append = format!(
-            "{} {} {} {}",
-            vm::DEFAULT_APPEND,
-            vm::EMULATED,
-            mirror.unwrap_or_default(),
-            options.append
-        );
+        machine.append = options.line.unwrap_or_else(|| {
+            format!(
+                "{} {} {line} {} {}",
+                vm::DEFAULT_APPEND,
+                vm::EMULATED,
+                mirror.unwrap_or_default(),
+                options.append
+            )
+        });
         machine.nics = options.nics;
         machine.disks = options.disks;
         machine.clock = options.clock;

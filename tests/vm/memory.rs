@@ -1,6 +1,7 @@
 //! Memory: what is given back, and what a boot can do with little.
 
 use std::fs;
+use std::path::Path;
 
 use jiff::Timestamp;
 use sealboot::cpio::Tree;
@@ -39,6 +40,8 @@ async fn an_image_that_memory_holds_twice_but_not_three_times_boots() {
         .unwrap();
     fs::write(os.join("initrd"), tree.write(initrd, 0).unwrap()).unwrap();
     let path = lab.pack_at(Timestamp::now(), store.desk(), store.desk(), IMAGE, VERSION);
+    let policy = Path::new("trust.json");
+    let (initramfs, _) = lab.initramfs_of(policy, &packages.modules, store.desk(), &[]);
     for signer in ["alice", "bob"] {
         lab.sign(lab.directory(), &path, signer, store.desk());
     }
@@ -47,7 +50,7 @@ async fn an_image_that_memory_holds_twice_but_not_three_times_boots() {
     let server = Server::start(&store).await;
     let options = Options {
         memory: Some(400),
-        initramfs: Some(lab.initramfs_of(&packages.modules, store.desk(), &[])),
+        initramfs: Some(initramfs),
         kernel: Some(packages.kernel),
         ..Options::default()
     };

@@ -143,12 +143,10 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
         "--give-up",
         "fallback",
     ];
-    // The shell that this policy does not allow is not offered.
-    let shell = lab.busybox.to_str().unwrap();
     #[rustfmt::skip]
     let build = [
         "--fallback-kernel", kernel, "--fallback-initrd", initrd,
-        "--fallback-cmdline", "console=ttyS0 panic=-1 no_timer_check tsc=unstable", "--shell", shell,
+        "--fallback-cmdline", "console=ttyS0 panic=-1 no_timer_check tsc=unstable",
     ];
     let nobody = Nobody::new();
     let options = Options {

@@ -1,11 +1,17 @@
 //! The trust policy in force, chosen in one place.
 //!
 //! A run of the loader begins with the baked-in policy and adds each successor that it verifies. The newest one is in
-//! force for everything from then on: it verifies host configs and images, and its failure policy governs every
-//! failure, in this attempt and in all later ones.
+//! force for everything from then on: it verifies host configs and images, its failure policy governs every
+//! failure, in this attempt and in all later ones, and it decides whether a boot goes on beside a disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::loader::Loader;
+use crate::hardware::Disk;
+use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::{Chain, Refusal, TrustPolicy};
 
 /// The trust policies that this run of the loader has verified. The newest is in force.
@@ -13,6 +19,45 @@ use sealboot_core::trust::{Chain, Refusal, TrustPolicy};
 pub struct InForce {
     chain: Chain,
     loader: &'static Loader,
+    /// Where the machine's /sys is: `/` in a boot.
+    root: PathBuf,
+}
+
+/// The policy in force refuses to boot beside a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DisksError {
+    /// There is one.
+    #[error(
+        "version {version} of the trust policy refuses disks, and the kernel has found {}",
+        listed(disks)
+    )]
+    Found {
+        /// The policy.
+        version: PolicyVersion,
+        /// The disks, one at least.
+        disks: Vec<Disk>,
+    },
+    /// There may be one.
+    #[error(
+        "version {version} of the trust policy refuses disks, and the kernel's cannot be listed"
+    )]
+    Unknown {
+        /// The policy.
+        version: PolicyVersion,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Diagnose for DisksError {
+    fn code(&self) -> FailureCode {
+        FailureCode::ConfigureDisks
+    }
+}
+
+fn listed(disks: &[Disk]) -> String {
+    let disks: Vec<String> = disks.iter().map(Disk::to_string).collect();
+    disks.join(", ")
 }
 
 impl InForce {
@@ -22,6 +67,16 @@ impl InForce {
         Self {
             chain: Chain::from(baked_in),
             loader,
+            root: "/".into(),
+        }
+    }
+
+    /// Has the machine's /sys below `root`.
+    #[must_use]
+    pub fn at(self, root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            ..self
         }
     }
 
@@ -47,5 +102,23 @@ impl InForce {
         self.loader
             .set_failure_policy(self.chain.newest().on_failure());
         Ok(())
+    }
+
+    /// Judges the disks that the kernel has found by now.
+    ///
+    /// # Errors
+    ///
+    /// [`DisksError`] where there is one and the policy in force refuses disks.
+    pub fn judge_disks(&self) -> Result<(), DisksError> {
+        let policy = self.newest();
+        let version = policy.version();
+        match policy.disks() {
+            Disks::Allow => Ok(()),
+            Disks::Refuse => match Disk::all(&self.root) {
+                Ok(disks) if disks.is_empty() => Ok(()),
+                Ok(disks) => Err(DisksError::Found { version, disks }),
+                Err(source) => Err(DisksError::Unknown { version, source }),
+            },
+        }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::console::{Console, Consoles, Done, Stage, StageFailure};
-pub use self::in_force::InForce;
+pub use self::in_force::{DisksError, InForce};
 pub use self::loader::{LOADER, Loader};
 use self::recovery::policy::Failures;
 use self::recovery::record;
@@ -184,7 +184,11 @@ fn attempt(
         hardware.give_back();
     }
     let measured = console.stage(Stage::Measure, || measure::run(image))?;
-    let loaded = console.stage(Stage::Load, || load::run(measured))?;
+    let loaded = console.stage(Stage::Load, || {
+        // Some buses are slow, and some disks are plugged in late.
+        chain.judge_disks()?;
+        load::run(measured)
+    })?;
     if let Some(recorded) = &learnt.record {
         record::clear(console, recorded);
     }

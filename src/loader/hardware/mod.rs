@@ -9,6 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `devices` | the walk along /sys/devices |
+//! | `disks` | the disks that the kernel has found by itself |
 //! | `uevent` | the socket by which the kernel tells of devices, and its datagrams |
 //! | `options` | what the kernel command line says about modules |
 //! | `plan` | which modules come first, and which can be loaded at the same time; pure |
@@ -19,6 +20,7 @@
 //! and the warning is on its console by then.
 
 mod devices;
+mod disks;
 mod modules;
 mod options;
 mod plan;
@@ -41,6 +43,7 @@ use sealboot_core::format::kmod::{INDEX_BYTES, Name};
 use sealboot_core::format::layout::{ALWAYS_FILE, MODULES_DIR};
 
 pub use self::devices::Card;
+pub use self::disks::Disk;
 pub use self::modules::NotLoaded;
 
 /// The machine's devices and modules. There is one, for as long as the loader runs.

@@ -1,7 +1,8 @@
 //! What an initramfs may hold for a machine that cannot have its image: another kernel to fall back on, and a shell.
 //!
 //! Both are of use only where the trust policy that is baked in beside them says so, and either missing half is found
-//! here, not by a machine that nobody watches.
+//! here, not by a machine that nobody watches. A shell that the policy forbids is refused: the kernel starts whatever
+//! `rdinit=` names.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
@@ -53,9 +54,6 @@ pub enum Unused {
     /// The policy reboots or powers off instead.
     #[error("the trust policy does not enter the fallback: create it with --give-up fallback")]
     Fallback,
-    /// The policy allows no shell.
-    #[error("the trust policy allows no shell: create it with --allow-shell")]
-    Shell,
 }
 
 /// It cannot be baked in.
@@ -99,6 +97,9 @@ pub enum EmergencyError {
         /// The kernel's.
         found: Arch,
     },
+    /// The policy allows no shell.
+    #[error("the trust policy allows no shell")]
+    ShellForbidden,
     /// The shell is no program of these machines.
     #[error("{} cannot be the shell", path.display())]
     Shell {
@@ -133,6 +134,9 @@ impl EmergencyError {
             Self::Cmdline { .. } => {
                 Some("make it shorter, so that the fallback learns why it runs")
             }
+            Self::ShellForbidden => Some(
+                "leave --shell out, or create the policy with --allow-shell: a kernel command line with rdinit=/bin/sh starts a shell that is baked in, whatever the policy says",
+            ),
             Self::Shell { .. } | Self::ShellUnfit { .. } => Some(
                 "give a static program that is a shell when it is called sh: Debian's package busybox-static has one, /bin/busybox",
             ),
@@ -148,9 +152,6 @@ impl Emergency {
         let mut unused = Vec::new();
         if self.fallback.is_some() && rules.give_up != GiveUp::Fallback {
             unused.push(Unused::Fallback);
-        }
-        if self.shell.is_some() && !rules.shell {
-            unused.push(Unused::Shell);
         }
         unused
     }
@@ -187,6 +188,10 @@ impl Emergency {
             }
         }
         if let Some(path) = &self.shell {
+            // The loader would not start it, but it is not the loader that a kernel command line asks.
+            if !policy.on_failure().shell {
+                return Err(EmergencyError::ShellForbidden);
+            }
             files
                 .small
                 .push((SHELL_FILE, 0o755, read_shell(path, arch)?));

@@ -33,7 +33,7 @@ use super::elf::{Elf, ElfError};
 use super::emergency::{Emergency, EmergencyError, Unused};
 use super::initrd::Compression;
 use super::modules::firmware::{Firmware, FirmwareDir};
-use super::modules::{LoadOrder, ModulesDir, ModulesError, Selection};
+use super::modules::{BuiltIn, LoadOrder, ModulesDir, ModulesError, Selection};
 use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::cpio::{Tree, WriteError};
 use sealboot_core::failure::Diagnose as _;
@@ -88,6 +88,8 @@ pub struct Built {
     pub sha256: Sha256Digest,
     /// The version of the kernel that the modules are for.
     pub kernel_version: String,
+    /// What that kernel has built in that reads disks.
+    pub builtin: BuiltIn,
     /// The modules.
     pub modules: LoadOrder,
     /// The files that they may ask for.
@@ -337,6 +339,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         size,
         sha256,
         kernel_version: directory.version().to_owned(),
+        builtin: directory.builtin().clone(),
         modules,
         firmware,
         firmware_dir: firmware_dir.path().to_owned(),

@@ -11,7 +11,7 @@ use super::support::{Failure, time};
 use crate::assemble::emergency::{Emergency, Fallback};
 use crate::assemble::initramfs::{self, BuildError, Built, Request};
 use crate::assemble::initrd::{self, Archive, Compression};
-use crate::assemble::modules::{self, Disk, Module, Selection};
+use crate::assemble::modules::{self, BuiltIn, Disk, Module, Selection};
 use crate::cpio::{Entry, Kind};
 use sealboot_core::format::cmdline::Cmdline;
 
@@ -32,7 +32,8 @@ pub(super) enum Command {
 /// What the loader would refuse is refused here: a policy that does not load, a host config that is not
 /// signed as the policy asks, a mirror that it does not allow, a loader that is not static, a module of
 /// another kernel's architecture. Modules of disks and file systems are not baked in, unless
-/// --allow-disk-module names each.
+/// --allow-disk-module names each. Drivers of disks that the kernel has built in are named, with the words
+/// of the kernel command line that disable them.
 ///
 /// The same inputs give the same bytes. With SOURCE_DATE_EPOCH set, that time is baked in, and the
 /// loader never lets its clock be earlier.
@@ -93,8 +94,8 @@ pub(super) struct BuildArgs {
     )]
     fallback_cmdline: Cmdline,
 
-    /// A static program that is a shell when it is called sh, such as busybox: for whoever stands at a console, if
-    /// the trust policy allows it (--allow-shell)
+    /// A static program that is a shell when it is called sh, such as busybox: for whoever stands at a console. The
+    /// trust policy must allow it (--allow-shell)
     #[arg(long, value_name = "BIN")]
     shell: Option<PathBuf>,
 
@@ -197,6 +198,7 @@ fn tell(built: &Built) {
             );
         }
     }
+    tell_builtin(&built.builtin, &built.kernel_version);
     let names: Vec<&str> = order.modules.iter().map(Module::name).collect();
     anstream::eprintln!(
         "{} modules of kernel {}: {}",
@@ -215,6 +217,38 @@ fn tell(built: &Built) {
         anstream::eprintln!("warning: {unused}");
     }
     anstream::eprintln!("{} bytes, sha256 {}", built.size, built.sha256);
+}
+
+/// Says which drivers of disks the kernel has built in, and what disables them.
+fn tell_builtin(builtin: &BuiltIn, version: &str) {
+    if builtin.drivers.is_empty() {
+        return;
+    }
+    anstream::eprintln!(
+        "warning: kernel {version} has drivers of disks built in: {}; it reads the disks of a machine before the loader runs",
+        builtin.drivers.join(", ")
+    );
+    let line = builtin.line();
+    if let Some(line) = &line {
+        anstream::eprintln!(
+            "hint: add this to the kernel command line of the machines, and of images with this kernel; or take a kernel that has these drivers as modules\n  {line}"
+        );
+    }
+    if !builtin.unknown.is_empty() {
+        let unknown = builtin.unknown.join(", ");
+        let so = match line {
+            Some(_) => "the line above does not disable it",
+            None => "take a kernel that has it as a module",
+        };
+        anstream::eprintln!("warning: no init function is known of {unknown}: {so}");
+    }
+    let file_systems = match builtin.file_systems.as_slice() {
+        [] => String::new(),
+        names => format!(", built-in file systems: {}", names.join(", ")),
+    };
+    anstream::eprintln!(
+        "warning: an attacker who controls the kernel command line can leave that out and start another OS from a disk (root={file_systems}); no initramfs can stop that"
+    );
 }
 
 /// From how many bytes on a fallback is told of: a machine with little memory, 512 MiB, then misses it.

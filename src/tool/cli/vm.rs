@@ -9,7 +9,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::support::{Failure, signals};
-use crate::vm::{DEFAULT_APPEND, Disk, Ending, Error, LastWords, Machine, ResetBy, Running};
+use crate::vm::{BOOT_APPEND, Disk, Ending, Error, LastWords, Machine, ResetBy, Running};
 
 /// Boot a kernel and an initramfs in QEMU.
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub(super) struct Boot {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
     cpus: u32,
     /// The whole kernel command line
-    #[arg(long, value_name = "LINE", default_value = DEFAULT_APPEND)]
+    #[arg(long, value_name = "LINE", default_value = BOOT_APPEND)]
     append: String,
     /// A raw disk image to attach; may be given several times
     #[arg(long = "disk", value_name = "FILE")]

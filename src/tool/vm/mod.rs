@@ -39,6 +39,10 @@ const QEMU: &str = "qemu-system-x86_64";
 /// kernel panics instead of standing still.
 pub const DEFAULT_APPEND: &str = "console=ttyS0 panic=-1";
 
+/// The line of `sealboot vm boot`, whose disks are all virtio's: a kernel that has their driver built in leaves them alone,
+/// and to any other kernel the last word means nothing.
+pub const BOOT_APPEND: &str = "console=ttyS0 panic=-1 initcall_blacklist=virtio_blk_init";
+
 /// What a kernel command line needs besides where QEMU emulates the processors, as it does without KVM.
 ///
 /// Without the first, a timer that a busy host delays looks broken to the kernel, which panics. Without the second, the
@@ -198,20 +202,39 @@ pub enum Disk {
     Virtio(PathBuf),
     /// An NVMe device.
     Nvme(PathBuf),
+    /// A disk on the AHCI controller of the chipset.
+    Sata(PathBuf),
+    /// A stick on a USB controller of its own.
+    Usb(PathBuf),
 }
 
 impl Disk {
-    /// Returns the values of `-drive` and `-device` for the disk with this number.
-    fn options(&self, index: usize) -> (OsString, String) {
-        let (image, device) = match self {
-            Self::Virtio(image) => (image, "virtio-blk-pci".to_owned()),
-            Self::Nvme(image) => (image, format!("nvme,serial=disk{index}")),
+    /// Returns the values of `-drive` and of each `-device` for the disk with this number.
+    fn options(&self, index: usize) -> (OsString, Vec<String>) {
+        let (image, device, controller) = match self {
+            Self::Virtio(image) => (image, "virtio-blk-pci".to_owned(), None),
+            Self::Nvme(image) => (image, format!("nvme,serial=disk{index}"), None),
+            // The chipset has six ports.
+            Self::Sata(image) => (image, format!("ide-hd,bus=ide.{index}"), None),
+            Self::Usb(image) => {
+                let controller = format!("qemu-xhci,id=usb{index}");
+                let device = format!("usb-storage,bus=usb{index}.0");
+                (image, device, Some(controller))
+            }
         };
         let drive = format!("id=disk{index},if=none,format=raw,file=");
+        let device = format!("{device},drive=disk{index}");
         (
             with_path(drive, image),
-            format!("{device},drive=disk{index}"),
+            controller.into_iter().chain([device]).collect(),
         )
+    }
+
+    /// Returns where its image is.
+    const fn image_mut(&mut self) -> &mut PathBuf {
+        match self {
+            Self::Virtio(image) | Self::Nvme(image) | Self::Sata(image) | Self::Usb(image) => image,
+        }
     }
 }
 
@@ -335,8 +358,11 @@ impl Machine {
             ]);
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            let (drive, device) = disk.options(index);
-            command.arg("-drive").arg(drive).args(["-device", &device]);
+            let (drive, devices) = disk.options(index);
+            command.arg("-drive").arg(drive);
+            for device in &devices {
+                command.args(["-device", device]);
+            }
         }
         let qmp = qmp(&mut command);
         command
@@ -466,6 +492,8 @@ mod tests {
 
         machine.disks.push(Disk::Virtio("/a".into()));
         machine.disks.push(Disk::Nvme("/b,c".into()));
+        machine.disks.push(Disk::Sata("/d".into()));
+        machine.disks.push(Disk::Usb("/e".into()));
         machine.clock = Some("2030-01-02T03:04:05Z".parse().unwrap());
         machine.nics.clear();
         assert!(bare.contains(&"-no-reboot".to_owned()));
@@ -488,6 +516,9 @@ mod tests {
         assert!(full.contains(&"virtio-blk-pci,drive=disk0".to_owned()));
         assert!(full.contains(&"id=disk1,if=none,format=raw,file=/b,,c".to_owned()));
         assert!(full.contains(&"nvme,serial=disk1,drive=disk1".to_owned()));
+        assert!(full.contains(&"ide-hd,bus=ide.2,drive=disk2".to_owned()));
+        assert!(full.contains(&"qemu-xhci,id=usb3".to_owned()));
+        assert!(full.contains(&"usb-storage,bus=usb3.0,drive=disk3".to_owned()));
         assert!(full.contains(&"base=2030-01-02T03:04:05".to_owned()));
         assert!(full.contains(&"socket,id=qmp,fd=7".to_owned()));
         assert!(full.contains(&"if=pflash,format=raw,unit=1,file=/v,,w".to_owned()));

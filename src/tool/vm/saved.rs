@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::running::Running;
-use super::{Disk, Error, Machine, QEMU, Wire};
+use super::{Error, Machine, QEMU, Wire};
 use sealboot_core::format::digest::Sha256Digest;
 
 /// Between two looks at what QEMU is about; it has no event for either end.
@@ -80,9 +80,7 @@ impl Machine {
             }
         }
         for disk in &mut shape.disks {
-            match disk {
-                Disk::Virtio(path) | Disk::Nvme(path) => *path = PathBuf::new(),
-            }
+            *disk.image_mut() = PathBuf::new();
         }
         let version = String::from_utf8_lossy(&version.stdout);
         Ok(Sha256Digest::of(
@@ -127,7 +125,7 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use std::fs;
 
-    use super::super::{Model, Nic};
+    use super::super::{Disk, Model, Nic};
     use super::*;
 
     #[test]

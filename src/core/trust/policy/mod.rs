@@ -22,7 +22,8 @@
 //!   "allow_http": false,
 //!   "mirror_keys": ["<SHA-256 of a mirror's SubjectPublicKeyInfo>"],
 //!   "clock_tolerance_seconds": 300,
-//!   "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}
+//!   "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20},
+//!   "disks": "refuse"
 //! }
 //! ```
 //!
@@ -40,7 +41,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::rules::default_clock_tolerance_seconds;
+use self::rules::{default_clock_tolerance_seconds, is_default};
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
@@ -49,7 +50,7 @@ use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 
 pub use self::rules::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
 };
 pub use self::signer::{Signer, SignerName};
 
@@ -84,6 +85,8 @@ pub struct TrustPolicy {
     clock_tolerance_seconds: u32,
     #[serde(default)]
     on_failure: FailurePolicy,
+    #[serde(default, skip_serializing_if = "is_default")]
+    disks: Disks,
 }
 
 /// The trust policy does not load.
@@ -136,6 +139,7 @@ impl TrustPolicy {
             mirror_keys: Vec::new(),
             clock_tolerance_seconds: default_clock_tolerance_seconds(),
             on_failure: FailurePolicy::default(),
+            disks: Disks::default(),
         };
         policy.check()?;
         Ok(policy)
@@ -308,6 +312,12 @@ impl TrustPolicy {
         };
         policy.check()?;
         Ok(policy)
+    }
+
+    /// Replaces whether a boot goes on where the kernel has found a disk.
+    #[must_use]
+    pub fn with_disks(self, disks: Disks) -> Self {
+        Self { disks, ..self }
     }
 
     fn check(&self) -> Result<(), PolicyError> {
@@ -499,6 +509,12 @@ impl TrustPolicy {
     #[must_use]
     pub fn clock_tolerance(&self) -> Duration {
         Duration::from_secs(u64::from(self.clock_tolerance_seconds))
+    }
+
+    /// Returns whether a boot goes on where the kernel has found a disk.
+    #[must_use]
+    pub const fn disks(&self) -> Disks {
+        self.disks
     }
 
     /// What the loader does after a failure.

@@ -111,7 +111,18 @@ pub enum GiveUp {
     PowerOff,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+/// Whether a boot goes on where the kernel has found a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disks {
+    /// It does: the loader names the disk and opens none.
+    #[default]
+    Allow,
+    /// It ends.
+    Refuse,
+}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 #[expect(

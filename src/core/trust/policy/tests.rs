@@ -496,3 +496,24 @@ fn what_a_failure_leads_to_is_spelled_where_it_is_not_as_usual() {
         assert!(serde_json::from_str::<FailurePolicy>(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn disks_are_allowed_unless_a_policy_says_otherwise() {
+    let plain = plain();
+    assert_eq!(plain.disks(), Disks::Allow);
+    let text = |policy: &TrustPolicy| String::from_utf8(policy.encode()).expect("text");
+    assert!(!text(&plain).contains("disks"));
+    let refusing = plain.clone().with_disks(Disks::Refuse);
+    let json = text(&refusing);
+    assert!(json.ends_with(",\n  \"disks\": \"refuse\"\n}\n"), "{json}");
+    let again = TrustPolicy::parse_signed(json.as_bytes()).expect("one spelling");
+    assert_eq!(again, refusing);
+    assert_eq!(again.with_disks(Disks::Allow), plain);
+    let spelled = json.replace("\"refuse\"", "\"allow\"");
+    let read = TrustPolicy::parse(spelled.as_bytes()).expect("it may be said");
+    assert_eq!(read, plain);
+    for wrong in ["\"deny\"", "\"Refuse\"", "true", "null", "[]"] {
+        let json = json.replace("\"refuse\"", wrong);
+        TrustPolicy::parse(json.as_bytes()).expect_err(wrong);
+    }
+}

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::measure::Measured;
 use super::memory::{Demand, Loading, Memory, Shortage};
+use crate::boot::DisksError;
 use crate::boot::console::Done;
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_sys::kexec::{kexec_file_load, kexec_file_load_in_turn};
@@ -38,6 +39,9 @@ pub enum LoadError {
     /// There is too little memory; kexec was not tried.
     #[error("this machine has too little memory to load the image's kernel and initrd")]
     TooLittle(#[source] Shortage),
+    /// A disk has appeared that the trust policy refuses.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     /// There is no room.
     #[error("there is not enough memory to load the image's kernel and initrd")]
     Memory(#[source] io::Error),
@@ -50,6 +54,7 @@ impl Diagnose for LoadError {
             Self::Unsupported(_) => FailureCode::LoadUnsupported,
             Self::Refused(_) => FailureCode::LoadRefused,
             Self::Kernel(_) => FailureCode::LoadKernel,
+            Self::Disks(error) => error.code(),
         }
     }
 

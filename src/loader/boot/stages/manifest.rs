@@ -6,8 +6,8 @@
 //! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
 //! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
 //!
-//! The newest policy judges the host config too: where it does not take the one that led here, it says nothing about
-//! images. Another mirror may show a policy that is newer still.
+//! The newest policy judges the host config and the machine's disks too: where it does not take the one that led here, or
+//! refuses disks and there is one, it says nothing about images. Another mirror may show a policy that is newer still.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::boot::console::Done;
-use crate::boot::in_force::InForce;
+use crate::boot::in_force::{DisksError, InForce};
 use crate::fetch::{Client, FetchError, Reputation};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::host_config::MirrorUrl;
@@ -72,6 +72,9 @@ pub enum ManifestStageError {
         #[source]
         refusal: Box<Refusal>,
     },
+    /// A policy that followed the baked-in one refuses to boot beside a disk.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     /// There is no mirror to ask.
     #[error("the host config names no mirror")]
     NoMirror,
@@ -83,6 +86,7 @@ impl Diagnose for ManifestStageError {
             Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.code(),
             Self::Mirrors(error) => error.code(),
             Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::Disks(error) => error.code(),
             Self::NoMirror => FailureCode::ConfigureHost,
         }
     }
@@ -91,7 +95,9 @@ impl Diagnose for ManifestStageError {
         match self {
             Self::Refused { refusal, .. } | Self::HostConfig { refusal, .. } => refusal.hint(),
             Self::Mirrors(error) => error.hint(),
-            Self::PlainHttp { .. } | Self::NoMirror => self.code().remedy().to_owned(),
+            Self::PlainHttp { .. } | Self::Disks(_) | Self::NoMirror => {
+                self.code().remedy().to_owned()
+            }
         }
     }
 }
@@ -186,6 +192,7 @@ async fn ask(
         check_scheme(mirror, chain)?;
     }
     check_host_config(presented, chain)?;
+    chain.judge_disks()?;
     let channel = client
         .channel(mirror, image)
         .await

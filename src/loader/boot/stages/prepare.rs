@@ -4,7 +4,8 @@
 //! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
 //! console, children are reaped by the kernel, a kernel
 //! panic ends in a reboot, the watchdog is armed, the clock stands no earlier than the build, and the modules are loaded that
-//! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]).
+//! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]). Disks that the
+//! kernel has found by itself are named; whether the boot goes on beside them is for the trust policy.
 //! Everything here may be run again after a failure.
 
 use std::fs::{self, OpenOptions};
@@ -19,7 +20,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use crate::boot::console::{Consoles, Done};
 use crate::boot::loader::Loader;
 use crate::boot::recovery::watchdog::{self, Watchdog};
-use crate::hardware::{Hardware, HardwareError, NotLoaded};
+use crate::hardware::{Disk, Hardware, HardwareError, NotLoaded};
 use crate::net::clock::{self, Clock};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::cmdline::Parameters;
@@ -157,6 +158,7 @@ pub fn run(
             card.modalias()
         );
     }
+    let disks = name_disks();
     // Some consoles come with their driver.
     loader.consoles.open().map_err(PrepareError::Console)?;
     let watched = arm(&loader.watchdog, hardware);
@@ -172,7 +174,26 @@ pub fn run(
     }
     Ok(Done::new(Prepared(()), says)
         .with("now", clock::now())
-        .with("modules", found.modules(",")))
+        .with("modules", found.modules(","))
+        .with("disks", disks))
+}
+
+/// Warns of the disks that the kernel has found; returns their number, or `unknown`.
+fn name_disks() -> String {
+    match Disk::all(Path::new("/")) {
+        Ok(disks) => {
+            for disk in &disks {
+                tracing::warn!(
+                    "the kernel has found a disk, {disk}; the loader leaves it alone. Boot a kernel that has no drivers of disks built in, or disable them by the initcall_blacklist= that `sealboot initramfs build` prints"
+                );
+            }
+            disks.len().to_string()
+        }
+        Err(error) => {
+            tracing::warn!("cannot list the disks that the kernel has found: {error}");
+            "unknown".to_owned()
+        }
+    }
 }
 
 /// Arms the hardware's watchdog, or the kernel's where the hardware has none; gives what to say of it.

@@ -8,8 +8,9 @@
 //! Two guards keep the loader from touching a disk. A module is refused by where it stands in the
 //! kernel's tree, and, since a module from elsewhere can stand anywhere, by what it imports: whoever
 //! offers a block device calls one of a few functions of the kernel. Only [`Selection::add_disk`] gets past
-//! them, with one module by its name.
+//! them, with one module by its name. What is built into the kernel is beyond them: [`BuiltIn`] names it.
 
+mod builtin;
 mod error;
 pub mod firmware;
 mod near;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub use builtin::BuiltIn;
 pub use error::{ModulesError, Refused};
 
 use super::elf::{Elf, ElfError};
@@ -156,6 +158,7 @@ pub struct ModulesDir {
     root: PathBuf,
     version: String,
     index: Index,
+    builtin: BuiltIn,
 }
 
 /// What is to be baked in.
@@ -243,8 +246,9 @@ impl ModulesDir {
         index.read_dep(&read(&dep)?).map_err(located(&dep))?;
         index.read_alias(&read(&alias)?);
         let builtin = root.join("modules.builtin");
+        let builtin_text = read(&builtin)?;
         index
-            .read_builtin(&read(&builtin)?)
+            .read_builtin(&builtin_text)
             .map_err(located(&builtin))?;
         let soft = root.join("modules.softdep");
         if soft.exists() {
@@ -254,6 +258,7 @@ impl ModulesDir {
             root,
             version,
             index,
+            builtin: BuiltIn::read(&builtin_text),
         })
     }
 
@@ -261,6 +266,12 @@ impl ModulesDir {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Returns what the kernel has built in that reads disks.
+    #[must_use]
+    pub const fn builtin(&self) -> &BuiltIn {
+        &self.builtin
     }
 
     /// The directory.

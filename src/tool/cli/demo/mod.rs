@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::ChildStdout;
 
 use super::support::{Failure, signals};
+use crate::assemble::modules::ModulesDir;
 use crate::vm::debian::{self, Kernel, Packages, PackagesError};
 use crate::vm::{self, EMULATED, HOST_ADDRESS, Process, os};
 use sealboot_core::format::host_config::HostConfig;
@@ -102,10 +103,11 @@ async fn demo(args: Args) -> Result<(), Failure> {
     steps.title("A directory for all that follows");
     steps.enter();
     make_os(&steps, place.path(), &packages)?;
-    sign_and_publish(&steps).await?;
+    let line = kernel_line(&packages);
+    sign_and_publish(&steps, &line).await?;
     let server = Server::start(&steps).await?;
     build_initramfs(&steps, place.path(), &loader, &packages, server.port).await?;
-    let booted = boot(&steps, args.memory).await?;
+    let booted = boot(&steps, args.memory, &line).await?;
     drop(server);
     booted.report(&steps)?;
     if let Place::Kept(directory) = &place {
@@ -233,7 +235,19 @@ fn make_os(steps: &Steps, place: &Path, packages: &Packages) -> Result<(), Failu
 }
 
 /// From keys to a published image.
-async fn sign_and_publish(steps: &Steps) -> Result<(), Failure> {
+/// Returns what both kernels are told: a kernel that has drivers of disks built in is to leave disks alone.
+fn kernel_line(packages: &Packages) -> String {
+    // What is wrong with the modules, `initramfs build` says.
+    let modules = ModulesDir::open(&packages.modules).ok();
+    let words = modules.and_then(|modules| modules.builtin().line());
+    let line = format!("console=ttyS0 quiet panic=-1 {EMULATED}");
+    match words {
+        Some(words) => format!("{line} {words}"),
+        None => line,
+    }
+}
+
+async fn sign_and_publish(steps: &Steps, line: &str) -> Result<(), Failure> {
     steps.title("Two signers, each with a key of their own");
     steps.run(steps.command("mkdir", ["keys"])).await?;
     for signer in ["keys/alice", "keys/bob"] {
@@ -251,8 +265,7 @@ async fn sign_and_publish(steps: &Steps) -> Result<(), Failure> {
     steps.title("The image: packed, signed twice, verified as the loader will, and published");
     let mut command = steps.sealboot(["image", "pack", "--name", "demo", "--version", "1"]);
     command.args(["--kernel", "os/vmlinuz", "--initrd", "os/initrd"]);
-    let cmdline = format!("console=ttyS0 quiet panic=-1 {EMULATED}");
-    command.args(["--cmdline", &cmdline]);
+    command.args(["--cmdline", line]);
     command.args(["--expires", "1d", "--store", "store"]);
     let envelope = steps.run(command).await?;
     let envelope = envelope.trim_end();
@@ -352,12 +365,11 @@ struct Booted {
 }
 
 /// Boots the machine with its console on stdout.
-async fn boot(steps: &Steps, memory: u32) -> Result<Booted, Failure> {
+async fn boot(steps: &Steps, memory: u32, line: &str) -> Result<Booted, Failure> {
     steps.title("The machine: power on");
     let mut command = steps.sealboot(["vm", "boot", "--kernel", "os/vmlinuz"]);
     command.args(["--initramfs", "loader.initramfs"]);
-    let append = format!("console=ttyS0 panic=-1 {EMULATED} quiet");
-    command.args(["--append", &append]);
+    command.args(["--append", line]);
     command.args(["--memory", &memory.to_string(), "--timeout", BOOT_LIMIT]);
     command.stdout(Stdio::piped());
     let power_on = Instant::now();

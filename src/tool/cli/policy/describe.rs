@@ -3,7 +3,7 @@
 use crate::cli::support::output;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
 };
 
 /// What a policy means.
@@ -136,6 +136,12 @@ fn rules(policy: &TrustPolicy) -> Vec<[String; 2]> {
             ),
         ),
     ];
+    if policy.disks() == Disks::Refuse {
+        rules.push(row(
+            "disks",
+            "a boot ends where the kernel has found one".to_owned(),
+        ));
+    }
     if let Some(rule) = policy.host_config() {
         let says = if rule.required {
             "must be signed, and the kernel command line says nothing in their place"
@@ -395,6 +401,7 @@ mod tests {
                 "\"stall_seconds\": 601, \"reboot_after\"",
             ),
             ("\"reboot_after\"", "\"shell\": true, \"reboot_after\""),
+            ("\"on_failure\"", "\"disks\": \"refuse\", \"on_failure\""),
         ] {
             let new = policy(|json| {
                 assert!(json.contains(from), "{from}");

@@ -13,8 +13,8 @@ use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{
-    AcceptedImage, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule, PolicyError,
-    Signer,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
+    PolicyError, Signer,
 };
 
 /// What a policy says besides its keys, as far as the command line does.
@@ -128,6 +128,28 @@ pub(super) struct Rules {
     /// Refuse a shell again, where the old policy allowed one
     #[arg(long, requires = "from", conflicts_with = "allow_shell")]
     no_shell: bool,
+
+    /// Whether a boot goes on where the kernel has found a disk [default: allow]
+    ///
+    /// The loader opens no disk either way. A kernel that has a disk's driver built in has read its partition table before
+    /// the loader runs; `sealboot initramfs build` prints the words that disable such drivers.
+    #[arg(long, value_name = "WHAT", value_enum)]
+    disks: Option<DisksArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DisksArg {
+    Allow,
+    Refuse,
+}
+
+impl From<DisksArg> for Disks {
+    fn from(arg: DisksArg) -> Self {
+        match arg {
+            DisksArg::Allow => Self::Allow,
+            DisksArg::Refuse => Self::Refuse,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -245,6 +267,8 @@ impl Rules {
             .with_on_failure(on_failure)?
             .with_denied_digests(denied)?
             .with_mirror_keys(mirror_keys)?;
+        let disks = self.disks.map_or(policy.disks(), Disks::from);
+        let policy = policy.with_disks(disks);
         Ok(if self.allow_http {
             policy.with_plain_http()
         } else if self.https_only {

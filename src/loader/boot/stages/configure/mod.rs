@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 pub use self::source::{FindError, Found, Source, find};
 use crate::boot::console::Done;
-use crate::boot::in_force::InForce;
+use crate::boot::in_force::{DisksError, InForce};
 use crate::boot::loader::Loader;
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::cmdline::Parameters;
@@ -69,6 +69,9 @@ pub enum ConfigureError {
         #[source]
         source: PolicyError,
     },
+    /// The trust policy refuses to boot beside a disk.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     /// The host config that was found cannot be read.
     #[error(transparent)]
     Find(#[from] FindError),
@@ -128,6 +131,7 @@ impl Diagnose for ConfigureError {
     fn code(&self) -> FailureCode {
         match self {
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
+            Self::Disks(error) => error.code(),
             Self::Find(error) => error.code(),
             Self::Host { source, .. } | Self::Cmdline(source) | Self::Nowhere { why: source } => {
                 source.code()
@@ -159,7 +163,7 @@ fn at(from: Option<&Source>) -> String {
 
 /// Reads what is baked in under `root` (`/` in a boot) and the settings of `cmdline`. The host config is judged by
 /// the newest trust policy in `chain`, which an earlier attempt may have extended; without one, the chain begins here, with
-/// the baked-in policy.
+/// the baked-in policy. So are the disks of the machine.
 ///
 /// # Errors
 ///
@@ -171,7 +175,8 @@ pub fn run<'a>(
     loader: &'static Loader,
 ) -> Result<Done<Configured<'a>>, ConfigureError> {
     let (baked_in, policy_sha256) = read_policy(root)?;
-    let chain = chain.get_or_insert_with(|| InForce::new(baked_in, loader));
+    let chain = chain.get_or_insert_with(|| InForce::new(baked_in, loader).at(root));
+    chain.judge_disks()?;
     let policy = chain.newest();
     let (presented, source) = find_host_config(root, cmdline)?;
     let judged = judge(policy, &presented, source.as_ref())?;

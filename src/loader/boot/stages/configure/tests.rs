@@ -402,3 +402,49 @@ fn plain_http_is_used_where_the_policy_allows_it() {
     };
     assert!(!configured("", allow).unwrap().host.mirrors[0].is_https());
 }
+
+/// Puts the device `place` below /sys/devices and links the block device of its last part to it.
+fn put_block_device(root: &Path, place: &str, files: &[(&str, &str)]) {
+    let device = root.join("sys/devices").join(place);
+    fs::create_dir_all(&device).unwrap();
+    for (name, text) in files {
+        fs::write(device.join(name), text).unwrap();
+    }
+    let class = root.join("sys/class/block");
+    fs::create_dir_all(&class).unwrap();
+    let name = device.file_name().unwrap();
+    std::os::unix::fs::symlink(&device, class.join(name)).unwrap();
+}
+
+#[test]
+fn a_disk_ends_the_boot_where_the_policy_refuses_disks() {
+    let refusing = POLICY.replace("\"version\": 1,", "\"version\": 1, \"disks\": \"refuse\",");
+    let allowing = refusing.replace("refuse", "allow");
+    let code = |policy: &str, place: Option<&str>| {
+        let result = configured("", |etc| {
+            fs::write(etc.join("trust.json"), policy).unwrap();
+            let root = etc.parent().unwrap().parent().unwrap();
+            if let Some(place) = place {
+                put_block_device(root, place, &[("size", "32768\n")]);
+            }
+        });
+        result.map(drop).map_err(FailureCode::as_str)
+    };
+    let refused = Err("CONFIGURE-DISKS");
+    for (place, expected) in [
+        ("pci0000:00/0000:00:03.0/nvme/nvme0/nvme0n1", refused),
+        // NVMe with several paths.
+        ("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", refused),
+        ("pci0000:00/0000:00:03.0/virtio1/block/vda", refused),
+        ("virtual/block/dm-0", refused),
+        // No disk is named like this, but a name is no proof.
+        ("platform/odd/block/loop0", refused),
+        ("virtual/block/loop0", Ok(())),
+        ("virtual/block/ram15", Ok(())),
+        ("virtual/block/zram0", Ok(())),
+    ] {
+        assert_eq!(code(&refusing, Some(place)), expected, "{place}");
+        assert_eq!(code(&allowing, Some(place)), Ok(()), "{place}");
+    }
+    assert_eq!(code(&refusing, None), Ok(()));
+}
