@@ -270,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn two_lies_of_a_time_server_never_take_a_set_clock_back() {
+        let power_on: Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
+        let floor: Timestamp = FLOOR.parse().unwrap();
+        let after =
+            |behind: SignedDuration, now: Timestamp| match judge(vec![behind], 1, now, floor) {
+                Verdict::Step(step, _) => now.saturating_add(step).unwrap(),
+                _ => now,
+            };
+        let now = after(SignedDuration::from_secs(6 * 365 * DAY), power_on);
+        for lie in [
+            floor + SignedDuration::from_hours(1),
+            floor,
+            power_on - SignedDuration::from_secs(3),
+        ] {
+            let then = after(lie.duration_since(now), now);
+            assert!(then >= power_on, "the clock says {then}");
+        }
+    }
+
+    #[test]
     fn an_absurd_answer_does_not_leave_the_calendar() {
         for behind in [i64::MAX, i64::MIN] {
             let _ = judged("2026-11-20T00:00:00Z", &[behind, behind]).to_string();
