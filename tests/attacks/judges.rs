@@ -63,7 +63,7 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let expected = Expected {
         name: Some(&expectation.image),
         arch: Some(expectation.arch),
-        now: expectation.now,
+        now: expectation.now.into(),
     };
     let current = chain
         .newest()

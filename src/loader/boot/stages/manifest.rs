@@ -193,7 +193,7 @@ async fn ask(
     let expected = Expected {
         name: Some(image),
         arch: Some(Arch::NATIVE),
-        now,
+        now: now.into(),
     };
     chain
         .newest()
