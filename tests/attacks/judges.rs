@@ -177,7 +177,7 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         &mut chain,
         client,
         &mut reputation,
-        expectation.now,
+        &mut expectation.now.into(),
     )
     .await
     .map_err(code)?

@@ -89,10 +89,7 @@ impl From<Timestamp> for JudgingTime {
 
 impl fmt::Display for JudgingTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.clock {
-            ClockState::Set => write!(f, "{}", self.at),
-            ClockState::Unset => write!(f, "{} (the clock is unset)", self.at),
-        }
+        write!(f, "{} (the clock is {})", self.at, self.clock)
     }
 }
 
