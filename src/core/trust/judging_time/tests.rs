@@ -158,3 +158,16 @@ fn a_manifest_that_is_not_accepted_proves_nothing() {
         assert_eq!((code, now), (Err(expected), before));
     }
 }
+
+#[test]
+fn a_judging_time_says_whether_the_clock_counts() {
+    for (now, said) in [
+        (
+            JudgingTime::from(made()),
+            "2026-01-01T12:00:00Z (the clock is set)",
+        ),
+        (unset(made()), "2026-01-01T12:00:00Z (the clock is unset)"),
+    ] {
+        assert_eq!(now.to_string(), said);
+    }
+}
