@@ -133,7 +133,7 @@ failure_codes! {
         remedy: "use a kernel with devtmpfs, tmpfs, proc and sysfs built in, and give the machine more memory if the cause is ENOMEM"
     }
     PrepareClock = "PREPARE-CLOCK" {
-        cause: "The clock stood before the loader's build time and could not be moved forward.",
+        cause: "The clock stood before the earliest time that it can be and could not be moved forward.",
         remedy: "set the machine's real-time clock"
     }
     PrepareModule = "PREPARE-MODULE" {
@@ -221,7 +221,7 @@ failure_codes! {
         remedy: "give the mirror its old key again, or publish a policy that names the new one (policy create --mirror-key) and wait until the machines have it"
     }
     FetchTlsClock = "FETCH-TLS-CLOCK" {
-        cause: "The mirror's certificate is expired, or not valid yet, by this machine's clock.",
+        cause: "The mirror's certificate has expired, or is not valid yet and this machine's clock counts as set.",
         remedy: "renew the certificate, or set the machine's real-time clock"
     }
     FetchTls = "FETCH-TLS" {
@@ -309,7 +309,7 @@ failure_codes! {
         remedy: "pack the image with an --expires that the policy allows"
     }
     ManifestFuture = "MANIFEST-FUTURE" {
-        cause: "The manifest was created later than this machine's clock says it is now.",
+        cause: "The manifest was created later than this machine's clock says, and the clock counts as set.",
         remedy: "set the clock of this machine, or of the machine that packed the image"
     }
     ManifestRollback = "MANIFEST-ROLLBACK" {
@@ -349,7 +349,7 @@ failure_codes! {
         remedy: "renew it for at most the policy's freshness.max_hours"
     }
     FreshnessFuture = "FRESHNESS-FUTURE" {
-        cause: "The freshness statement was created later than this machine's clock says it is now.",
+        cause: "The freshness statement was created later than this machine's clock says, and the clock counts as set.",
         remedy: "set the clock of this machine, or of the machine that renews"
     }
     TrustEnvelope = "TRUST-ENVELOPE" {

@@ -143,7 +143,7 @@ impl Store {
         let expected = Expected {
             name: Some(image),
             arch: None,
-            now,
+            now: now.into(),
         };
         let Ok(current) = policy.verify_channel(&bytes, &expected) else {
             return Ok(true);
@@ -228,7 +228,7 @@ impl Renewal {
         let expected = Expected {
             name: Some(image),
             arch: None,
-            now,
+            now: now.into(),
         };
         let manifest = policy
             .verify_manifest(&channel.manifest.encode(), &expected)

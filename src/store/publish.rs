@@ -58,11 +58,11 @@ impl<'a> Release<'a> {
     }
 }
 
-const fn expected(now: Timestamp) -> Expected<'static> {
+fn expected(now: Timestamp) -> Expected<'static> {
     Expected {
         name: None,
         arch: None,
-        now,
+        now: now.into(),
     }
 }
 

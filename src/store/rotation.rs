@@ -295,7 +295,7 @@ fn stop(
     let expected = Expected {
         name: Some(&image),
         arch: None,
-        now,
+        now: now.into(),
     };
     let envelope = channel.manifest.encode();
     let signed = |policy: &TrustPolicy| policy.verify_manifest(&envelope, &expected).map(drop);

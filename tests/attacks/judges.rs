@@ -63,7 +63,7 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let expected = Expected {
         name: Some(&expectation.image),
         arch: Some(expectation.arch),
-        now: expectation.now,
+        now: expectation.now.into(),
     };
     let current = chain
         .newest()
@@ -177,7 +177,7 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
         &mut chain,
         client,
         &mut reputation,
-        expectation.now,
+        &mut expectation.now.into(),
     )
     .await
     .map_err(code)?

@@ -59,7 +59,7 @@ fn main() {
             &mut chain,
             &client,
             &mut reputation,
-            Timestamp::now(),
+            &mut Timestamp::now().into(),
         )
         .await
         .unwrap()

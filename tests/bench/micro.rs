@@ -171,7 +171,7 @@ fn verify(policy: &TrustPolicy, envelope: &[u8]) -> Verified<Manifest> {
     let expected = Expected {
         name: None,
         arch: None,
-        now: Timestamp::now(),
+        now: Timestamp::now().into(),
     };
     policy.verify_manifest(envelope, &expected).unwrap()
 }

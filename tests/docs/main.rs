@@ -202,7 +202,7 @@ fn the_worked_example_is_what_the_code_makes() {
     let expected = Expected {
         name: Some(&manifest.name),
         arch: Some(manifest.arch),
-        now: world::archives::noon(),
+        now: world::archives::noon().into(),
     };
     let verified = loaded
         .verify_manifest(envelope.as_bytes(), &expected)

@@ -1,5 +1,6 @@
 //! Who is taken for a mirror at all.
 
+use jiff::Timestamp;
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::manifest::Encoding;
 use sealboot_init::boot::LOADER;
@@ -42,6 +43,47 @@ async fn a_certificate_that_does_not_hold_has_its_own_code() {
     let server = Server::start(&Authority::new(), Certificate::Good, Fault::None, stored).await;
     let boot = Boot::from(&Authority::new(), &[server.url()], &manifest).await;
     assert_eq!(boot.code(), FailureCode::FetchTlsRoots);
+}
+
+/// Asks a server with this certificate for a channel, under a clock that is unset and stands at `earliest`.
+async fn under_an_unset_clock(
+    issuer: &Authority,
+    trusted: &Authority,
+    certificate: Certificate,
+    earliest: Timestamp,
+) -> Result<Vec<u8>, FailureCode> {
+    let server = Server::start(issuer, certificate, Fault::None, b"{}".to_vec()).await;
+    let roots = trusted.roots.clone();
+    let client = Client::with_unset_clock(roots, earliest, NoNames, &LOADER.heartbeat).unwrap();
+    let channel = client
+        .channel(&server.url(), &"relay".parse().unwrap())
+        .await;
+    channel.map_err(|error| error.code())
+}
+
+#[tokio::test]
+async fn an_unset_clock_accepts_a_certificate_of_the_future_alone() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    for (issuer, certificate, expected) in [
+        (&ours, Certificate::Good, Ok(b"{}".to_vec())),
+        (&ours, Certificate::NotYet, Ok(b"{}".to_vec())),
+        (&ours, Certificate::Expired, Err(FailureCode::FetchTlsClock)),
+        (&ours, Certificate::OtherHost, Err(FailureCode::FetchTls)),
+        (&ours, Certificate::Tls12, Err(FailureCode::FetchTls)),
+        (
+            &ours,
+            Certificate::SelfSigned,
+            Err(FailureCode::FetchTlsRoots),
+        ),
+        (&other, Certificate::Good, Err(FailureCode::FetchTlsRoots)),
+        (&other, Certificate::NotYet, Err(FailureCode::FetchTlsRoots)),
+    ] {
+        let answer = under_an_unset_clock(issuer, &ours, certificate, Timestamp::UNIX_EPOCH).await;
+        assert_eq!(answer, expected, "{certificate:?}");
+    }
+    // One that ended before the time that signatures have proved.
+    let answer = under_an_unset_clock(&ours, &ours, Certificate::Good, Timestamp::MAX).await;
+    assert_eq!(answer, Err(FailureCode::FetchTlsClock));
 }
 
 #[tokio::test]

@@ -111,7 +111,10 @@ fn judge(policy: &TrustPolicy, envelope: &[u8]) -> Result<Verified<Manifest>, Re
     let expected = Expected {
         name: None,
         arch: None,
-        now: "2026-01-15T00:00:00Z".parse().expect("a time"),
+        now: "2026-01-15T00:00:00Z"
+            .parse::<jiff::Timestamp>()
+            .expect("a time")
+            .into(),
     };
     policy.verify_manifest(envelope, &expected)
 }

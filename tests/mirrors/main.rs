@@ -5,6 +5,8 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+mod clock;
+
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +16,7 @@ use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::manifest::Manifest;
 use sealboot_core::format::network::Network;
 use sealboot_core::trust::policy::Disks;
-use sealboot_core::trust::{Presented, TrustPolicy};
+use sealboot_core::trust::{ClockState, JudgingTime, Presented, TrustPolicy};
 use sealboot_init::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
 use sealboot_init::boot::{InForce, LOADER};
 use sealboot_init::fetch::Reputation;
@@ -68,7 +70,8 @@ impl World {
 
     /// What a machine with this chain of policies accepts of them.
     async fn accepted(&self, chain: &mut InForce, now: Timestamp) -> Result<Accepted, FailureCode> {
-        self.accepted_by(chain, HostConfig::encode, now).await
+        self.accepted_by(chain, HostConfig::encode, &mut now.into())
+            .await
     }
 
     /// The same, where the machine's host config stands as `stored` makes it.
@@ -76,7 +79,7 @@ impl World {
         &self,
         chain: &mut InForce,
         stored: impl Fn(&HostConfig) -> Vec<u8>,
-        now: Timestamp,
+        now: &mut JudgingTime,
     ) -> Result<Accepted, FailureCode> {
         let mirrors: Vec<MirrorUrl> = self
             .mirrors
@@ -333,7 +336,9 @@ async fn the_newest_policy_judges_the_host_config_that_led_to_its_mirror() {
         world.with(&manifest(42), &[bob(), carol()], &[role]);
         let baked_in = configured_by(first(), &clockwork(), false);
         let mut chain = InForce::new(baked_in, &LOADER);
-        let found = world.accepted_by(&mut chain, stored, noon()).await;
+        let found = world
+            .accepted_by(&mut chain, stored, &mut noon().into())
+            .await;
         assert_eq!(found.map(drop), expected);
         assert_eq!(chain.newest().version().as_u64(), 2);
     }
@@ -399,5 +404,36 @@ async fn a_newer_policy_that_refuses_disks_is_obeyed_at_once() {
         let found = world.accepted(&mut chain, noon()).await;
         assert_eq!(found.map(drop), expected, "{device}");
         assert_eq!(chain.judge_disks().is_err(), expected.is_err(), "{device}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
+    let policy = renewed_by(first(), &clockwork(), true);
+    let signers = [alice(), bob()];
+    let mut ended = manifest(42);
+    ended.expires = Some(ended.created + SignedDuration::from_hours(24));
+    let mut newer = manifest(43);
+    newer.created = noon();
+    let fresh = seal_freshness(&freshness(42, 1, ended.created), &clockwork());
+    for (first_mirror, expected) in [
+        // The newer image comes without its statement; the older one has ended by then.
+        (Some(&newer), Err(FailureCode::ManifestExpired)),
+        (None, Ok(42)),
+    ] {
+        let mut world = World::new();
+        if let Some(image) = first_mirror {
+            world.with(image, &signers, &[]);
+        }
+        let shown = channel(&seal_manifest(&ended, &signers), Some(&fresh));
+        world.mirror().shows(&shown);
+        let mut chain = InForce::new(policy.clone(), &LOADER);
+        let year_before = ended.created - SignedDuration::from_hours(365 * 24);
+        let mut now = JudgingTime::new(year_before, ClockState::Unset);
+        let found = world.accepted_by(&mut chain, HostConfig::encode, &mut now);
+        let found = found.await;
+        let version = found.map(|found| found.current.manifest().as_ref().version.as_u64());
+        assert_eq!(version, expected);
+        assert_eq!(now.at(), first_mirror.unwrap_or(&ended).created);
     }
 }

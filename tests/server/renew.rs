@@ -65,7 +65,7 @@ impl Fresh {
         let expected = Expected {
             name: None,
             arch: None,
-            now: Timestamp::now(),
+            now: Timestamp::now().into(),
         };
         self.policy.verify_channel(&shown.body, &expected)
     }

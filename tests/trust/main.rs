@@ -43,7 +43,7 @@ fn judge_at(
     let expected = Expected {
         name: Some(&relay),
         arch: Some(Arch::X86_64),
-        now: time(now),
+        now: time(now).into(),
     };
     policy.verify_manifest(envelope, &expected)
 }
@@ -91,7 +91,7 @@ fn without_an_expected_name_or_arch_every_accepted_one_will_do() {
     let expected = Expected {
         name: None,
         arch: None,
-        now: time(NOW),
+        now: time(NOW).into(),
     };
     policy()
         .verify_manifest(&envelope, &expected)
@@ -374,7 +374,7 @@ fn a_freshness_statement_counts_for_as_long_as_the_policy_allows() {
     ] {
         let envelope = sealed_freshness(&freshness(created, expires));
         let relay = "relay".parse().unwrap();
-        let judged = fresh_policy().verify_freshness(&envelope, &relay, time(now));
+        let judged = fresh_policy().verify_freshness(&envelope, &relay, time(now).into());
         assert_judged(sentence, judged, expected);
     }
 }
@@ -383,7 +383,7 @@ fn a_freshness_statement_counts_for_as_long_as_the_policy_allows() {
 fn a_policy_without_a_role_for_freshness_verifies_no_statement_about_it() {
     let envelope = sealed_freshness(&freshness("2026-01-14T00:00:00Z", "2026-01-16T00:00:00Z"));
     let relay = "relay".parse().unwrap();
-    let judged = policy().verify_freshness(&envelope, &relay, time(NOW));
+    let judged = policy().verify_freshness(&envelope, &relay, time(NOW).into());
     assert!(matches!(judged, Err(Refusal::NotFresh)), "{judged:?}");
 }
 
@@ -395,7 +395,7 @@ fn a_channel_gives_the_manifest_and_how_fresh_it_is() {
     let expected = Expected {
         name: None,
         arch: None,
-        now: time(NOW),
+        now: time(NOW).into(),
     };
     let of =
         |policy: TrustPolicy| -> Current { policy.verify_channel(&channel, &expected).unwrap() };
@@ -601,7 +601,7 @@ proptest! {
         let mut channel = world::channel(&changed(|_| {}), Some(&sealed_freshness(&statement)));
         let at = at.index(channel.len());
         channel[at] ^= 1 << bit;
-        let expected = Expected { name: None, arch: None, now: time(NOW) };
+        let expected = Expected { name: None, arch: None, now: time(NOW).into() };
         if let Ok(current) = fresh_policy().verify_channel(&channel, &expected) {
             prop_assert_eq!(current.manifest().as_ref(), &manifest(42));
             prop_assert_eq!(current.freshness().unwrap().as_ref(), &statement);
@@ -613,7 +613,7 @@ proptest! {
     fn a_cut_channel_is_refused(cut in 1..4000_usize) {
         let channel = world::channel(&changed(|_| {}), None);
         let cut = cut.min(channel.len() - 1) + 1;
-        let expected = Expected { name: None, arch: None, now: time(NOW) };
+        let expected = Expected { name: None, arch: None, now: time(NOW).into() };
         let judged = policy().verify_channel(&channel[..channel.len() - cut], &expected);
         prop_assert!(matches!(judged, Err(Refusal::Envelope { .. })), "{:?}", judged);
     }
@@ -630,7 +630,7 @@ proptest! {
         };
         let envelope = seal_manifest(&manifest(shown), &[alice(), bob()]);
         let channel = world::channel(&envelope, Some(&sealed_freshness(&statement)));
-        let expected = Expected { name: None, arch: None, now: time(NOW) };
+        let expected = Expected { name: None, arch: None, now: time(NOW).into() };
         let policy = fresh_policy().with_version(has.try_into().unwrap());
         let code = policy.verify_channel(&channel, &expected).map(|_| ()).map_err(|refusal| refusal.code());
         let model = if shown < newest {
@@ -651,7 +651,7 @@ proptest! {
             manifest.created = created;
             manifest.expires = Some(created + SignedDuration::from_secs(life));
         });
-        let expected = Expected { name: None, arch: None, now: created + SignedDuration::from_secs(now) };
+        let expected = Expected { name: None, arch: None, now: (created + SignedDuration::from_secs(now)).into() };
         let code = policy().verify_manifest(&envelope, &expected).map(|_| ()).map_err(|refusal| refusal.code());
         let model = if now < -300 {
             Err(FailureCode::ManifestFuture)

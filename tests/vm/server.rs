@@ -20,7 +20,7 @@ impl Server {
         Self::start_at(store, 0, "tls").await
     }
 
-    /// Serves the store on `port` with the certificate in the lab's directory `tls`.
+    /// Serves the store on `port` with the certificate in `tls`, a directory of the lab or an absolute path.
     pub(crate) async fn start_at(store: &Store, port: u16, tls: &str) -> Self {
         let lab = Lab::get();
         let mut command = Command::new(&lab.sealboot);

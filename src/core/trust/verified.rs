@@ -1,9 +1,10 @@
 //! Statements that satisfied a trust policy, and the functions that make them.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::channel::Channel;
 use super::envelope::Envelope;
+use super::judging_time::JudgingTime;
 use super::policy::{FreshnessRule, SignerName, TrustPolicy};
 use super::refusal::Refusal;
 use super::statement::Statement;
@@ -63,7 +64,7 @@ pub struct Expected<'a> {
     /// The architecture that must be able to run it; `None` takes every one.
     pub arch: Option<Arch>,
     /// What time it is.
-    pub now: Timestamp,
+    pub now: JudgingTime,
 }
 
 /// A manifest that is accepted, and is as new as the policy asks for.
@@ -99,6 +100,20 @@ impl TrustPolicy {
         channel: &[u8],
         expected: &Expected<'_>,
     ) -> Result<Current, Refusal> {
+        self.judge_channel(channel, &mut { *expected })
+    }
+
+    /// Does the same, and moves `expected.now` as [`JudgingTime::prove`] says by the `created` of a
+    /// verified manifest, also where the channel is refused: a machine keeps that time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TrustPolicy::verify_channel`].
+    pub fn judge_channel(
+        &self,
+        channel: &[u8],
+        expected: &mut Expected<'_>,
+    ) -> Result<Current, Refusal> {
         let channel = Channel::parse(channel).map_err(|source| Refusal::Envelope {
             statement: Statement::Manifest,
             source,
@@ -110,7 +125,7 @@ impl TrustPolicy {
             (Some(rule), None) if rule.required => return Err(Refusal::NotFresh),
             (Some(_), None) => None,
             (Some(rule), Some(envelope)) => {
-                Some(self.judge_freshness(rule, envelope, name, expected.now)?)
+                Some(self.judge_freshness(rule, envelope, name, &expected.now)?)
             }
         };
         if let Some(newest) = freshness.as_ref().map(|freshness| freshness.as_ref()) {
@@ -138,7 +153,7 @@ impl TrustPolicy {
     /// Checks the bytes of a manifest's envelope and, if everything holds, gives the manifest in it.
     ///
     /// In order: the envelope's shape and the type it names, the signatures against the threshold,
-    /// then, for the first time reading the payload, its shape, name, architecture, dates and version.
+    /// then, for the first time reading the payload, its shape, name, architecture, version and digests, and its dates.
     /// Whether a newer one exists is not asked; [`TrustPolicy::verify_channel`] asks that too.
     ///
     /// # Errors
@@ -150,7 +165,7 @@ impl TrustPolicy {
         expected: &Expected<'_>,
     ) -> Result<Verified<Manifest>, Refusal> {
         let envelope = parse(Statement::Manifest, envelope)?;
-        self.judge_manifest(&envelope, expected)
+        self.judge_manifest(&envelope, &mut { *expected })
     }
 
     /// Checks the bytes of a freshness statement's envelope and, if everything holds, gives the statement.
@@ -162,11 +177,11 @@ impl TrustPolicy {
         &self,
         envelope: &[u8],
         name: &ImageName,
-        now: Timestamp,
+        now: JudgingTime,
     ) -> Result<Verified<Freshness>, Refusal> {
         let envelope = parse(Statement::Freshness, envelope)?;
         let rule = self.freshness().ok_or(Refusal::NotFresh)?;
-        self.judge_freshness(rule, &envelope, name, now)
+        self.judge_freshness(rule, &envelope, name, &now)
     }
 
     /// What the role for freshness has said, at any time: for who renews and must not go back behind it.
@@ -183,14 +198,16 @@ impl TrustPolicy {
     fn judge_manifest(
         &self,
         envelope: &Envelope,
-        expected: &Expected<'_>,
+        expected: &mut Expected<'_>,
     ) -> Result<Verified<Manifest>, Refusal> {
         let (payload, signers) = self.signing().open(Statement::Manifest, envelope)?;
         let manifest = Manifest::parse(payload).map_err(Refusal::Manifest)?;
         self.check_identity(&manifest, expected)?;
-        self.check_dates(&manifest, expected.now)?;
         let verified = Verified::new(manifest, signers, payload);
         self.check_denied(&verified)?;
+        // A denied manifest proves no time: its date may be why it is denied.
+        expected.now.prove(verified.as_ref().created);
+        self.check_dates(verified.as_ref(), &expected.now)?;
         Ok(verified)
     }
 
@@ -245,13 +262,13 @@ impl TrustPolicy {
         Ok(())
     }
 
-    fn check_dates(&self, manifest: &Manifest, now: Timestamp) -> Result<(), Refusal> {
+    fn check_dates(&self, manifest: &Manifest, now: &JudgingTime) -> Result<(), Refusal> {
         let tolerance = self.tolerance();
-        if manifest.created.duration_since(now) > tolerance {
+        if now.is_before(manifest.created, tolerance) {
             return Err(Refusal::Future {
                 statement: Statement::Manifest,
                 created: manifest.created,
-                now,
+                now: now.at(),
             });
         }
         let Some(expires) = manifest.expires else {
@@ -261,7 +278,8 @@ impl TrustPolicy {
                 Ok(())
             };
         };
-        if now.duration_since(expires) >= tolerance {
+        if now.is_after(expires, tolerance) {
+            let now = now.at();
             return Err(Refusal::Expired { expires, now });
         }
         let granted = expires.duration_since(manifest.created);
@@ -281,7 +299,7 @@ impl TrustPolicy {
         rule: &FreshnessRule,
         envelope: &Envelope,
         name: &ImageName,
-        now: Timestamp,
+        now: &JudgingTime,
     ) -> Result<Verified<Freshness>, Refusal> {
         let role = self.renewing().ok_or(Refusal::NotFresh)?;
         let (payload, signers) = role.open(Statement::Freshness, envelope)?;
@@ -293,17 +311,17 @@ impl TrustPolicy {
             });
         }
         let tolerance = self.tolerance();
-        if freshness.created.duration_since(now) > tolerance {
+        if now.is_before(freshness.created, tolerance) {
             return Err(Refusal::Future {
                 statement: Statement::Freshness,
                 created: freshness.created,
-                now,
+                now: now.at(),
             });
         }
-        if now.duration_since(freshness.expires) >= tolerance {
+        if now.is_after(freshness.expires, tolerance) {
             return Err(Refusal::FreshnessExpired {
                 expires: freshness.expires,
-                now,
+                now: now.at(),
             });
         }
         let granted = freshness.expires.duration_since(freshness.created);

@@ -34,13 +34,16 @@ use self::stages::connect::{self, Connected};
 use self::stages::{handover, image, load, manifest, measure, prepare};
 use crate::fetch::Reputation;
 use crate::hardware::Hardware;
-use crate::net::{self, clock};
+use crate::net;
+use crate::net::clock::{self, Clock, Reading};
 use sealboot_core::format::cmdline::Parameters;
 use sealboot_core::format::kept::Kept;
 
 /// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
 pub fn run() -> ! {
     let loader = &LOADER;
+    // Before a shell, or anything else, can set the clock.
+    let power_on = Reading::now();
     std::panic::set_hook(Box::new(|panic| {
         recovery::after_panic(loader, &panic.to_string())
     }));
@@ -66,7 +69,7 @@ pub fn run() -> ! {
         let taken_over = taken_over
             .take()
             .unwrap_or_else(|| prepare::take_over(&loader.consoles));
-        let Err(failure) = attempt(loader, &mut console, taken_over, &mut learnt);
+        let Err(failure) = attempt(loader, &mut console, power_on, taken_over, &mut learnt);
         let rest = learnt.reputation.all_rest(Instant::now());
         recovery::after_failure(
             loader,
@@ -81,6 +84,8 @@ pub fn run() -> ! {
 /// What one attempt leaves to the next ones.
 #[derive(Debug, Default)]
 struct Learnt {
+    /// What the clock read at power-on, and the time that signatures have proved since.
+    clock: Option<Clock>,
     /// The verified trust policies: no mirror can take a machine back behind one.
     chain: Option<InForce>,
     /// The mirrors that sent wrong chunks, and those that asked to be left alone.
@@ -123,16 +128,23 @@ fn introduce(
 fn attempt(
     loader: &'static Loader,
     console: &mut Console<'_, &Consoles>,
+    power_on: Reading,
     taken_over: Result<(), prepare::PrepareError>,
     learnt: &mut Learnt,
 ) -> Result<Infallible, StageFailure> {
-    let prepared = console.stage(Stage::Prepare, || {
+    let mut prepared = console.stage(Stage::Prepare, || {
         taken_over?;
-        prepare::run(&mut learnt.hardware, loader, &cmdline().unwrap_or_default())
+        prepare::run(
+            &mut learnt.clock,
+            power_on,
+            &mut learnt.hardware,
+            loader,
+            &cmdline().unwrap_or_default(),
+        )
     })?;
     learnt.record.get_or_insert_with(|| record::print(console));
     let configured = console.stage(Stage::Configure, || {
-        configure(prepared, &mut learnt.chain, loader)
+        configure(&prepared, &mut learnt.chain, loader)
     });
     introduce(console, configured.as_ref().ok(), &mut learnt.introduced);
     let configured = configured?;
@@ -151,10 +163,16 @@ fn attempt(
         connection,
         mut mirrors,
     } = console.stage(Stage::Connect, || {
-        runtime.block_on(connect::run(&configured, &worth, &loader.heartbeat))
+        runtime.block_on(connect::run(
+            &configured,
+            &worth,
+            prepared.clock(),
+            &loader.heartbeat,
+        ))
     })?;
     learnt.reputation.sift(&mut mirrors);
     let chain = configured.chain;
+    let mut judged = prepared.clock().judging_time(Reading::now());
     let accepted = console.stage(Stage::Manifest, || {
         runtime.block_on(manifest::run(
             &configured.host.image,
@@ -163,9 +181,11 @@ fn attempt(
             chain,
             &client,
             &mut learnt.reputation,
-            clock::now(),
+            &mut judged,
         ))
-    })?;
+    });
+    prepared.clock().keep(&judged, Reading::now().uptime);
+    let accepted = accepted?;
     mirrors.retain(|mirror| mirror.is_https() || chain.newest().allows_http());
     let image = console.stage(Stage::Image, || {
         runtime.block_on(image::run(
@@ -206,7 +226,7 @@ fn attempt(
 }
 
 fn configure<'a>(
-    _: prepare::Prepared,
+    _: &prepare::Prepared<'_>,
     chain: &'a mut Option<InForce>,
     loader: &'static Loader,
 ) -> Result<Done<Configured<'a>>, ConfigureError> {

@@ -7,15 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
+use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::time::timeout;
 
 use super::answer::{self, Body, Part, REDIRECTS};
 use super::mirror_keys::MirrorKeys;
 use super::problem::{FetchError, FetchProblem, STALL_TIMEOUT};
+use super::unset_clock::UnsetClock;
 use crate::heartbeat::Heartbeat;
 use crate::net::provider::tls_provider;
 use crate::net::resolver::to_port;
@@ -54,6 +57,31 @@ impl Client {
     ) -> Result<Self, reqwest::Error> {
         let tls = tls().with_root_certificates(roots).with_no_client_auth();
         Self::over(tls, resolver, heartbeat)
+    }
+
+    /// Returns the same client for a machine whose clock is unset: it accepts certificates that are not valid yet, and
+    /// judges all at `earliest` or later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::new`].
+    ///
+    /// # Panics
+    ///
+    /// If `roots` is empty.
+    pub fn with_unset_clock(
+        roots: RootCertStore,
+        earliest: Timestamp,
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
+        let by_roots =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls_provider()).build();
+        let by_roots = by_roots.unwrap_or_else(|error| panic!("cannot use the TLS roots: {error}"));
+        let tls = tls()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(UnsetClock::new(by_roots, earliest)));
+        Self::over(tls.with_no_client_auth(), resolver, heartbeat)
     }
 
     /// A client that takes servers for mirrors by these keys alone, as a trust policy names them.

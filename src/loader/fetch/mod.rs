@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`client`] | HTTPS with the baked-in roots, or mirrors' keys, alone; small files, bounded |
 //! | `mirror_keys` | mirrors that are known by their keys |
+//! | `unset_clock` | certificates, where the machine does not know what time it is |
 //! | [`schedule`] | which mirror is asked for which chunks, and when: pure |
 //! | [`archive`] | the shell round it: the clock, and what the console says |
 //! | `transfer` | one request, from its head to chunks that are checked |
@@ -33,6 +34,7 @@ mod report;
 pub mod reputation;
 pub mod schedule;
 mod transfer;
+mod unset_clock;
 
 pub use archive::{ArchiveError, Download, Fetched};
 pub use client::Client;

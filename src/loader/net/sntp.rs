@@ -1,9 +1,10 @@
 //! What time others say it is (SNTP, RFC 5905, section 14): asked briefly, judged, and told to the clock.
 //!
-//! Nobody signs these answers, so they decide little. None takes the clock behind the loader's build, and none takes it
-//! back at all, except where it stands years ahead of the build and is more likely wrong than the loader old: whoever
-//! stands on the way could else make an expired image or certificate look fresh. Of several servers the middle one is
-//! believed. No answer is no failure: dates are then judged by the clock as it is.
+//! These answers are not signed, so they decide little. They put the clock anywhere from its floor to twenty years after
+//! the loader's build, and never before the floor: an attacker on the way could else make an expired image or
+//! certificate look fresh. So of a clock that was set at power-on they can take back nothing but what
+//! earlier answers have added. Of several servers the middle one is believed. Without an answer, dates are judged
+//! by the clock as it is.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use rsntp::{AsyncSntpClient, Config};
 use tokio::task::JoinSet;
 
-use super::clock;
+use super::clock::{Clock, Reading};
 use super::resolver::Resolver;
 use sealboot_core::format::host_config::TimeServer;
+use sealboot_core::trust::ClockState;
 
 /// How long all servers together may take. An answer takes a round trip; a boot that has none goes on.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -56,13 +58,13 @@ pub struct Answers {
     pub spread: SignedDuration,
 }
 
-/// Judges by how much servers say that the clock, which says `now`, is behind; `floor` is when the loader was built.
+/// Judges by how much servers say that `clock`, which says `now`, is behind.
 #[must_use]
 pub fn judge(
     mut behind: Vec<SignedDuration>,
     asked: usize,
-    now: Timestamp,
-    floor: Timestamp,
+    clock: &Clock,
+    now: Reading,
 ) -> Verdict {
     behind.sort();
     let (Some(first), Some(last)) = (behind.first(), behind.last()) else {
@@ -73,24 +75,31 @@ pub fn judge(
         spread: last.saturating_sub(*first),
     };
     let step = behind[behind.len() / 2];
-    let then = now.saturating_add(step).unwrap_or(now);
+    let then = now.wall.saturating_add(step).unwrap_or(now.wall);
+    let floor = clock.floor(now.uptime);
+    let to_floor = floor.duration_since(now.wall);
     let unbelievable = |why| Verdict::Unbelievable { then, why, answers };
     if behind.len() == 2 && answers.spread > APART {
         // There is no middle one.
         unbelievable("two servers disagree, and there is no third")
     } else if step.abs() <= CLOSE {
         Verdict::Right(answers)
-    } else if then < floor {
-        unbelievable("that is before this loader was built")
-    } else if step.is_negative() && !clock::is_far_ahead(now, floor) {
-        unbelievable("a clock is not taken back")
-    } else {
+    } else if then > clock.latest() {
+        unbelievable("that is more than 20 years after this loader was built")
+    } else if then >= floor {
         Verdict::Step(step, answers)
+    } else if clock.state() == ClockState::Unset {
+        unbelievable("that is before this loader was built")
+    } else if to_floor < -CLOSE {
+        // An earlier answer has put a clock ahead that was fast at power-on.
+        Verdict::Step(to_floor, answers)
+    } else {
+        unbelievable("that is before what the clock said at power-on")
     }
 }
 
 /// Asks `servers`, three seconds at most, and judges what they say.
-pub async fn ask(servers: &[TimeServer], resolver: &Resolver, floor: Timestamp) -> Verdict {
+pub async fn ask(servers: &[TimeServer], resolver: &Resolver, clock: &Clock) -> Verdict {
     let mut asking = JoinSet::new();
     for server in servers {
         asking.spawn(offset(server.clone(), resolver.clone()));
@@ -106,7 +115,7 @@ pub async fn ask(servers: &[TimeServer], resolver: &Resolver, floor: Timestamp) 
     };
     // Whoever is late is not waited for; what the others said counts.
     let _ = tokio::time::timeout(LIMIT, all).await;
-    judge(behind, servers.len(), Timestamp::now(), floor)
+    judge(behind, servers.len(), clock, Reading::now())
 }
 
 async fn offset(server: TimeServer, resolver: Resolver) -> Option<SignedDuration> {
@@ -188,18 +197,43 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
-    const FLOOR: &str = "2026-11-01T00:00:00Z";
+    const BUILD: &str = "2026-11-01T00:00:00Z";
+    const SET: &str = "2026-11-20T00:00:00Z";
+    const AHEAD: &str = "2050-01-01T00:00:00Z";
+    const DAY: i64 = 86_400;
+    const YEAR: i64 = 365 * DAY;
 
-    fn judged(now: &str, behind: &[i64]) -> Verdict {
-        let behind = behind
-            .iter()
-            .copied()
-            .map(SignedDuration::from_secs)
-            .collect();
-        judge(behind, 4, now.parse().unwrap(), FLOOR.parse().unwrap())
+    fn seconds(count: i64) -> SignedDuration {
+        SignedDuration::from_secs(count)
     }
 
-    const DAY: i64 = 86_400;
+    /// A machine whose clock read this at power-on, one second after its kernel started.
+    fn machine(wall: &str) -> (Clock, Reading) {
+        let power_on = Reading {
+            wall: wall.parse().unwrap(),
+            uptime: seconds(1),
+        };
+        let clock = Clock::at_power_on(power_on, BUILD.parse().unwrap());
+        (clock, power_on)
+    }
+
+    /// Judges the answers of four servers at power-on.
+    fn judged(wall: &str, behind: &[i64]) -> Verdict {
+        let (clock, now) = machine(wall);
+        let behind = behind.iter().copied().map(seconds).collect();
+        judge(behind, 4, &clock, now)
+    }
+
+    /// Applies one answer.
+    fn after(behind: SignedDuration, clock: &Clock, now: Reading) -> Reading {
+        match judge(vec![behind], 1, clock, now) {
+            Verdict::Step(step, _) => Reading {
+                wall: now.wall + step,
+                ..now
+            },
+            _ => now,
+        }
+    }
 
     #[test]
     fn a_clock_is_moved_forward_by_the_middle_of_the_answers() {
@@ -212,53 +246,47 @@ mod tests {
         ] {
             let answers = Answers {
                 count,
-                spread: SignedDuration::from_secs(spread),
+                spread: seconds(spread),
             };
-            let step = SignedDuration::from_secs(step);
-            let verdict = judged("2026-11-20T00:00:00Z", behind);
-            assert_eq!(verdict, Verdict::Step(step, answers), "{behind:?}");
+            let verdict = judged(SET, behind);
+            assert_eq!(verdict, Verdict::Step(seconds(step), answers), "{behind:?}");
         }
     }
 
     #[test]
     fn a_clock_that_is_right_is_left_alone() {
         for behind in [&[0][..], &[2], &[-2], &[-1, 1], &[0, DAY, -DAY]] {
-            let verdict = judged("2026-11-20T00:00:00Z", behind);
+            let verdict = judged(SET, behind);
             assert!(
                 matches!(verdict, Verdict::Right(_)),
                 "{behind:?}: {verdict}"
             );
         }
-        assert_eq!(judged(FLOOR, &[]), Verdict::Silence { asked: 4 });
+        assert_eq!(judged(BUILD, &[]), Verdict::Silence { asked: 4 });
     }
 
     #[test]
-    fn nobody_takes_the_clock_back_or_behind_the_build() {
-        for (now, behind, why) in [
-            ("2026-11-20T00:00:00Z", &[-3][..], "not taken back"),
-            ("2026-11-20T00:00:00Z", &[-DAY, -DAY, 5], "not taken back"),
-            (
-                "2026-11-20T00:00:00Z",
-                &[-30 * DAY],
-                "before this loader was built",
-            ),
-            // Even where the clock is beyond belief.
-            (
-                "2050-01-01T00:00:00Z",
-                &[-40 * 365 * DAY],
-                "before this loader was built",
-            ),
-            ("2026-11-20T00:00:00Z", &[0, 100], "disagree"),
+    fn no_answer_takes_a_clock_before_its_floor_or_beyond_20_years() {
+        let (early, late) = ("before this loader was built", "more than 20 years after");
+        let set = "before what the clock said at power-on";
+        for (wall, behind, why) in [
+            (SET, &[-3][..], set),
+            (SET, &[-DAY, -DAY, 5], set),
+            (SET, &[-30 * DAY], set),
+            (SET, &[20 * YEAR], late),
+            (AHEAD, &[-40 * YEAR], early),
+            (AHEAD, &[5], late),
+            (SET, &[0, 100], "disagree"),
         ] {
-            let verdict = judged(now, behind).to_string();
-            assert!(verdict.contains(why), "{behind:?}: {verdict}");
+            let verdict = judged(wall, behind).to_string();
+            assert!(verdict.contains(why), "{wall} {behind:?}: {verdict}");
         }
     }
 
     #[test]
-    fn a_clock_that_is_beyond_belief_is_taken_back_to_after_the_build() {
-        let back = -23 * 365 * DAY;
-        let verdict = judged("2050-01-01T00:00:00Z", &[back]);
+    fn an_unset_clock_is_taken_back_to_after_the_build() {
+        let back = -23 * YEAR;
+        let verdict = judged(AHEAD, &[back]);
         assert!(
             matches!(verdict, Verdict::Step(step, _) if step.as_secs() == back),
             "{verdict}"
@@ -270,9 +298,40 @@ mod tests {
     }
 
     #[test]
+    fn two_lies_of_a_time_server_never_take_a_set_clock_back() {
+        let (clock, power_on) = machine(SET);
+        let build: Timestamp = BUILD.parse().unwrap();
+        let now = after(seconds(6 * YEAR), &clock, power_on);
+        assert_eq!(now.wall, power_on.wall + seconds(6 * YEAR));
+        for lie in [build + seconds(3600), build, power_on.wall - seconds(3)] {
+            let then = after(lie.duration_since(now.wall), &clock, now);
+            assert_eq!(then.wall, power_on.wall, "the answer was {lie}");
+        }
+    }
+
+    #[test]
+    fn a_forward_lie_is_taken_back_by_the_next_answer() {
+        let (clock, power_on) = machine(SET);
+        let now = after(seconds(6 * YEAR), &clock, power_on);
+        let later = Reading {
+            wall: now.wall + seconds(60),
+            uptime: now.uptime + seconds(60),
+        };
+        // To the second, where the clock was slow at power-on.
+        let right = after(seconds(10 - 6 * YEAR), &clock, later);
+        assert_eq!(right.wall, power_on.wall + seconds(70));
+        // To the floor, where it was fast.
+        let floor = after(seconds(-10 - 6 * YEAR), &clock, later);
+        assert_eq!(floor.wall, power_on.wall + seconds(60));
+    }
+
+    #[test]
     fn an_absurd_answer_does_not_leave_the_calendar() {
         for behind in [i64::MAX, i64::MIN] {
-            let _ = judged("2026-11-20T00:00:00Z", &[behind, behind]).to_string();
+            for wall in [SET, AHEAD] {
+                let verdict = judged(wall, &[behind, behind]);
+                assert!(matches!(verdict, Verdict::Unbelievable { .. }), "{verdict}");
+            }
         }
     }
 }

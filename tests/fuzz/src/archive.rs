@@ -196,7 +196,7 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
     let expected = Expected {
         name: None,
         arch: None,
-        now: *NOW,
+        now: (*NOW).into(),
     };
     let verified = POLICY_OF_ONE
         .verify_manifest(&envelope, &expected)

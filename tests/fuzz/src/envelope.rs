@@ -51,7 +51,7 @@ fn expected() -> Expected<'static> {
     Expected {
         name: None,
         arch: None,
-        now: *NOW,
+        now: (*NOW).into(),
     }
 }
 

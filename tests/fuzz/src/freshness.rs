@@ -49,7 +49,7 @@ pub fn run(bytes: &[u8]) -> Verdict {
     let name = "relay".parse().expect("a name");
     let signed = wrong & (bits::OTHER_ROLE | bits::OTHER_KIND) == 0;
     let counts = signed && parsed.as_ref().is_ok_and(is_current);
-    match POLICY.verify_freshness(&envelope, &name, *NOW) {
+    match POLICY.verify_freshness(&envelope, &name, (*NOW).into()) {
         Ok(verified) => {
             assert!(counts, "{:?}", verified.as_ref());
             assert_eq!(Some(verified.as_ref()), parsed.as_ref().ok());

@@ -42,7 +42,7 @@ pub fn current(manifest: &Manifest) -> Current {
     let expected = Expected {
         name: None,
         arch: None,
-        now: noon(),
+        now: noon().into(),
     };
     let envelope = seal_manifest(manifest, &[alice(), bob()]);
     policy()

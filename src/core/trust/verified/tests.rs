@@ -1,5 +1,7 @@
 //! What satisfies a policy, and the code of each refusal, at the last second and one past it.
 
+use jiff::Timestamp;
+
 use super::super::policy::{AcceptedImage, ExpiryRule};
 use super::super::testing::{
     channel, freshness, made, manifest, policy, renewed, sealed, sealed_freshness, sealed_manifest,
@@ -12,7 +14,7 @@ fn expected<'a>(name: Option<&'a ImageName>, now: Timestamp) -> Expected<'a> {
     Expected {
         name,
         arch: Some(Arch::X86_64),
-        now,
+        now: now.into(),
     }
 }
 
@@ -72,7 +74,7 @@ fn an_image_is_the_one_that_was_asked_for_and_that_the_policy_accepts() {
         let expected = Expected {
             name,
             arch,
-            now: made(),
+            now: made().into(),
         };
         policy.verify_manifest(&envelope(manifest), &expected)
     };
@@ -333,7 +335,7 @@ fn a_bad_manifest_is_refused_whatever_is_said_of_its_freshness() {
 
 fn fresh_at(now: Timestamp, statement: &Freshness, by: &[&str]) -> Result<(), Code> {
     let envelope = sealed_freshness(statement, by).encode();
-    let judged = renewed(of_alice(), true).verify_freshness(&envelope, &relay(), now);
+    let judged = renewed(of_alice(), true).verify_freshness(&envelope, &relay(), now.into());
     judged.map(|_| ()).map_err(|refusal| refusal.code())
 }
 
@@ -378,7 +380,7 @@ fn a_freshness_statement_lives_as_long_as_the_policy_allows() {
         .verify_freshness(
             &sealed_freshness(&statement, &["clockwork"]).encode(),
             &relay(),
-            made(),
+            made().into(),
         )
         .unwrap_err();
     assert!(
@@ -407,10 +409,10 @@ fn a_freshness_statement_is_of_its_role_and_of_its_image() {
         Err(Code::FreshnessThreshold)
     );
     let envelope = sealed_freshness(&freshness(42, 1), &["clockwork"]).encode();
-    let without = of_alice().verify_freshness(&envelope, &relay(), made());
+    let without = of_alice().verify_freshness(&envelope, &relay(), made().into());
     assert_eq!(without.unwrap_err().code(), Code::FreshnessMissing);
     let with = |envelope: &[u8]| {
-        let judged = renewed(of_alice(), true).verify_freshness(envelope, &relay(), made());
+        let judged = renewed(of_alice(), true).verify_freshness(envelope, &relay(), made().into());
         judged.unwrap_err().code()
     };
     let payload = sealed(Freshness::PAYLOAD_TYPE, b"{}".to_vec(), &["clockwork"]);

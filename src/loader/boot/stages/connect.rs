@@ -10,11 +10,13 @@ use crate::boot::stages::configure::Configured;
 use crate::fetch::Client;
 use crate::hardware::{Hardware, NotLoaded};
 use crate::heartbeat::Heartbeat;
+use crate::net::clock::{self, Clock, Reading};
 use crate::net::sntp::{self, Verdict};
-use crate::net::{self, Connection, NetError, clock};
+use crate::net::{self, Connection, NetError};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::host_config::{MirrorTemplate, MirrorUrl, TimeServer};
 use sealboot_core::format::network::Network;
+use sealboot_core::trust::ClockState;
 use sealboot_sys::firmware::identity::IdentityError;
 
 /// A network that leads to mirrors.
@@ -63,6 +65,7 @@ impl Diagnose for ConnectError {
 pub async fn run(
     configured: &Configured<'_>,
     reachable: &[MirrorTemplate],
+    clock: &Clock,
     heartbeat: &'static Heartbeat,
 ) -> Result<Done<Connected>, ConnectError> {
     let goal = net::Goal {
@@ -76,21 +79,22 @@ pub async fn run(
     let mirrors = configured.host.mirrors.iter();
     let mirrors: Result<Vec<MirrorUrl>, _> = mirrors.map(|mirror| identity.url(mirror)).collect();
     let mirrors = mirrors?;
-    let client = match configured.chain.newest().mirror_keys() {
-        [] => Client::new(
-            configured.tls_roots.clone(),
-            connection.resolver(),
-            heartbeat,
-        ),
-        keys => Client::with_mirror_keys(keys, connection.resolver(), heartbeat),
+    let says_of_clock = set_clock(configured, &connection, clock).await;
+    // Only now does the clock say what certificates are judged by.
+    let (roots, judged) = (&configured.tls_roots, clock.judging_time(Reading::now()));
+    let client = match (configured.chain.newest().mirror_keys(), judged.clock()) {
+        ([], ClockState::Set) => Client::new(roots.clone(), connection.resolver(), heartbeat),
+        ([], ClockState::Unset) => {
+            Client::with_unset_clock(roots.clone(), judged.at(), connection.resolver(), heartbeat)
+        }
+        (keys, _) => Client::with_mirror_keys(keys, connection.resolver(), heartbeat),
     };
     let client = client
         .unwrap_or_else(|error| panic!("the HTTPS client refuses a fixed configuration: {error}"));
-    let clock = set_clock(configured, &connection).await;
     let addresses: Vec<String> = connection.addresses().map(|own| own.to_string()).collect();
     let interface = connection.interface().clone();
     let mut says = connection.to_string();
-    if let Some(clock) = clock {
+    if let Some(clock) = says_of_clock {
         says.push_str("; ");
         says.push_str(&clock);
     }
@@ -125,7 +129,11 @@ pub fn load_modules(network: &Network, hardware: Option<&Hardware>) {
 
 /// Asks the time servers of the host config, or else of the network, and sets the clock if their answers are accepted.
 /// Returns what the console says of it; `None` without time servers.
-async fn set_clock(configured: &Configured<'_>, connection: &Connection) -> Option<String> {
+async fn set_clock(
+    configured: &Configured<'_>,
+    connection: &Connection,
+    clock: &Clock,
+) -> Option<String> {
     let of_the_network = || connection.ntp().into_iter().map(TimeServer::from).collect();
     let servers: Vec<TimeServer> = match &configured.host.ntp[..] {
         [] => of_the_network(),
@@ -134,8 +142,7 @@ async fn set_clock(configured: &Configured<'_>, connection: &Connection) -> Opti
     if servers.is_empty() {
         return None;
     }
-    let floor = clock::build_time(Path::new("/")).unwrap_or_else(|_| clock::binary_build_time());
-    let verdict = sntp::ask(&servers, &connection.resolver(), floor).await;
+    let verdict = sntp::ask(&servers, &connection.resolver(), clock).await;
     if let Verdict::Step(step, _) = &verdict
         && let Err(error) = clock::step_by(*step)
     {

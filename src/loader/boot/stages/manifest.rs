@@ -23,7 +23,7 @@ use sealboot_core::format::manifest::{Arch, ImageName};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Current, Presented, Refusal};
+use sealboot_core::trust::{ClockState, Current, JudgingTime, Presented, Refusal};
 
 /// A verified manifest, and the mirror that had it.
 #[derive(Debug)]
@@ -38,14 +38,18 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestStageError {
     /// A mirror's envelope was refused.
-    #[error("{mirror} shows nothing that version {version} of the trust policy accepts at {now}")]
+    #[error(
+        "{mirror} shows nothing that version {version} of the trust policy accepts at {now} (the clock is {clock})"
+    )]
     Refused {
         /// The mirror.
         mirror: MirrorUrl,
         /// The policy that judged.
         version: PolicyVersion,
-        /// What time was taken as now.
+        /// The time by which its dates were judged.
         now: Timestamp,
+        /// Whether the clock counted.
+        clock: ClockState,
         /// Why it was refused.
         #[source]
         refusal: Box<Refusal>,
@@ -122,7 +126,8 @@ fn says_more(new: &ManifestStageError, old: &ManifestStageError) -> bool {
         )
 }
 
-/// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`.
+/// Asks the mirrors until one shows an image that satisfies the newest trust policy at `now`, which every verified
+/// statement of root and release keys moves as [`JudgingTime::prove`] says.
 ///
 /// `chain` begins with the baked-in policy and keeps what was proved, from one mirror to the next and
 /// from one attempt of the machine to the next. `presented` is what `host` was made of. A mirror that `reputation` remembers to have asked to be left alone
@@ -138,7 +143,7 @@ pub async fn run(
     chain: &mut InForce,
     client: &Client,
     reputation: &mut Reputation,
-    now: Timestamp,
+    now: &mut JudgingTime,
 ) -> Result<Done<Accepted>, ManifestStageError> {
     // Of one mirror alone, the stage's own failure says it all.
     let several = mirrors.len() > 1;
@@ -147,7 +152,7 @@ pub async fn run(
         client.heartbeat().beat();
         (client.heartbeat()).wait_for(format!("{mirror} to show a manifest"));
         match ask(mirror, image, presented, chain, client, now).await {
-            Ok(current) => return Ok(accepted(current, mirror, chain, now)),
+            Ok(current) => return Ok(accepted(current, mirror, chain, *now)),
             Err(error) => {
                 if several {
                     warn_of(mirror, &error);
@@ -172,7 +177,7 @@ async fn ask(
     presented: &Presented,
     chain: &mut InForce,
     client: &Client,
-    now: Timestamp,
+    now: &mut JudgingTime,
 ) -> Result<Current, ManifestStageError> {
     check_scheme(mirror, chain)?;
     while let Some(version) = chain.next() {
@@ -185,7 +190,8 @@ async fn ask(
         };
         chain
             .step(&envelope)
-            .map_err(|refusal| refused(mirror, chain, now, refusal))?;
+            .map_err(|refusal| refused(mirror, chain, *now, refusal))?;
+        // A policy has no `created` yet. Once it has, `now.prove` belongs here.
         info!(
             "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
         );
@@ -197,27 +203,27 @@ async fn ask(
         .channel(mirror, image)
         .await
         .map_err(ManifestStageError::Mirrors)?;
-    let expected = Expected {
+    let mut expected = Expected {
         name: Some(image),
         arch: Some(Arch::NATIVE),
-        now,
+        now: *now,
     };
-    chain
-        .newest()
-        .verify_channel(&channel, &expected)
-        .map_err(|refusal| refused(mirror, chain, now, refusal))
+    let judged = chain.newest().judge_channel(&channel, &mut expected);
+    *now = expected.now;
+    judged.map_err(|refusal| refused(mirror, chain, *now, refusal))
 }
 
 fn refused(
     mirror: &MirrorUrl,
     chain: &InForce,
-    now: Timestamp,
+    now: JudgingTime,
     refusal: Refusal,
 ) -> ManifestStageError {
     ManifestStageError::Refused {
         mirror: mirror.clone(),
         version: chain.newest().version(),
-        now,
+        now: now.at(),
+        clock: now.clock(),
         refusal: Box::new(refusal),
     }
 }
@@ -245,7 +251,7 @@ fn accepted(
     current: Current,
     mirror: &MirrorUrl,
     chain: &InForce,
-    now: Timestamp,
+    now: JudgingTime,
 ) -> Done<Accepted> {
     let verified = current.manifest();
     let manifest = verified.as_ref();
@@ -270,7 +276,8 @@ fn accepted(
         .with("version", manifest.version)
         .with("signers", signers.join(","))
         .with("trust", policy)
-        .with("now", now)
+        .with("now", now.at())
+        .with("clock", now.clock())
         .with("sha256", verified.payload_sha256())
         .with("url", mirror)
         .map(|()| Accepted {

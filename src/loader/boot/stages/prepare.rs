@@ -2,10 +2,10 @@
 //!
 //! On entry this process is PID 1 in a rootfs that holds what `sealboot initramfs build` baked, and
 //! nothing is mounted. On exit /proc, /sys, /dev and /run are mounted, standard input and output are the
-//! console, children are reaped by the kernel, a kernel
-//! panic ends in a reboot, the watchdog is armed, the clock stands no earlier than the build, and the modules are loaded that
-//! the machine's devices ask for; those that appear later are served as they come ([`crate::hardware`]). Disks that the
-//! kernel has found by itself are named; whether the boot goes on beside them is for the trust policy.
+//! console, children are reaped by the kernel, a kernel panic ends in a reboot, the watchdog is armed, the clock is
+//! known to be set or unset and reads no less than its floor, and the modules are loaded that the machine's devices ask
+//! for; those that appear later are served as they come ([`crate::hardware`]). Disks that the kernel has found by itself
+//! are named; whether the boot goes on beside them is for the trust policy.
 //! Everything here may be run again after a failure.
 
 use std::fs::{self, OpenOptions};
@@ -21,7 +21,7 @@ use crate::boot::console::{Consoles, Done};
 use crate::boot::loader::Loader;
 use crate::boot::recovery::watchdog::{self, Watchdog};
 use crate::hardware::{Disk, Hardware, HardwareError, NotLoaded};
-use crate::net::clock::{self, Clock};
+use crate::net::clock::{self, Clock, Reading};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::cmdline::Parameters;
 use sealboot_sys::signal;
@@ -44,8 +44,8 @@ pub enum PrepareError {
     /// Children could not be left to the kernel.
     #[error("SIGCHLD cannot be ignored")]
     Children(#[source] Errno),
-    /// The clock could not be raised to the build time.
-    #[error("the clock cannot be set forward to the loader's build time")]
+    /// The clock could not be raised to its floor.
+    #[error("cannot set the clock forward to the earliest time that it can be")]
     Clock(#[source] io::Error),
     /// The machine's devices cannot be served.
     #[error(transparent)]
@@ -71,7 +71,16 @@ impl Diagnose for PrepareError {
 
 /// Proof that the machine is ready, for the stages that rely on it.
 #[derive(Debug)]
-pub struct Prepared(());
+pub struct Prepared<'a> {
+    clock: &'a mut Clock,
+}
+
+impl Prepared<'_> {
+    /// Returns what the clock read at power-on, and what this run has learned of the time since.
+    pub const fn clock(&mut self) -> &mut Clock {
+        self.clock
+    }
+}
 
 /// What is mounted, in order: type, target, flags and options.
 const MOUNTS: [(&str, &str, MsFlags, &str); 4] = [
@@ -125,28 +134,30 @@ pub fn take_over(consoles: &Consoles) -> Result<(), PrepareError> {
     signal::ignore_children().map_err(PrepareError::Children)
 }
 
-/// Sets the clock, loads the modules that the devices ask for, and arms the watchdog. `hardware` outlives the attempt: it serves
-/// what appears later, from the first attempt on.
+/// Raises the clock to its floor, loads the modules that the devices ask for, and arms the watchdog.
+///
+/// `clock` is decided by the first attempt, from what was read at `power_on`, and never again. `hardware` outlives the
+/// attempt too: it serves what appears later, from the first attempt on.
 ///
 /// # Errors
 ///
 /// The first thing that failed.
-pub fn run(
+pub fn run<'a>(
+    clock: &'a mut Option<Clock>,
+    power_on: Reading,
     hardware: &mut Option<Arc<Hardware>>,
     loader: &Loader,
     cmdline: &Parameters,
-) -> Result<Done<Prepared>, PrepareError> {
-    let floor = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
-    let clock = match clock::raise_to(floor).map_err(PrepareError::Clock)? {
-        Clock::Kept if clock::is_far_ahead(clock::now(), floor) => format!(
-            "the clock says {}, YEARS after this loader was built at {floor}: if that is wrong, set the machine's real-time clock",
-            clock::now()
-        ),
-        Clock::Kept => format!("the clock says {}", clock::now()),
-        Clock::Raised { was } => {
-            format!("the clock said {was}, before this loader was built, and was set to {floor}")
+) -> Result<Done<Prepared<'a>>, PrepareError> {
+    let clock = match clock {
+        Some(clock) => clock,
+        None => {
+            let build = clock::build_time(Path::new("/")).map_err(PrepareError::Clock)?;
+            clock.insert(Clock::at_power_on(power_on, build))
         }
     };
+    clock::raise(clock).map_err(PrepareError::Clock)?;
+    let now = Reading::now();
     let hardware = match hardware {
         Some(hardware) => hardware,
         None => hardware.insert(Hardware::start(cmdline)?),
@@ -168,12 +179,14 @@ pub fn run(
         1 => format!("kernel modules for one device: {modules}"),
         devices => format!("kernel modules for {devices} devices: {modules}"),
     };
-    let mut says = format!("{clock}; {modules}");
+    let mut says = format!("{}; {modules}", clock.describe(now));
     if let Some(watched) = watched {
         says.push_str(&watched);
     }
-    Ok(Done::new(Prepared(()), says)
-        .with("now", clock::now())
+    let (state, judged) = (clock.state(), clock.judging_time(now));
+    Ok(Done::new(Prepared { clock }, says)
+        .with("now", judged.at())
+        .with("clock", state)
         .with("modules", found.modules(","))
         .with("disks", disks))
 }

@@ -83,7 +83,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let expected = Expected {
         name: args.name.as_ref().or(placed.as_ref()),
         arch: None,
-        now: args.at.unwrap_or_else(time::now),
+        now: args.at.unwrap_or_else(time::now).into(),
     };
     let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
     // A machine takes nothing but a channel from where it looks for one.
