@@ -437,3 +437,15 @@ async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
         assert_eq!(now.at(), first_mirror.unwrap_or(&ended).created);
     }
 }
+
+#[tokio::test]
+async fn mirror_keys_are_enforced_in_the_boot_that_learns_them() {
+    let mut world = World::new();
+    let keys = vec![sealboot_core::format::digest::Sha256Digest::of(
+        b"the key of another mirror",
+    )];
+    let pinned = second().with_mirror_keys(keys).unwrap();
+    let pinned = seal_policy(&pinned, &[&alice(), &bob(), &carol()]);
+    world.with(&manifest(42), &[bob(), carol()], &[pinned]);
+    assert!(world.version(&first(), noon()).await.is_err());
+}
