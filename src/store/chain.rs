@@ -78,12 +78,12 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::testing::{policy, sealed_policy, store, version};
+    use crate::testing::{policy, sealed_policy, store, version, versioned};
 
     #[test]
     fn a_policy_that_does_not_follow_is_refused_with_its_path() {
         let (_dir, store) = store();
-        let second = policy(&["bob"]).with_version(version(2));
+        let second = versioned(&policy(&["bob"]), 2);
         let path = store.policy(version(2));
         fs::write(&path, sealed_policy(&second, &["bob"]).encode()).unwrap();
         let baked_in = policy(&["alice"]);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_newest_policy_judges_and_is_named() {
         let (_dir, store) = store();
-        let second = policy(&["alice"]).with_version(version(2));
+        let second = versioned(&policy(&["alice"]), 2);
         let envelope = sealed_policy(&second, &["alice"]);
         fs::write(store.policy(version(2)), envelope.encode()).unwrap();
         let mut said = Vec::new();

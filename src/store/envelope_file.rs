@@ -8,10 +8,10 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, EnvelopeError, PublicKey};
 
+use crate::StoreError;
 use crate::files::{self, Existing, signed_path};
 use crate::kind::Kind;
 use crate::signer::Signer;
-use crate::{StoreError, tally};
 
 /// An envelope, and the file that holds it or will hold it.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl EnvelopeFile {
     /// Returns `true` if `key` has validly signed what was read.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        tally::is_signed_by(&self.envelope, key)
+        self.envelope.has_signature_of(key)
     }
 
     /// Signs what was read; nothing is written.
@@ -123,10 +123,9 @@ impl EnvelopeFile {
     ///
     /// [`StoreError::Sign`].
     pub fn sign(&self, signer: &mut dyn Signer) -> Result<EnvelopeSignature, StoreError> {
-        Ok(EnvelopeSignature {
-            key_id: signer.public().id().to_string(),
-            bytes: signer.sign(&self.envelope.signed_bytes())?.to_vec(),
-        })
+        let id = signer.public().id().to_string();
+        let bytes = signer.sign(&self.envelope.signed_bytes())?;
+        Ok(EnvelopeSignature::new(id, bytes))
     }
 
     /// Adds `signatures` over what was read, in one step; returns how many the file holds then.
@@ -189,10 +188,7 @@ impl EnvelopeFile {
         let full = |source| StoreError::Full { kind, source };
         let mut probe = envelope.clone();
         for at in 0..more {
-            probe.join(EnvelopeSignature {
-                key_id: format!("{at:016x}"),
-                bytes: vec![0; 64],
-            });
+            probe.join(EnvelopeSignature::new(format!("{at:016x}"), [0; 64]));
         }
         let bytes = probe.encode();
         if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
@@ -264,10 +260,7 @@ mod tests {
     fn a_channel_is_not_signed() {
         let (_dir, path) = directory();
         let manifest = sealed_manifest(42, &[]);
-        let channel = sealboot_core::trust::Channel {
-            manifest,
-            freshness: None,
-        };
+        let channel = sealboot_core::trust::Channel::new(manifest, None);
         fs::write(&path, channel.encode()).unwrap();
         let error = EnvelopeFile::open(Kind::Image, &path).unwrap_err();
         assert!(matches!(error, StoreError::IsChannel { .. }), "{error:?}");

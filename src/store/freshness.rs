@@ -9,7 +9,7 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_core::trust::{Channel, Envelope, Refusal, Role, TrustPolicy};
 
 use crate::error::Refused;
 use crate::files::{self, Existing};
@@ -106,7 +106,7 @@ impl Store {
         let channel = Channel::parse(&bytes).ok();
         let stated = channel
             .and_then(|channel| channel.freshness)
-            .and_then(|envelope| policy.stated(&envelope))
+            .and_then(|envelope| policy.stated(image, &envelope))
             .filter(|freshness| freshness.name == *image);
         Ok(stated.map(FreshnessFloor))
     }
@@ -141,7 +141,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let bytes = files::read_stored(&self.channel(image), LIMITS.channel_bytes)?;
         let expected = Expected {
-            name: Some(image),
+            name: image,
             arch: None,
             now: now.into(),
         };
@@ -184,19 +184,24 @@ impl Renewal {
     /// [`StoreError::NoFreshnessRole`], [`StoreError::NotOfFreshnessRole`] or [`StoreError::LifeTooLong`].
     pub fn check(&self, policy: &TrustPolicy) -> Result<(), StoreError> {
         let version = policy.version();
-        let Some(rule) = policy.freshness() else {
+        let names = policy.images().iter().map(|image| &image.name);
+        let roles: Vec<_> = names
+            .filter_map(|name| policy.freshness_role(name))
+            .collect();
+        if roles.is_empty() {
             return Err(StoreError::NoFreshnessRole { version });
-        };
+        }
         for signer in &self.signers {
             let key = signer.public();
-            if rule.keys.iter().all(|trusted| trusted.key != key) {
+            let mut trusted = roles.iter().flat_map(Role::signers);
+            if trusted.all(|trusted| trusted.key.known() != Some(&key)) {
                 let key = key.id();
                 return Err(StoreError::NotOfFreshnessRole { key, version });
             }
         }
-        let longest = SignedDuration::from_hours(rule.max_hours.into());
+        let max_hours = policy.fields().freshness.max_hours;
+        let longest = SignedDuration::from_hours(max_hours.into());
         if self.life.is_some_and(|life| life > longest) {
-            let max_hours = rule.max_hours;
             return Err(StoreError::LifeTooLong { max_hours, version });
         }
         Ok(())
@@ -226,7 +231,7 @@ impl Renewal {
             source,
         })?;
         let expected = Expected {
-            name: Some(image),
+            name: image,
             arch: None,
             now: now.into(),
         };
@@ -251,9 +256,7 @@ impl Renewal {
         manifest: &Manifest,
         now: Timestamp,
     ) -> Result<(Envelope, Freshness), StoreError> {
-        let longest = policy.freshness().map_or(USUAL_LIFE, |rule| {
-            SignedDuration::from_hours(rule.max_hours.into())
-        });
+        let longest = SignedDuration::from_hours(policy.fields().freshness.max_hours.into());
         let life = self.life.unwrap_or(USUAL_LIFE.min(longest));
         let freshness = Freshness {
             name: manifest.name.clone(),
@@ -289,7 +292,7 @@ mod tests {
     use super::*;
     use crate::testing::{
         Key, fresh, image, made, policy, publish_by_hand, sealed_freshness, sealed_manifest, store,
-        version, write,
+        versioned, write,
     };
 
     #[test]
@@ -382,6 +385,6 @@ mod tests {
         assert!(!due(&policy, 0));
         assert!(!due(&policy, 12));
         assert!(due(&policy, 13));
-        assert!(due(&policy.with_version(version(2)), 0));
+        assert!(due(&versioned(&policy, 2), 0));
     }
 }

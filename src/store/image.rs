@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Manifest;
+use sealboot_core::format::payload::parse_with_unknown;
 use sealboot_core::trust::{Channel, Envelope, EnvelopeError};
 
 use crate::kind::Kind;
@@ -87,8 +89,17 @@ impl StoredImage {
 ///
 /// [`StoreError::PayloadType`] or [`StoreError::NoManifest`].
 pub fn unverified_manifest(path: &Path, envelope: &Envelope) -> Result<Manifest, StoreError> {
+    Ok(unverified(path, envelope)?.value)
+}
+
+/// As [`unverified_manifest`], with the fields of it that this version does not know.
+///
+/// # Errors
+///
+/// As [`unverified_manifest`].
+pub fn unverified(path: &Path, envelope: &Envelope) -> Result<Read<Manifest>, StoreError> {
     Kind::Image.check(path, envelope)?;
-    Manifest::parse(envelope.unverified_payload()).map_err(|source| StoreError::NoManifest {
+    parse_with_unknown(envelope.unverified_payload()).map_err(|source| StoreError::NoManifest {
         path: path.to_owned(),
         source,
     })

@@ -7,7 +7,7 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::policy::SignerName;
-use sealboot_core::trust::{Envelope, Role};
+use sealboot_core::trust::{Envelope, Role, Verifications};
 
 use crate::envelope_file::{Adding, EnvelopeFile};
 use crate::kind::Kind;
@@ -98,7 +98,10 @@ impl<'a> Merge<'a> {
                 })?;
             for signature in detached.signatures() {
                 let alone = envelope.with_only(signature.clone());
-                let mut by = roles.iter().flat_map(|role| role.tally(&alone).signers);
+                let mut by = roles.iter().flat_map(|role| {
+                    let mut left = Verifications::default();
+                    role.count(&alone, &mut left).signers
+                });
                 let by = match by.next() {
                     Some(signer) => By::Signer(signer),
                     None if roles.is_empty() => By::Claimed(claimed_key_id(signature)),
@@ -188,7 +191,7 @@ mod tests {
             let file = EnvelopeFile::open(Kind::Image, &path).unwrap();
             let from = self.0.path().join("from.json");
             write(&from, &sealed_manifest(version, by));
-            let roles: Vec<_> = policy.map(TrustPolicy::signing).into_iter().collect();
+            let roles: Vec<_> = policy.map(TrustPolicy::root_role).into_iter().collect();
             let merged = Merge::read(&file, &[from], &roles)?.write()?;
             let held = Kind::Image.read(&path).unwrap().signatures().len();
             assert_eq!(held, merged.signatures);

@@ -39,9 +39,9 @@ impl StorePath {
             ("blobs", file) => {
                 let (hex, suffix) = file.strip_prefix("sha256-")?.split_once('.')?;
                 let encoding = Encoding::ALL
-                    .into_iter()
+                    .iter()
                     .find(|encoding| encoding.suffix() == suffix)?;
-                Self::Blob(hex.parse().ok()?, encoding)
+                Self::Blob(hex.parse().ok()?, *encoding)
             }
             _ => return None,
         };

@@ -39,8 +39,10 @@ impl<'a> Release<'a> {
     /// As for [`StoredImage::read`], and [`StoreError::Refused`].
     pub fn read(path: &Path, policy: &'a TrustPolicy, now: Timestamp) -> Result<Self, StoreError> {
         let envelope = StoredImage::read(path)?.into_envelope();
+        // The name that the envelope claims selects the role that must have signed it.
+        let name = unverified_manifest(path, &envelope)?.name;
         let manifest = policy
-            .verify_manifest(&envelope.encode(), &expected(now))
+            .verify_manifest(&envelope.encode(), &expected(&name, now))
             .map_err(Refused::at(path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -58,9 +60,9 @@ impl<'a> Release<'a> {
     }
 }
 
-fn expected(now: Timestamp) -> Expected<'static> {
+fn expected(name: &ImageName, now: Timestamp) -> Expected<'_> {
     Expected {
-        name: None,
+        name,
         arch: None,
         now: now.into(),
     }
@@ -149,11 +151,8 @@ impl Store {
             Some(renewal) => Some(renewal.statement(policy, manifest, release.now)?.0),
             None => stated(&newest),
         };
-        let channel = Channel {
-            manifest: envelope,
-            freshness,
-        };
-        let channel = judged(channel, policy, release.now, say);
+        let channel = Channel::new(envelope, freshness);
+        let channel = judged(channel, policy, &manifest.name, release.now, say);
         files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
         Ok(newest)
     }
@@ -168,22 +167,21 @@ fn stated(newest: &Path) -> Option<Envelope> {
 /// Returns the channel as machines will accept it. A statement that they would refuse, because it has expired or names another
 /// version, is left out; where they refuse a channel without one too, says so.
 fn judged(
-    channel: Channel,
+    mut channel: Channel,
     policy: &TrustPolicy,
+    name: &ImageName,
     now: Timestamp,
     say: &mut dyn FnMut(Notice),
 ) -> Channel {
-    let accepted = policy.verify_channel(&channel.encode(), &expected(now));
+    let accepted = policy.verify_channel(&channel.encode(), &expected(name, now));
     if channel.freshness.is_some() && accepted.is_ok() {
         return channel;
     }
-    if policy.freshness().is_some_and(|rule| rule.required) {
+    if policy.fields().freshness.required {
         say(Notice::FreshnessMissing);
     }
-    Channel {
-        freshness: None,
-        ..channel
-    }
+    channel.freshness = None;
+    channel
 }
 
 /// An envelope that the store already has, as it describes itself.

@@ -196,9 +196,8 @@ impl Store {
         let mut longer = chain.clone();
         longer.step(&envelope.encode()).map_err(|refusal| NotNext {
             missing: claimed(&envelope).map_or(Vec::new(), |policy| {
-                let roles = [chain.newest(), &policy].into_iter();
-                roles
-                    .filter_map(|role| Missing::of(role, &envelope))
+                let both = [chain.newest(), &policy].into_iter();
+                both.filter_map(|of| Missing::of(of.version(), of.root_role(), &envelope))
                     .collect()
             }),
             refused: Refused::at(path)(refusal),
@@ -276,7 +275,7 @@ fn claimed(envelope: &Envelope) -> Option<TrustPolicy> {
     if envelope.payload_type() != TrustPolicy::PAYLOAD_TYPE {
         return None;
     }
-    TrustPolicy::parse_signed(envelope.unverified_payload()).ok()
+    TrustPolicy::parse(envelope.unverified_payload()).ok()
 }
 
 /// Judges one image. What the old policy refuses too does not stop now. A statement of freshness that has run out is none
@@ -293,7 +292,7 @@ fn stop(
         return Ok(None);
     };
     let expected = Expected {
-        name: Some(&image),
+        name: &image,
         arch: None,
         now: now.into(),
     };
@@ -317,7 +316,8 @@ fn stop(
 mod tests {
     use super::*;
     use crate::testing::{
-        fresh, image, made, policy, publish_by_hand, sealed_policy, store, version, write,
+        fresh, image, made, policy, publish_by_hand, sealed_policy, store, version, versioned,
+        write,
     };
 
     /// A store whose machines have a policy that alice signs, and publish `relay` 42 by alice.
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn a_policy_that_does_not_follow_is_refused() {
         let lab = Lab::new();
-        let of = |number| policy(&["alice"]).with_version(version(number));
+        let of = |number| versioned(&policy(&["alice"]), number);
         let plain = lab.store.root().join("plain.json");
         fs::write(&plain, of(2).encode()).unwrap();
         let error = lab.prepare_file(&plain).unwrap_err();
@@ -375,14 +375,14 @@ mod tests {
         assert_eq!(versions, [1, 2]);
         assert_eq!(
             error.hint().unwrap(),
-            "`sealboot policy sign` must still be run by 1 more of alice, as version 1 asks, and by 1 more of alice, as version 2 asks"
+            "`sealboot policy sign` must still be run by 1 of alice, as version 1 requires, and by 1 of alice, as version 2 requires"
         );
     }
 
     #[test]
     fn a_published_version_is_never_replaced() {
         let lab = Lab::new();
-        let second = policy(&["alice"]).with_version(version(2));
+        let second = versioned(&policy(&["alice"]), 2);
         let slower = next(lab.prepare(&second, &["alice"]));
         let path = next(lab.prepare(&second, &["alice"])).publish(&[]).unwrap();
         assert_eq!(path, lab.store.policy(version(2)));
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn machines_stop_only_where_that_is_agreed_to() {
         let lab = Lab::new();
-        let bobs = policy(&["bob"]).with_version(version(2));
+        let bobs = versioned(&policy(&["bob"]), 2);
         let prepare = || next(lab.prepare(&bobs, &["alice", "bob"]));
         assert_eq!(prepare().stopping(&[]), [image()]);
         let stops = prepare();
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn an_image_that_a_machine_can_renew_stops_nothing() {
         let lab = Lab::new();
-        let required = fresh(policy(&["alice"]).with_version(version(2)));
+        let required = fresh(versioned(&policy(&["alice"]), 2));
         let prepared = next(lab.prepare(&required, &["alice"]));
         assert!(matches!(
             prepared.stops(),

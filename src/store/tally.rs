@@ -5,49 +5,55 @@ use std::fmt;
 use serde::Serialize;
 
 use sealboot_core::format::shown;
-use sealboot_core::format::version::{ImageVersion, PolicyVersion};
+use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::envelope::EnvelopeSignature;
-use sealboot_core::trust::policy::{AcceptedImage, Signer, SignerName};
-use sealboot_core::trust::{Envelope, Ignored, PublicKey, Tally, TrustPolicy};
+use sealboot_core::trust::policy::{Signer, SignerName};
+use sealboot_core::trust::{Envelope, IgnoredSignature as Ignored, Role, Unmet, Verifications};
 
-/// The signatures that an envelope lacks by a policy.
+/// The signatures that an envelope lacks by a role of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// The policy's version.
     pub version: PolicyVersion,
-    /// How many are missing.
-    pub count: usize,
-    /// The policy's signers who have not signed.
-    pub of: Vec<SignerName>,
+    /// The groups of the role that lack signatures, at least one.
+    pub unmet: Vec<Unmet>,
 }
 
 impl Missing {
-    /// Returns what `envelope` lacks by `policy`, `None` where enough of its signers have signed.
+    /// Returns what `envelope` lacks by this role of a policy; `None` where enough of its signers have signed.
     #[must_use]
-    pub fn of(policy: &TrustPolicy, envelope: &Envelope) -> Option<Self> {
-        let signed = policy.tally(envelope).signers;
-        let count = policy.threshold().checked_sub(signed.len())?;
-        let others = policy.keys().iter().map(|signer| signer.name.clone());
-        (count > 0).then(|| Self {
-            version: policy.version(),
-            count,
-            of: others.filter(|name| !signed.contains(name)).collect(),
-        })
+    pub fn of(version: PolicyVersion, role: Role<'_>, envelope: &Envelope) -> Option<Self> {
+        let unmet = role.count(envelope, &mut Verifications::default()).unmet;
+        (!unmet.is_empty()).then_some(Self { version, unmet })
+    }
+
+    /// Returns how many signatures are missing, over all groups.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.unmet.iter().map(|unmet| unmet.lacking).sum()
     }
 }
 
-/// The signatures of an envelope, counted by a policy.
+impl fmt::Display for Missing {
+    /// Writes `1 of build-1 and 1 of alice, bob`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unmet: Vec<String> = self.unmet.iter().map(Unmet::to_string).collect();
+        f.write_str(&unmet.join(" and "))
+    }
+}
+
+/// The signatures of an envelope, counted by a role.
 #[derive(Debug, Serialize)]
 pub struct Counted {
-    /// How many the policy asks for.
-    pub threshold: usize,
+    /// How many the role requires, over all its groups.
+    pub required: usize,
     /// How many of them are missing.
     pub missing: usize,
     /// The signers whose signatures count.
     pub signers: Vec<SignerName>,
-    /// The policy's other signers.
+    /// The role's other signers.
     pub not_signed_by: Vec<SignerName>,
-    /// What counts for nothing.
+    /// The signatures that count for nothing.
     pub ignored: Vec<IgnoredSignature>,
 }
 
@@ -64,37 +70,40 @@ pub struct IgnoredSignature {
 }
 
 impl Counted {
-    /// Counts the signatures of `envelope` by `policy`.
+    /// Counts the signatures of `envelope` by `role`.
     #[must_use]
-    pub fn of(policy: &TrustPolicy, envelope: &Envelope) -> Self {
-        let Tally { signers, ignored } = policy.tally(envelope);
-        let others = policy.keys().iter().map(|signer| &signer.name);
+    pub fn of(role: Role<'_>, envelope: &Envelope) -> Self {
+        let count = role.count(envelope, &mut Verifications::default());
+        let others = role.signers().map(|signer| &signer.name);
+        let ignored = count.ignored.iter();
         Self {
-            threshold: policy.threshold(),
-            missing: policy.threshold().saturating_sub(signers.len()),
+            required: count.required,
+            missing: count.lacking(),
             not_signed_by: others
-                .filter(|name| !signers.contains(name))
+                .filter(|name| !count.signers.contains(name))
                 .cloned()
                 .collect(),
-            signers,
             ignored: ignored
-                .into_iter()
-                .map(|(key_id, why)| IgnoredSignature::new(policy, key_id, why))
+                .map(|(key_id, why)| IgnoredSignature::new(role, key_id.clone(), *why))
                 .collect(),
+            signers: count.signers,
         }
     }
 }
 
 impl IgnoredSignature {
-    fn new(policy: &TrustPolicy, claimed_key_id: String, why: Ignored) -> Self {
-        let claimed_signer = policy
-            .keys()
-            .iter()
-            .find(|signer| signer.key.id().to_string() == claimed_key_id)
+    fn new(role: Role<'_>, claimed_key_id: String, why: Ignored) -> Self {
+        let has_id = |signer: &&Signer| {
+            let key = signer.key.known();
+            key.is_some_and(|key| key.id().to_string() == claimed_key_id)
+        };
+        let claimed_signer = role
+            .signers()
+            .find(has_id)
             .map(|signer| signer.name.clone());
         let reason = match (&claimed_signer, why) {
             (Some(signer), Ignored::NotByATrustedKey) => format!(
-                "it is not by {signer}, whose key id that is, over this manifest, and by no other key of the trust policy"
+                "{signer}, whose key id that is, did not sign this statement, nor did another key of the role"
             ),
             _ => why.to_string(),
         };
@@ -125,21 +134,6 @@ pub fn claimed_key_id(signature: &EnvelopeSignature) -> String {
     } else {
         shown(&signature.key_id, 64)
     }
-}
-
-/// Returns `true` if `key` has validly signed: asked of the one function that counts signatures, through a
-/// policy of this key alone. The key ids in the envelope would not do; they are hints.
-#[must_use]
-pub fn is_signed_by(envelope: &Envelope, key: &PublicKey) -> bool {
-    let alone = || {
-        let signer = Signer {
-            name: "signer".parse().ok()?,
-            key: *key,
-        };
-        let image = AcceptedImage::new("any".parse().ok()?, ImageVersion::FIRST);
-        TrustPolicy::new(vec![signer], 1, vec![image]).ok()
-    };
-    alone().is_some_and(|policy| !policy.tally(envelope).signers.is_empty())
 }
 
 /// Names in a row.

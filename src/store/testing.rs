@@ -12,7 +12,7 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule, Signer};
+use sealboot_core::trust::policy::{AcceptedImage, Fields, Group, Roles, Signer};
 use sealboot_core::trust::{Channel, Envelope, PublicKey, TrustPolicy};
 
 use crate::Store;
@@ -41,28 +41,48 @@ impl signer::Signer for Key {
 }
 
 pub(crate) fn signer(name: &str) -> Signer {
-    Signer {
-        name: name.parse().unwrap(),
-        key: signer::Signer::public(&Key::of(name)),
-    }
+    Signer::new(
+        name.parse().unwrap(),
+        signer::Signer::public(&Key::of(name)),
+    )
+}
+
+fn group(threshold: usize, names: &[&str]) -> Vec<Group> {
+    vec![Group {
+        keys: names.iter().map(|name| name.parse().unwrap()).collect(),
+        threshold,
+    }]
 }
 
 /// All of these must sign, for image `relay` from version 1; version 1.
 pub(crate) fn policy(by: &[&str]) -> TrustPolicy {
     let relay = AcceptedImage::new(image(), 1.try_into().unwrap());
     let keys = by.iter().map(|name| signer(name)).collect();
-    TrustPolicy::new(keys, by.len(), vec![relay]).unwrap()
+    let roles = Roles {
+        root: group(by.len(), by),
+        release: group(by.len(), by),
+        freshness: None,
+        host_config: None,
+    };
+    Fields::new(made(), keys, roles, vec![relay])
+        .try_into()
+        .unwrap()
 }
 
 /// The same, which requires a statement by `clockwork`, for at most three days.
 pub(crate) fn fresh(policy: TrustPolicy) -> TrustPolicy {
-    let rule = FreshnessRule {
-        keys: vec![signer("clockwork")],
-        threshold: 1,
-        required: true,
-        max_hours: 72,
-    };
-    policy.with_freshness(Some(rule)).unwrap()
+    let changed = policy.with(|fields| {
+        fields.keys.push(signer("clockwork"));
+        fields.roles.freshness = Some(group(1, &["clockwork"]));
+        fields.freshness.required = true;
+    });
+    changed.unwrap()
+}
+
+/// Another version of it.
+pub(crate) fn versioned(policy: &TrustPolicy, number: u64) -> TrustPolicy {
+    let changed = policy.with(|fields| fields.version = version(number));
+    changed.unwrap()
 }
 
 pub(crate) fn version(number: u64) -> PolicyVersion {
@@ -83,7 +103,8 @@ pub(crate) fn sealed(payload_type: &str, payload: Vec<u8>, by: &[&str]) -> Envel
     let mut envelope = Envelope::unsigned(payload_type, payload);
     for name in by {
         let signature = Key::of(name).0.sign(&envelope.signed_bytes());
-        envelope.add_signature(signer(name).key.id(), signature.to_bytes());
+        let key = signer::Signer::public(&Key::of(name));
+        envelope.add_signature(key.id(), signature.to_bytes());
     }
     envelope
 }
@@ -127,10 +148,7 @@ pub(crate) fn publish_by_hand(
     freshness: Option<Envelope>,
 ) {
     let manifest = sealed_manifest(version, by);
-    let channel = Channel {
-        manifest,
-        freshness,
-    };
+    let channel = Channel::new(manifest, freshness);
     fs::write(store.channel(&image()), channel.encode()).unwrap();
 }
 

@@ -19,8 +19,12 @@ pub(crate) struct Bench {
 
 pub(crate) const POLICY: &str = r#"{
     "version": 1,
+    "created": "2026-11-21T12:00:00Z",
     "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}],
-    "threshold": 1,
+    "roles": {
+        "root": [{"keys": ["alice"], "threshold": 1}],
+        "release": [{"keys": ["alice"], "threshold": 1}]
+    },
     "images": [{"name": "relay"}, {"name": "exit"}]
 }"#;
 pub(crate) const HOST: &str =

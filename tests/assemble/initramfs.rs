@@ -263,6 +263,16 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
     bench.put("http.json", HOST.replace("https", "http").as_bytes());
     bench.put("other.json", HOST.replace("relay", "other").as_bytes());
     bench.put("bad-host.json", HOST.replace("dhcp", "magic").as_bytes());
+    bench.put(
+        "misspelt-policy.json",
+        POLICY
+            .replacen('{', "{\"dissk\": \"refuse\", ", 1)
+            .as_bytes(),
+    );
+    bench.put(
+        "misspelt-host.json",
+        HOST.replacen('{', "{\"mirror_key\": [], ", 1).as_bytes(),
+    );
     bench.put("no-roots.pem", b"nothing\n");
     bench.put(
         "bad-root.pem",
@@ -297,11 +307,19 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--policy", "bad-policy.json"),
-            "error: bad-policy.json cannot be baked in\n  caused by: the trust policy contradicts itself: threshold: \"2\" is not between 1 and the number of keys\nhint: check it with `sealboot policy check bad-policy.json`\n".to_owned(),
+            "error: bad-policy.json cannot be baked in\n  caused by: it contradicts itself: roles.root: \"2\" is not a threshold between 1 and the number of keys in its group\nhint: check it with `sealboot policy check bad-policy.json`\n".to_owned(),
+        ),
+        (
+            ("--policy", "misspelt-policy.json"),
+            "error: misspelt-policy.json has dissk, which no loader of this version reads\nhint: check it with `sealboot policy check misspelt-policy.json`\n".to_owned(),
+        ),
+        (
+            ("--host-config", "misspelt-host.json"),
+            "error: misspelt-host.json has mirror_key, which no loader of this version reads\nhint: check it with `sealboot host-config check misspelt-host.json`\n".to_owned(),
         ),
         (
             ("--host-config", "bad-host.json"),
-            "error: bad-host.json cannot be baked in\n  caused by: the host config's field network.mode is not what it should be\n  caused by: unknown variant `magic`, expected one of `static`, `dhcp`, `auto6`, `dhcp6`, `auto`, `dhcp+dhcp6` at line 1 column 84\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
+            "error: bad-host.json cannot be baked in\n  caused by: field network.mode has a word that this version of sealboot does not know\n  caused by: unknown word: network.mode: \"magic\" is not one of static dhcp auto6 dhcp6 auto dhcp+dhcp6 at line 1 column 85\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
         ),
         (
             ("--host-config", "http.json"),
@@ -369,7 +387,7 @@ fn a_host_config_is_baked_in_as_the_policy_takes_it() {
         sealboot(&format!("key generate --out {name}"));
     }
     sealboot(
-        "policy create --threshold 1 --key alice.pub --name relay --host-config-key installer.pub --require-signed-host-config --out signed-only.json",
+        "policy create --threshold 1 --key alice.pub --image relay --host-config-key installer.pub --require-signed-host-config --out signed-only.json",
     );
     bench.put("strange.json", HOST.as_bytes());
     sealboot("host-config sign --key installer.key host.json");
@@ -500,7 +518,7 @@ fn policy_with(rules: &str) -> String {
 fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() {
     let bench = Bench::new();
     bench.put("shell", &elf(3, 0));
-    let rules = r#""give_up": "fallback", "shell": true"#;
+    let rules = r#""final_action": "fallback", "shell": true"#;
     bench.put("both.json", policy_with(rules).as_bytes());
     let given = [
         ("--fallback-kernel", Some("vmlinuz")),
@@ -536,7 +554,7 @@ fn a_fallback_and_a_shell_are_baked_in_where_the_policy_and_the_builder_agree() 
 
     // A policy that does not enter a fallback is no mistake that stops anything, but somebody made it.
     let (_, stderr) = assert_done(&bench.build(&given[..3]));
-    let warning = "warning: the trust policy does not enter the fallback: create it with --give-up fallback\n";
+    let warning = "warning: the trust policy never enters the fallback: create it with --final-action fallback\n";
     assert!(stderr.contains(warning), "{stderr}");
 }
 
@@ -613,7 +631,7 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
     let full_line = "x".repeat(2047);
     bench.put(
         "fallback.json",
-        policy_with(r#""give_up": "fallback""#).as_bytes(),
+        policy_with(r#""final_action": "fallback""#).as_bytes(),
     );
     bench.put("loader.img", b"the one before");
     let kernel_hint = "hint: give a kernel that kexec can enter on these machines\n";
@@ -629,7 +647,7 @@ fn a_fallback_or_a_shell_that_could_not_run_is_not_baked_in() {
     for (changes, expected) in [
         (
             vec![("--policy", Some("fallback.json"))],
-            "error: the trust policy gives up by entering the fallback, and there is none\nhint: give --fallback-kernel and --fallback-initrd, or create the policy with --give-up reboot\n".to_owned(),
+            "error: the trust policy has the fallback as its final action, and none is given\nhint: give --fallback-kernel and --fallback-initrd, or create the policy with --final-action reboot\n".to_owned(),
         ),
         (
             fallback("os-release"),

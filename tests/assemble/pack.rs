@@ -212,7 +212,7 @@ fn what_might_be_compressed_is_tried_and_left_as_it_is_where_little_is_saved() {
 #[test]
 fn an_archive_is_encoded_as_asked() {
     let bench = Bench::new();
-    for encoding in Encoding::ALL {
+    for &encoding in Encoding::ALL {
         let name = encoding.to_string();
         let changes = [
             ("--compress", Some(name.as_str())),

@@ -57,11 +57,12 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
         let envelope = fetched(&path, LIMITS.policy_envelope_bytes)?;
         chain.step(&envelope).map_err(code)?;
     }
+    chain.newest().check_expiry(expectation.now).map_err(code)?;
     judge_host_config(chain.newest(), presented.as_ref())?;
     let channel = store.join(format!("images/{}.json", expectation.image));
     let channel = fetched(&channel, LIMITS.channel_bytes)?;
     let expected = Expected {
-        name: Some(&expectation.image),
+        name: &expectation.image,
         arch: Some(expectation.arch),
         now: expectation.now.into(),
     };
@@ -77,7 +78,13 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
 
 fn baked_in(folder: &Path) -> Result<TrustPolicy, FailureCode> {
     let policy = fs::read(folder.join("trust.json")).unwrap();
-    TrustPolicy::parse(&policy).map_err(code)
+    TrustPolicy::parse(&policy).map_err(|error| {
+        let path = folder.join("trust.json");
+        code(configure::ConfigureError::Policy {
+            path,
+            source: error,
+        })
+    })
 }
 
 /// What the machine's host config is made of, in a folder that says something of it.

@@ -26,7 +26,7 @@ use sealboot_core::archive::{ChunkCheck, Discard, VerifiedChunk, VerifiedReader,
 use sealboot_core::format::archive;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, ImageVersion, Manifest};
-use sealboot_core::trust::policy::{AcceptedImage, Signer};
+use sealboot_core::trust::policy::{AcceptedImage, Fields, Group, Roles, Signer};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy, Verified};
 use sha2::{Digest as _, Sha256};
@@ -154,22 +154,29 @@ fn signed(manifest: &Manifest) -> (TrustPolicy, Vec<u8>) {
     for (name, key) in ["alice", "bob"].into_iter().zip(&keys) {
         let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
         envelope.add_signature(public.id(), key.sign(&envelope.signed_bytes()).to_bytes());
-        signers.push(Signer {
-            name: name.parse().unwrap(),
-            key: public,
-        });
+        signers.push(Signer::new(name.parse().unwrap(), public));
     }
     let images = vec![AcceptedImage::new(
         manifest.name.clone(),
         ImageVersion::FIRST,
     )];
-    let policy = TrustPolicy::new(signers, 2, images).unwrap();
-    (policy, envelope.encode())
+    let both = vec![Group {
+        keys: signers.iter().map(|signer| signer.name.clone()).collect(),
+        threshold: 2,
+    }];
+    let roles = Roles {
+        root: both.clone(),
+        release: both,
+        freshness: None,
+        host_config: None,
+    };
+    let policy = Fields::new(manifest.created, signers, roles, images);
+    (policy.try_into().unwrap(), envelope.encode())
 }
 
 fn verify(policy: &TrustPolicy, envelope: &[u8]) -> Verified<Manifest> {
     let expected = Expected {
-        name: None,
+        name: &policy.images()[0].name,
         arch: None,
         now: Timestamp::now().into(),
     };

@@ -58,6 +58,8 @@ fn every_page_of_the_manual_is_true() {
         // Help texts are wrapped to the terminal's width where there is one.
         .env("COLUMNS", "100")
         .env("LC_ALL", "C")
+        // Policies are created on the first of December, at noon.
+        .env("SOURCE_DATE_EPOCH", "1796126400")
         // Nobody's agent signs for the pages.
         .env("SSH_AUTH_SOCK", "")
         .timeout(Duration::from_secs(60));
@@ -107,7 +109,7 @@ fn modes_of_new_files_do_not_depend_on_the_umask() {
             "1",
             "--key",
             "dora.pub",
-            "--name",
+            "--image",
             "relay",
             "--out",
             "new.json",

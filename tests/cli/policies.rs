@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::trust::policy::{FreshnessRule, Signer};
 use sealboot_core::trust::{Envelope, TrustPolicy};
 use tempfile::TempDir;
 
@@ -131,20 +130,7 @@ fn a_chain_that_no_machine_would_walk_is_not_made_longer() {
 #[test]
 fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
     let world = world_of_policies();
-    let freshness = FreshnessRule {
-        keys: vec![Signer {
-            name: "clockwork".parse().expect("a name"),
-            key: world::mallory().public(),
-        }],
-        threshold: 1,
-        required: true,
-        max_hours: 72,
-    };
-    let with = |policy: TrustPolicy| {
-        policy
-            .with_freshness(Some(freshness.clone()))
-            .expect("agrees with itself")
-    };
+    let with = |policy: TrustPolicy| world::trust::renewed_by(policy, &world::mallory(), true);
     let put = |name: &str, bytes: &[u8]| world::put(&world.path().join(name), bytes);
     let [alice, bob, carol] = [world::alice, world::bob, world::carol];
     let first = with(world::trust::two_of(
@@ -223,9 +209,9 @@ fn a_store_that_is_refused_a_policy_is_as_it_was() {
         "back",
         "as-manifest",
         "as-freshness",
-        "spelling",
+        "twice",
         "three-of-two",
-        "unknown-field",
+        "missing-field",
         "good",
     ];
     for name in refused {

@@ -149,20 +149,21 @@ fn the_worked_example_is_what_the_code_makes() {
     let policy = format!(
         r#"{{
   "version": 1,
+  "created": "2026-11-21T12:00:00Z",
   "keys": [
     {{"name": "alice", "key": "{}"}},
-    {{"name": "bob", "key": "{}"}}
+    {{"name": "bob", "key": "{}"}},
+    {{"name": "clockwork", "key": "{}"}}
   ],
-  "threshold": 2,
+  "roles": {{
+    "root": [{{"keys": ["alice", "bob"], "threshold": 2}}],
+    "release": [{{"keys": ["alice", "bob"], "threshold": 2}}],
+    "freshness": [{{"keys": ["clockwork"], "threshold": 1}}]
+  }},
   "images": [{{"name": "relay", "min_version": 41}}],
   "expiry": {{"required": true, "max_days": 90}},
-  "freshness": {{
-    "keys": [{{"name": "clockwork", "key": "{}"}}],
-    "threshold": 1, "required": true, "max_hours": 72
-  }},
-  "allow_http": false,
-  "clock_tolerance_seconds": 300,
-  "on_failure": {{"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20}}
+  "freshness": {{"required": true, "max_hours": 72, "max_releases": 1}},
+  "on_failure": {{"retry_initial_seconds": 2, "retry_max_seconds": 60, "max_attempts": 20}}
 }}"#,
         alice.public(),
         bob.public(),
@@ -188,11 +189,7 @@ fn the_worked_example_is_what_the_code_makes() {
     let mut stated = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
     let signature = clockwork.sign(&stated.signed_bytes());
     stated.add_signature(clockwork.public().id(), signature);
-    let channel = Channel {
-        manifest: envelope.clone(),
-        freshness: Some(stated),
-    };
-    let channel = channel.encode();
+    let channel = Channel::new(envelope.clone(), Some(stated)).encode();
     let freshness = String::from_utf8(freshness.encode()).unwrap();
     let signed_bytes = String::from_utf8(envelope.signed_bytes()).unwrap();
     let envelope = String::from_utf8(envelope.encode()).unwrap();
@@ -200,7 +197,7 @@ fn the_worked_example_is_what_the_code_makes() {
 
     let loaded = TrustPolicy::parse(policy.as_bytes()).unwrap();
     let expected = Expected {
-        name: Some(&manifest.name),
+        name: &manifest.name,
         arch: Some(manifest.arch),
         now: world::archives::noon().into(),
     };
@@ -251,14 +248,12 @@ fn the_worked_example_is_what_the_code_makes() {
 
 /// What follows the example's policy, and its envelope.
 fn next_policy(policy: &TrustPolicy, alice: &PrivateKey, bob: &PrivateKey) -> (String, String) {
-    let mut relay = policy.images()[0].clone();
-    relay.denied_versions.push(43.try_into().unwrap());
-    let next = policy
-        .clone()
-        .with_version(policy.version().next().unwrap())
-        .with_signers(policy.keys()[..1].to_vec(), 1)
-        .and_then(|next| next.with_images(vec![relay]))
-        .unwrap();
+    let next = world::trust::handed_to(policy, 2, 1, &[("alice", alice)]).with(|fields| {
+        fields.images[0]
+            .denied_versions
+            .push(43.try_into().unwrap());
+    });
+    let next = next.unwrap();
     let mut signed = Envelope::unsigned(TrustPolicy::PAYLOAD_TYPE, next.encode());
     for key in [alice, bob] {
         let signature = key.sign(&signed.signed_bytes());
@@ -302,8 +297,8 @@ fn the_chapter_on_losing_a_key_works_as_it_stands() {
         (output.status.code(), said)
     };
     let before = "for name in alice bob carol clockwork; do sealboot key generate --out $name; done
-        sealboot policy create --threshold 2 --key alice.pub --key bob.pub --key carol.pub --name relay \\
-            --require-expiry --max-life 90d --freshness-key clockwork.pub --require-freshness --out trust.json";
+        sealboot policy create --threshold 2 --key alice.pub --key bob.pub --key carol.pub --image relay \\
+            --require-expiry --max-validity 90d --freshness-key clockwork.pub --require-freshness --out trust.json";
     let (status, said) = bash(before);
     assert_eq!(status, Some(0), "{said}");
     let mut manifest = world::manifest(1);

@@ -1,7 +1,11 @@
 //! Who is taken for a mirror at all.
 
 use jiff::Timestamp;
+use rustls::RootCertStore;
 use sealboot_core::failure::{Diagnose as _, FailureCode};
+use sealboot_core::format::cmdline::Parameters;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::manifest::Encoding;
 use sealboot_init::boot::LOADER;
 use sealboot_init::fetch::{Client, key_of};
@@ -99,7 +103,7 @@ async fn a_mirror_that_is_known_by_its_key_is_taken_whatever_its_certificate_say
         let authority = Authority::new();
         let server = Server::start(&authority, certificate, Fault::None, b"{}".to_vec()).await;
         let key = key_of(&server.certificate).unwrap();
-        let client = Client::with_mirror_keys(&[key], NoNames, &LOADER.heartbeat).unwrap();
+        let client = client_of(&host(&server, &[key], ""));
         let channel = client.channel(&server.url(), &name).await;
         assert_eq!(channel.unwrap(), b"{}");
     }
@@ -111,7 +115,7 @@ async fn a_mirror_with_another_key_is_none_whatever_its_certificate_says() {
     let authority = Authority::new();
     let known = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
     let key = key_of(&known.certificate).unwrap();
-    let client = Client::with_mirror_keys(&[key], NoNames, &LOADER.heartbeat).unwrap();
+    let client = client_of(&host(&known, &[key], ""));
     let other = Server::start(&authority, Certificate::Good, Fault::None, Vec::new()).await;
     let error = client.channel(&other.url(), &name).await.unwrap_err();
     assert_eq!(error.code(), FailureCode::FetchTlsKey);
@@ -119,4 +123,50 @@ async fn a_mirror_with_another_key_is_none_whatever_its_certificate_says() {
     let old = Server::start(&authority, Certificate::Tls12, Fault::None, Vec::new()).await;
     let error = client.channel(&old.url(), &name).await.unwrap_err();
     assert_eq!(error.code(), FailureCode::FetchTls);
+}
+
+/// The host config that names this mirror and these keys, under these settings of the command line.
+fn host(server: &Server, keys: &[Sha256Digest], cmdline: &str) -> HostConfig {
+    let keys: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
+    let json = format!(
+        r#"{{"image": "relay", "mirrors": ["{}"], "mirror_keys": [{}], "network": {{"mode": "dhcp"}}}}"#,
+        server.url(),
+        keys.join(", ")
+    );
+    let config = HostConfig::parse(json.as_bytes()).unwrap();
+    HostConfig::with_cmdline(Some(config), &Parameters::parse(cmdline)).unwrap()
+}
+
+/// The client of the stage `connect` for this host config, on a machine with no roots at all.
+fn client_of(host: &HostConfig) -> Client {
+    let now = Timestamp::now().into();
+    Client::of_host(
+        host,
+        RootCertStore::empty(),
+        &now,
+        NoNames,
+        &LOADER.heartbeat,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn mirror_keys_are_enforced_in_the_boot_that_learns_them() {
+    let name = "relay".parse().unwrap();
+    let authority = Authority::new();
+    let known = Server::start(&authority, Certificate::Good, Fault::None, b"{}".to_vec()).await;
+    let other = Server::start(&authority, Certificate::Good, Fault::None, b"{}".to_vec()).await;
+    let key = key_of(&known.certificate).unwrap();
+    // A mirror of the command line is identified by the host config's keys, too.
+    let cmdline = format!("sealboot.mirror={}", other.url());
+    let client = client_of(&host(&known, &[key], &cmdline));
+    assert!(client.channel(&known.url(), &name).await.is_ok());
+    let error = client.channel(&other.url(), &name).await.unwrap_err();
+    assert_eq!(error.code(), FailureCode::FetchTlsKey);
+    assert_eq!(other.asked(), 0);
+    // A list of two is how a mirror gets its next key.
+    let next = key_of(&other.certificate).unwrap();
+    let client = client_of(&host(&known, &[key, next], ""));
+    assert!(client.channel(&known.url(), &name).await.is_ok());
+    assert!(client.channel(&other.url(), &name).await.is_ok());
 }

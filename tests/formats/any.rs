@@ -20,7 +20,8 @@ use sealboot_core::format::network::{
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
 };
 use sealboot_core::trust::policy::{
-    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, Signer,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, Fields, FinalAction, FreshnessRule, Group,
+    HostConfigRule, OnExpiry, Roles, Signer,
 };
 use sealboot_core::trust::{PublicKey, TrustPolicy};
 use serde_json::Value;
@@ -57,11 +58,8 @@ pub(crate) fn digest() -> impl Strategy<Value = Sha256Digest> {
 
 pub(crate) fn moment() -> impl Strategy<Value = Timestamp> {
     // To the end of the year 9999, with and without a fraction.
-    (
-        0..253_402_207_000_i64,
-        prop_oneof![Just(0), 0..1_000_000_000_i32],
-    )
-        .prop_map(|(second, nanosecond)| Timestamp::new(second, nanosecond).expect("in range"))
+    // The formats have whole seconds.
+    (0..253_402_207_000_i64).prop_map(|second| Timestamp::from_second(second).expect("in range"))
 }
 
 prop_compose! {
@@ -73,7 +71,7 @@ prop_compose! {
         created in moment(),
         life in option::of(1..100_i64),
         cmdline in "[ -~]{0,200}",
-        encoding in select(&Encoding::ALL[..]),
+        encoding in select(Encoding::ALL),
         sha256 in digest(),
         initrds in 1..5_usize,
         metas in proptest::collection::btree_set("meta/[a-z][a-zA-Z0-9+_-]{0,20}", 0..4),
@@ -121,61 +119,95 @@ prop_compose! {
     }
 }
 
+fn groups(names: &[String], threshold: prop::sample::Index) -> Vec<Group> {
+    vec![Group {
+        keys: names
+            .iter()
+            .map(|name| name.parse().expect("a name"))
+            .collect(),
+        threshold: threshold.index(names.len()) + 1,
+    }]
+}
+
+prop_compose! {
+    fn any_failure_policy()(
+        waits in (1..=3600_u32, 0..=80_000_u32),
+        max_attempts in any::<u32>(),
+        final_action in select(FinalAction::ALL),
+        stall_seconds in 360..=86_400_u32,
+        shell in any::<bool>(),
+        unconfirmed_boots in any::<u32>(),
+        handover_watchdog_seconds in 0..=86_400_u32,
+    ) -> FailurePolicy {
+        FailurePolicy {
+            retry_initial_seconds: waits.0,
+            retry_max_seconds: waits.0 + waits.1,
+            max_attempts,
+            final_action,
+            stall_seconds,
+            shell,
+            unconfirmed_boots,
+            handover_watchdog_seconds,
+        }
+    }
+}
+
 prop_compose! {
     pub(crate) fn any_policy()(
-        keys in public_keys(1..=8),
-        threshold in any::<prop::sample::Index>(),
+        keys in public_keys(3..=8),
+        unknown in option::of("[a-z0-9-]{1,8}:[!-~]{1,100}"),
+        thresholds in vec(any::<prop::sample::Index>(), 2),
         images in proptest::collection::btree_map("[a-z0-9][a-z0-9_-]{0,20}", 1..=NUMBER_MAX, 1..5),
-        required in any::<bool>(),
+        required in any::<[bool; 3]>(),
         max_days in option::of(1..=36_500_u32),
         http in any::<bool>(),
-        waits in (1..=3600_u32, 0..=80_000_u32),
-        reboot_after in any::<u32>(),
-        give_up in prop_oneof![Just(GiveUp::Reboot), Just(GiveUp::Fallback), Just(GiveUp::PowerOff)],
-        stall_seconds in 360u32..=86_400,
-        shell in any::<bool>(),
-        disks in select(vec![Disks::Allow, Disks::Refuse]),
+        on_failure in any_failure_policy(),
         version in 1..=NUMBER_MAX,
+        created in moment(),
+        life in option::of(1..100_000_i64),
+        words in (select(OnExpiry::ALL), select(Disks::ALL)),
         denied in proptest::collection::btree_set(1..=NUMBER_MAX, 0..4),
         denied_digests in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
-        freshness in option::of((any::<bool>(), 1..=8760_u32)),
+        freshness in (1..=8760_u32, 1..=8_u32),
     ) -> TrustPolicy {
-        // The last of several keys is for freshness.
-        let (keys, renewing) = match (freshness, keys.split_last()) {
-            (Some(freshness), Some((last, others))) if !others.is_empty() => (others.to_vec(), Some((*last, freshness))),
-            _ => (keys, None),
+        let names: Vec<String> = (0..keys.len()).map(|number| format!("signer-{number}@x_Y.z")).collect();
+        let mut signers: Vec<Signer> = names.iter().zip(keys).map(|(name, key)| {
+            Signer::new(name.parse().expect("a name"), key)
+        }).collect();
+        if let Some(key) = unknown.and_then(|key| key.parse().ok()) {
+            signers.push(Signer { name: "later".parse().expect("a name"), key });
+        }
+        // The last two are for freshness and for host configs.
+        let (people, others) = names.split_at(names.len() - 2);
+        let one = |name: &String| Some(groups(std::slice::from_ref(name), thresholds[0]));
+        let roles = Roles {
+            root: groups(people, thresholds[0]),
+            release: groups(people, thresholds[1]),
+            freshness: one(&others[0]),
+            host_config: one(&others[1]),
         };
-        let freshness = renewing.map(|(key, (required, max_hours))| FreshnessRule {
-            keys: vec![Signer { name: "clockwork".parse().expect("a name"), key }],
-            threshold: 1,
-            required,
-            max_hours,
-        });
-        let threshold = threshold.index(keys.len()) + 1;
-        let signers = keys.into_iter().enumerate().map(|(number, key)| Signer {
-            name: format!("signer-{number}@x_Y.z").parse().expect("a name"),
-            key,
-        });
         let images = images.into_iter().map(|(name, min_version)| AcceptedImage {
             denied_versions: denied.iter().map(|version| (*version).try_into().expect("in range")).collect(),
+            release: required[0].then(|| groups(people, thresholds[0])),
+            freshness: required[1].then(|| groups(&others[..1], thresholds[0])),
             ..AcceptedImage::new(name.parse().expect("a name"), min_version.try_into().expect("in range"))
         });
-        let policy = TrustPolicy::new(signers.collect(), threshold, images.collect())
-            .and_then(|policy| policy.with_expiry(ExpiryRule { required, max_days }))
-            .and_then(|policy| policy.with_on_failure(FailurePolicy {
-                first_wait_seconds: waits.0,
-                longest_wait_seconds: waits.0 + waits.1,
-                reboot_after,
-                give_up,
-                stall_seconds,
-                shell,
-            }))
-            .and_then(|policy| policy.with_freshness(freshness))
-            .and_then(|policy| policy.with_denied_digests(denied_digests.iter().map(|bytes| Sha256Digest::of(bytes)).collect()))
-            .expect("agrees with itself")
-            .with_version(version.try_into().expect("in range"));
-        let policy = policy.with_disks(disks);
-        if http { policy.with_plain_http() } else { policy }
+        let fields = Fields {
+            version: version.try_into().expect("in range"),
+            expires: life.and_then(|hours| created.checked_add(jiff::SignedDuration::from_hours(hours)).ok()),
+            on_expiry: words.0,
+            min_loader: required[2].then(|| "1.2.3".parse().expect("a version")),
+            denied_digests: denied_digests.iter().map(|bytes| Sha256Digest::of(bytes)).collect(),
+            expiry: ExpiryRule { required: required[0], max_days },
+            freshness: FreshnessRule { required: required[1], max_hours: freshness.0, max_releases: freshness.1 },
+            host_config: HostConfigRule { required: required[2], not_before: required[0].then_some(created) },
+            allow_http: http,
+            clock_tolerance_seconds: freshness.0,
+            on_failure,
+            disks: words.1,
+            ..Fields::new(created, signers, roles, images.collect())
+        };
+        fields.try_into().expect("agrees with itself")
     }
 }
 
@@ -294,12 +326,14 @@ prop_compose! {
     pub(crate) fn any_host_config()(
         image in "[a-z0-9][a-z0-9_-]{0,63}",
         mirrors in vec("https?://[a-z]{1,10}\\.example(:[1-9][0-9]{0,3})?(/[a-z0-9]{1,8}){0,3}/?", 1..=16),
+        mirror_keys in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
         network in any_network(),
         ntp in vec("[a-z]{1,9}\\.example(:[1-9][0-9]{0,3})?|192\\.0\\.2\\.[1-9]", 0..3),
     ) -> HostConfig {
         HostConfig {
             image: image.parse().expect("a name"),
             mirrors: mirrors.iter().map(|url| url.parse().expect("a mirror")).collect(),
+            mirror_keys: mirror_keys.iter().map(|bytes| Sha256Digest::of(bytes)).collect(),
             network,
             ntp: ntp.iter().map(|server| server.parse().expect("a server")).collect(),
         }

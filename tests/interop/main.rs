@@ -9,8 +9,10 @@ use std::sync::LazyLock;
 
 use sealboot::keys::pem::{PrivateKey, public_key_from_pem, public_key_to_pem};
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::policy::{AcceptedImage, Signer};
-use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy};
+use sealboot_core::trust::policy::{AcceptedImage, Fields, Roles, Signer};
+use sealboot_core::trust::{Envelope, PublicKey, TrustPolicy, Verifications};
+use support::world::archives::noon;
+use support::world::trust::group;
 use support::world::{self, alice, bob, manifest, put, seal, seal_manifest};
 use tempfile::TempDir;
 
@@ -135,15 +137,19 @@ fn keys_of_other_algorithms_are_refused() {
 
 /// A policy of this key alone.
 fn policy_of(key: PublicKey) -> TrustPolicy {
-    let signer = Signer {
-        name: "signer".parse().expect("a name"),
-        key,
-    };
+    let signer = Signer::new("signer".parse().expect("a name"), key);
     let image = AcceptedImage::new(
         "relay".parse().expect("a name"),
         1.try_into().expect("in range"),
     );
-    TrustPolicy::new(vec![signer], 1, vec![image]).expect("agrees with itself")
+    let roles = Roles {
+        root: group(1, &["signer"]),
+        release: group(1, &["signer"]),
+        freshness: None,
+        host_config: None,
+    };
+    let fields = Fields::new(noon(), vec![signer], roles, vec![image]);
+    fields.try_into().expect("agrees with itself")
 }
 
 #[test]
@@ -162,7 +168,10 @@ fn openssls_signatures_verify_here() {
         .expect("valid")
         .public();
     envelope.add_signature(public.id(), signature.try_into().expect("64 bytes"));
-    let tally = policy_of(public).tally(&envelope);
+    let policy = policy_of(public);
+    let tally = policy
+        .root_role()
+        .count(&envelope, &mut Verifications::default());
     assert_eq!(tally.signers.len(), 1, "{tally:?}");
 }
 

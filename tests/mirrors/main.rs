@@ -24,6 +24,7 @@ use support::world::archives::noon;
 use support::world::mirror::Loopback;
 use support::world::trust::{
     configured_by, freshness, renewed_by, seal_freshness, seal_host_config, seal_policy, two_of,
+    versioned,
 };
 use support::world::{
     alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest,
@@ -92,6 +93,7 @@ impl World {
                 .iter()
                 .map(|mirror| mirror.to_string().parse().unwrap())
                 .collect(),
+            mirror_keys: Vec::new(),
             network: Network::by_dhcp(),
             ntp: Vec::new(),
         };
@@ -188,10 +190,7 @@ async fn a_mirror_whose_chain_is_forged_is_passed_over() {
         seal_policy(&second(), &[&alice(), &bob()]),
         seal_policy(&second(), &[&bob(), &carol()]),
         seal_policy(&second(), &[&mallory(), &carol()]),
-        seal_policy(
-            &second().with_version(3.try_into().unwrap()),
-            &[&alice(), &bob(), &carol()],
-        ),
+        seal_policy(&versioned(&second(), 3), &[&alice(), &bob(), &carol()]),
     ] {
         let mut world = World::new();
         world.with(&manifest(43), &[bob(), carol()], &[forged]);
@@ -227,7 +226,7 @@ async fn a_later_policy_can_forbid_plain_http() {
         directory: tempfile::tempdir().unwrap(),
         url: "http://127.0.0.1:1/".parse().unwrap(),
     });
-    let baked_in = first().with_plain_http();
+    let baked_in = first().with(|fields| fields.allow_http = true).unwrap();
     let refused = world.version(&baked_in, noon()).await;
     assert_eq!(refused, Err(FailureCode::FetchPlainHttp));
 }
@@ -359,7 +358,7 @@ async fn a_mirror_without_the_policy_that_refuses_the_host_config_does_not_help(
 async fn a_policy_that_is_newer_still_may_take_the_host_config_again() {
     let mut world = World::new();
     let strict = configured_by(second(), &clockwork(), true);
-    let lenient = second().with_version(3.try_into().unwrap());
+    let lenient = versioned(&second(), 3);
     let chain_of_two = [
         seal_policy(&strict, &[&alice(), &bob(), &carol()]),
         seal_policy(&lenient, &[&bob(), &carol()]),
@@ -384,8 +383,10 @@ fn machine_with(device: &str) -> TempDir {
 
 #[tokio::test]
 async fn a_newer_policy_that_refuses_disks_is_obeyed_at_once() {
-    let refusing = second().with_disks(Disks::Refuse);
-    let allowing = second().with_version(3.try_into().unwrap());
+    let refusing = second()
+        .with(|fields| fields.disks = Disks::Refuse)
+        .unwrap();
+    let allowing = versioned(&second(), 3);
     let policies = [
         seal_policy(&refusing, &[&alice(), &bob(), &carol()]),
         seal_policy(&allowing, &[&bob(), &carol()]),
@@ -409,10 +410,12 @@ async fn a_newer_policy_that_refuses_disks_is_obeyed_at_once() {
 
 #[tokio::test]
 async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
-    let policy = renewed_by(first(), &clockwork(), true);
     let signers = [alice(), bob()];
     let mut ended = manifest(42);
     ended.expires = Some(ended.created + SignedDuration::from_hours(24));
+    let year_before = ended.created - SignedDuration::from_hours(365 * 24);
+    let policy = renewed_by(first(), &clockwork(), true);
+    let policy = policy.with(|fields| fields.created = year_before).unwrap();
     let mut newer = manifest(43);
     newer.created = noon();
     let fresh = seal_freshness(&freshness(42, 1, ended.created), &clockwork());
@@ -428,7 +431,6 @@ async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
         let shown = channel(&seal_manifest(&ended, &signers), Some(&fresh));
         world.mirror().shows(&shown);
         let mut chain = InForce::new(policy.clone(), &LOADER);
-        let year_before = ended.created - SignedDuration::from_hours(365 * 24);
         let mut now = JudgingTime::new(year_before, ClockState::Unset);
         let found = world.accepted_by(&mut chain, HostConfig::encode, &mut now);
         let found = found.await;
@@ -439,13 +441,31 @@ async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
 }
 
 #[tokio::test]
-async fn mirror_keys_are_enforced_in_the_boot_that_learns_them() {
-    let mut world = World::new();
-    let keys = vec![sealboot_core::format::digest::Sha256Digest::of(
-        b"the key of another mirror",
-    )];
-    let pinned = second().with_mirror_keys(keys).unwrap();
-    let pinned = seal_policy(&pinned, &[&alice(), &bob(), &carol()]);
-    world.with(&manifest(42), &[bob(), carol()], &[pinned]);
-    assert!(world.version(&first(), noon()).await.is_err());
+async fn a_policy_proves_the_time_at_which_it_was_created() {
+    let signers = [alice(), bob()];
+    let mut ended = manifest(42);
+    ended.expires = Some(ended.created + SignedDuration::from_hours(24));
+    let year_before = ended.created - SignedDuration::from_hours(365 * 24);
+    let baked_in = first().with(|fields| fields.created = year_before).unwrap();
+    // The image had ended when its signers created the next policy.
+    let next = versioned(&baked_in, 2)
+        .with(|fields| fields.created = noon())
+        .unwrap();
+    for (policies, state, expected, at) in [
+        (&[][..], ClockState::Unset, Ok(()), ended.created),
+        (
+            &[seal_policy(&next, &[&alice(), &bob()])],
+            ClockState::Unset,
+            Err(FailureCode::ManifestExpired),
+            noon(),
+        ),
+    ] {
+        let mut world = World::new();
+        world.with(&ended, &signers, policies);
+        let mut chain = InForce::new(baked_in.clone(), &LOADER);
+        let mut now = JudgingTime::new(year_before, state);
+        let found = world.accepted_by(&mut chain, HostConfig::encode, &mut now);
+        assert_eq!(found.await.map(drop), expected);
+        assert_eq!(now.at(), at);
+    }
 }

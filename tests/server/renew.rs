@@ -11,7 +11,7 @@ use sealboot_core::trust::{Current, Refusal, TrustPolicy};
 use support::patience::eventually;
 use support::server::{Lab, Running, output, sealboot};
 use support::world::archives::noon;
-use support::world::trust::{freshness, renewed_by, seal_freshness, seal_policy};
+use support::world::trust::{freshness, renewed_by, seal_freshness, seal_policy, versioned};
 use support::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
 
 /// A store with version 42 of `relay`, and a policy that requires freshness.
@@ -63,7 +63,7 @@ impl Fresh {
         let shown = self.lab.fetch(server, "images/relay.json", &[]);
         assert_eq!(shown.status, 200);
         let expected = Expected {
-            name: None,
+            name: &"relay".parse().unwrap(),
             arch: None,
             now: Timestamp::now().into(),
         };
@@ -167,7 +167,7 @@ fn an_old_channel_that_is_put_back_is_not_called_the_newest() {
 #[test]
 fn a_policy_that_is_taken_out_of_the_store_is_not_forgotten() {
     let fresh = Fresh::new();
-    let next = fresh.policy.clone().with_version(2.try_into().unwrap());
+    let next = versioned(&fresh.policy, 2);
     let (alice, bob) = (alice(), bob());
     std::fs::create_dir(fresh.lab.store().join("trust")).unwrap();
     fresh

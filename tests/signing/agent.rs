@@ -116,7 +116,7 @@ fn what_an_agent_signed_is_verified_and_published() {
     ];
     let dora = format!("dora={PUBLIC}");
     let mut create = world.sealboot(&policy);
-    create.args([dora.as_str(), "--name", "relay", "--out", "with-dora.json"]);
+    create.args([dora.as_str(), "--image", "relay", "--out", "with-dora.json"]);
     succeeded(create.output().unwrap());
     succeeded(sign(&world, PUBLIC, &agent.socket));
     succeeded(sign(&world, "test-only-keys/alice.key", &agent.socket));

@@ -211,8 +211,8 @@ fn only_yes_signs_a_policy() {
         let alice = ["test-only-keys/alice.key", "policies/2.json"];
         let mut session = Session::start(&world, &[&sign[..], &alice].concat());
         // What it changes, and who must sign, stands before the question.
-        session.wait_for("signer alice  removed");
-        session.wait_for("as version 1 asks  2 of alice, bob");
+        session.wait_for("key alice     removed");
+        session.wait_for("root of version 1  2 of alice, bob");
         session.wait_for(QUESTION);
         session.type_line(answer);
         let (status, shown) = session.end();

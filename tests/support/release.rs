@@ -53,7 +53,7 @@ impl Desk {
             desk.run(&["key", "generate", "--out", signer]);
             policy.extend(["--key", public]);
         }
-        policy.extend(names.iter().flat_map(|name| ["--name", name]));
+        policy.extend(names.iter().flat_map(|name| ["--image", name]));
         policy.extend(["--out", "trust.json"]);
         desk.run(&policy);
         desk.run(&["tls", "generate", "--out", "tls", "--host", host]);

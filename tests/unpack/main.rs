@@ -51,7 +51,7 @@ fn code(result: Result<(), StoredArchiveError>) -> Result<(), FailureCode> {
 
 #[test]
 fn a_good_archive_passes_in_every_encoding() {
-    for encoding in Encoding::ALL {
+    for &encoding in Encoding::ALL {
         let (_, stored, manifest) = image(encoding);
         let mut read = 0;
         let manifest = verified(&manifest);
@@ -62,7 +62,7 @@ fn a_good_archive_passes_in_every_encoding() {
 
 #[test]
 fn a_flipped_byte_in_any_chunk_is_found_in_that_chunk() {
-    for encoding in Encoding::ALL {
+    for &encoding in Encoding::ALL {
         let (_, stored, manifest) = image(encoding);
         for (chunk, at) in [
             (0, 0),

@@ -236,15 +236,15 @@ impl Lab {
         #[rustfmt::skip]
         self.run(at, [
             "policy", "create", "--threshold", "2",
-            "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--name", &accepted,
-            "--first-wait", "1s", "--longest-wait", "2s", "--out", "trust.json",
+            "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--image", &accepted,
+            "--retry-initial", "1s", "--retry-max", "2s", "--out", "trust.json",
         ]);
         #[rustfmt::skip]
         self.run(at, [
             "policy", "create", "--threshold", "2",
             "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--key", "keys/carol.pub",
             "--freshness-key", "keys/clockwork.pub", "--require-freshness", "--max-freshness", "72h",
-            "--name", &accepted, "--first-wait", "1s", "--longest-wait", "2s", "--out", "fresh.json",
+            "--image", &accepted, "--retry-initial", "1s", "--retry-max", "2s", "--out", "fresh.json",
         ]);
         for tls in ["tls", "other-tls"] {
             let mut words = vec!["tls", "generate", "--out", tls, "--host", HOST_ADDRESS];

@@ -168,7 +168,7 @@ async fn a_policy_that_refuses_disks_ends_a_boot_beside_one() {
     #[rustfmt::skip]
     lab.run(desk, [
         "policy", "create", "--threshold", "2", "--key", &alice, "--key", &bob,
-        "--name", &accepted, "--first-wait", "1s", "--longest-wait", "2s",
+        "--image", &accepted, "--retry-initial", "1s", "--retry-max", "2s",
         "--disks", "refuse", "--out", policy.to_str().unwrap(),
     ]);
     let disk = desk.join("disk");

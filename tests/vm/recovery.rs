@@ -56,7 +56,7 @@ impl Silence {
 
 /// The options of a policy that grants a shell, in pauses that are long enough for one.
 #[rustfmt::skip]
-const SHELL: [&str; 5] = ["--first-wait", "60s", "--longest-wait", "60s", "--allow-shell"];
+const SHELL: [&str; 5] = ["--retry-initial", "60s", "--retry-max", "60s", "--allow-shell"];
 
 /// An initramfs with a policy of its own: these options of `policy create`, and of `initramfs build`.
 fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
@@ -69,7 +69,7 @@ fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
     #[rustfmt::skip]
     let words = [
         &["policy", "create", "--threshold", "2", "--key", &alice, "--key", &bob,
-          "--name", &accepted, "--out", &trust],
+          "--image", &accepted, "--out", &trust],
         policy,
     ]
     .concat();
@@ -91,11 +91,11 @@ fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
 async fn a_server_that_says_nothing_is_left_by_a_deadline_and_told_of_on_the_next_boot() {
     let desk = TempDir::new().unwrap();
     let policy = [
-        "--first-wait",
+        "--retry-initial",
         "1s",
-        "--longest-wait",
+        "--retry-max",
         "1s",
-        "--reboot-after",
+        "--max-attempts",
         "1",
     ];
     let store = Store::published();
@@ -134,13 +134,13 @@ async fn a_machine_that_gives_up_enters_its_fallback_which_knows_why() {
     fs::write(&initrd, os::initrd(&busybox, "the fallback").unwrap()).unwrap();
     let (kernel, initrd) = (lab.kernel.to_str().unwrap(), initrd.to_str().unwrap());
     let policy = [
-        "--first-wait",
+        "--retry-initial",
         "1s",
-        "--longest-wait",
+        "--retry-max",
         "1s",
-        "--reboot-after",
+        "--max-attempts",
         "2",
-        "--give-up",
+        "--final-action",
         "fallback",
     ];
     #[rustfmt::skip]
@@ -179,7 +179,7 @@ async fn a_fallback_that_was_damaged_after_its_build_is_not_entered_and_the_next
     let (kernel, initrd) = (lab.kernel.to_str().unwrap(), initrd.to_str().unwrap());
     #[rustfmt::skip]
     let policy = [
-        "--first-wait", "1s", "--longest-wait", "1s", "--reboot-after", "1", "--give-up", "fallback",
+        "--retry-initial", "1s", "--retry-max", "1s", "--max-attempts", "1", "--final-action", "fallback",
     ];
     #[rustfmt::skip]
     let build = [
@@ -221,13 +221,13 @@ async fn a_fallback_that_was_damaged_after_its_build_is_not_entered_and_the_next
 async fn a_machine_that_gives_up_powers_itself_off_and_says_the_same_on_every_console() {
     let desk = TempDir::new().unwrap();
     let policy = [
-        "--first-wait",
+        "--retry-initial",
         "8s",
-        "--longest-wait",
+        "--retry-max",
         "8s",
-        "--reboot-after",
+        "--max-attempts",
         "1",
-        "--give-up",
+        "--final-action",
         "power-off",
     ];
     let nobody = Nobody::new();
@@ -337,15 +337,15 @@ async fn published_failure_policy_governs_every_later_failure() {
     let lab = Lab::get();
     let shell = lab.busybox.to_str().unwrap();
     #[rustfmt::skip]
-    let baked = ["--first-wait", "3s", "--longest-wait", "3s", "--allow-shell"];
+    let baked = ["--retry-initial", "3s", "--retry-max", "3s", "--allow-shell"];
     let initramfs = initramfs(desk.path(), &baked, &["--shell", shell]);
     let store = Store::empty();
     let trust = desk.path().join("trust.json");
     let trust = trust.to_str().unwrap();
     #[rustfmt::skip]
     lab.run(store.desk(), [
-        "policy", "create", "--from", trust, "--no-shell", "--reboot-after", "3",
-        "--give-up", "power-off", "--out", "next.json",
+        "policy", "create", "--from", trust, "--no-shell", "--max-attempts", "3",
+        "--final-action", "power-off", "--out", "next.json",
     ]);
     let mut envelope = String::new();
     for signer in ["alice", "bob"] {

@@ -21,9 +21,9 @@ fn initramfs(desk: &Path, port: u16) -> PathBuf {
     #[rustfmt::skip]
     lab.run(desk, [
         "policy", "create", "--threshold", "2",
-        "--key", &key("alice.pub"), "--key", &key("bob.pub"), "--name", &accepted,
+        "--key", &key("alice.pub"), "--key", &key("bob.pub"), "--image", &accepted,
         "--host-config-key", &key("clockwork.pub"), "--require-signed-host-config",
-        "--first-wait", "1s", "--longest-wait", "2s", "--out", "signed-only.json",
+        "--retry-initial", "1s", "--retry-max", "2s", "--out", "signed-only.json",
     ]);
     let host = format!(
         r#"{{"image":"{IMAGE}","mirrors":["https://{HOST_ADDRESS}:{port}/"],"network":{{"mode":"dhcp"}}}}"#

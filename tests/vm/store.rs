@@ -89,10 +89,7 @@ impl Store {
 
     /// Shows this image, and this word on what is newest, as a mirror that checks nothing would.
     pub(crate) fn show(&self, manifest: &Envelope, freshness: Option<Envelope>) {
-        let channel = Channel {
-            manifest: manifest.clone(),
-            freshness,
-        };
+        let channel = Channel::new(manifest.clone(), freshness);
         fs::create_dir_all(self.newest().parent().unwrap()).unwrap();
         fs::write(self.newest(), channel.encode()).unwrap();
     }

@@ -111,7 +111,7 @@ async fn a_clock_decades_off_is_set_by_a_time_server() {
 }
 
 #[tokio::test]
-async fn a_clock_decades_off_reaches_a_mirror_that_the_policy_knows_by_its_key() {
+async fn a_clock_decades_off_reaches_a_mirror_that_is_known_by_its_key() {
     // Later than any loader that is built by now, and than this host's clock when the last machine boots.
     let soon = Timestamp::now() + SignedDuration::from_hours(1);
     let (lab, store) = (Lab::get(), Store::packed_at(&[], soon));
@@ -119,16 +119,21 @@ async fn a_clock_decades_off_reaches_a_mirror_that_the_policy_knows_by_its_key()
     let (alice, bob) = (file("keys/alice.pub"), file("keys/bob.pub"));
     #[rustfmt::skip]
     lab.run(store.desk(), [
-        "policy", "create", "--threshold", "2", "--key", &alice, "--key", &bob, "--name", IMAGE,
-        "--mirror-key", &file("tls/server.pem"), "--first-wait", "1s", "--longest-wait", "2s",
+        "policy", "create", "--threshold", "2", "--key", &alice, "--key", &bob, "--image", IMAGE,
+        "--retry-initial", "1s", "--retry-max", "2s",
         "--out", "pinned.json",
     ]);
+    let pin = lab.run(store.desk(), ["tls", "pin", &file("tls/server.pem")]);
+    let host = std::fs::read_to_string(lab.path("host.json")).unwrap();
+    let pinned = format!("{{\"mirror_keys\": [\"{}\"],", pin.trim_end());
+    let host = host.replacen('{', &pinned, 1);
+    std::fs::write(store.desk().join("pinned-host.json"), host).unwrap();
     let (loader, modules) = (lab.loader.to_str().unwrap(), lab.modules.to_str().unwrap());
     let built = Timestamp::now().as_second().to_string();
     #[rustfmt::skip]
     lab.run_with(store.desk(), &[("SOURCE_DATE_EPOCH", &built)], [
         "initramfs", "build", "--loader", loader, "--policy", "pinned.json",
-        "--host-config", &file("host.json"), "--tls-roots", &file("other-tls/ca.pem"),
+        "--host-config", "pinned-host.json", "--tls-roots", &file("other-tls/ca.pem"),
         "--modules", modules, "--out", "pinned.initramfs",
     ]);
     let server = Server::start(&store).await;

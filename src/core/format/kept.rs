@@ -24,14 +24,12 @@ pub const KEPT_BYTES: usize = 4096;
 
 /// The ends of the loaders before this one that did not end in an image, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Kept {
     ends: Vec<End>,
 }
 
 /// How a loader ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct End {
     /// When, by a clock that may have been wrong.
     pub at: Timestamp,
@@ -91,7 +89,8 @@ impl Kept {
         if bytes.len() > KEPT_BYTES {
             return Err(KeptError::TooLarge);
         }
-        json::from_slice(bytes).map_err(KeptError::Json)
+        let read = json::read(bytes).map_err(|error| KeptError::Json(error.source))?;
+        Ok(read.value)
     }
 
     /// Writes it, in one line.

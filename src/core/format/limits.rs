@@ -11,21 +11,33 @@ pub struct Limits {
     pub envelope_bytes: u64,
     /// Bytes of a channel file: an envelope, and the small one of its freshness statement.
     pub channel_bytes: u64,
-    /// Signatures in one envelope. Stops an envelope that makes the machine check a million of them:
-    /// the work is at most `signatures * policy_keys` checks.
+    /// Signatures in one envelope; see `verifications`.
     pub signatures: usize,
     /// Bytes of a key id. It is a hint that is printed, and must not flood a console.
     pub key_id_bytes: usize,
+    /// Bytes of one signature. Room for those of post-quantum keys.
+    pub signature_bytes: usize,
     /// Bytes of a file of detached signatures: 32 of them, with the longest key ids.
     pub detached_bytes: u64,
+    /// Bytes of a freshness statement.
+    pub payload_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
     pub policy_bytes: u64,
     /// Bytes of an envelope that holds a trust policy: the policy in base64, and its signatures.
     pub policy_envelope_bytes: u64,
-    /// Keys in a trust policy; see `signatures`.
+    /// Keys in a trust policy; see `verifications`.
     pub policy_keys: usize,
-    /// Denied versions of an image, and denied digests, in a trust policy.
-    pub policy_denied: usize,
+    /// Bytes of a key in a trust policy, with its type. Room for post-quantum keys.
+    pub policy_key_bytes: usize,
+    /// Groups of keys in a role.
+    pub policy_groups: usize,
+    /// Denied versions of an image in a trust policy.
+    pub policy_denied_versions: usize,
+    /// Denied digests in a trust policy.
+    pub policy_denied_digests: usize,
+    /// Signatures that are verified for one file. Stops a file of junk signatures that keeps a machine busy: each
+    /// may have to be tried with every key.
+    pub verifications: usize,
     /// Policies that are walked from the baked-in one. Stops a chain that keeps a boot busy for ever;
     /// a fleet that has had more should have newer initramfs.
     pub policy_chain: usize,
@@ -40,6 +52,8 @@ pub struct Limits {
     pub smbios_bytes: u64,
     /// Mirrors in a host config.
     pub mirrors: usize,
+    /// Keys of mirrors in a host config.
+    pub mirror_keys: usize,
     /// Bytes of the baked-in TLS roots: about 400 certificate authorities.
     pub tls_roots_bytes: u64,
     /// Bytes of a PEM key file.
@@ -73,17 +87,24 @@ pub const LIMITS: Limits = Limits {
     channel_bytes: (4 << 20) + (64 << 10),
     signatures: 32,
     key_id_bytes: 256,
+    signature_bytes: 8 << 10,
     detached_bytes: 32 << 10,
-    policy_bytes: 64 << 10,
-    policy_envelope_bytes: 128 << 10,
-    policy_keys: 32,
-    policy_denied: 256,
+    payload_bytes: 64 << 10,
+    policy_bytes: 128 << 10,
+    policy_envelope_bytes: 512 << 10,
+    policy_keys: 64,
+    policy_key_bytes: 8192,
+    policy_groups: 4,
+    policy_denied_versions: 256,
+    policy_denied_digests: 1024,
+    verifications: 1024,
     policy_chain: 64,
-    policy_images: 64,
+    policy_images: 256,
     host_config_bytes: 64 << 10,
     efi_variable_bytes: 128 << 10,
     smbios_bytes: 1 << 20,
     mirrors: 16,
+    mirror_keys: 32,
     tls_roots_bytes: 1 << 20,
     key_file_bytes: 16 << 10,
     cmdline_bytes: 2047,
@@ -106,8 +127,8 @@ mod tests {
             (LIMITS.envelope_bytes, 4_194_304),
             (LIMITS.channel_bytes, 4_259_840),
             (LIMITS.detached_bytes, 32_768),
-            (LIMITS.policy_bytes, 65_536),
-            (LIMITS.policy_envelope_bytes, 131_072),
+            (LIMITS.policy_bytes, 131_072),
+            (LIMITS.policy_envelope_bytes, 524_288),
             (LIMITS.host_config_bytes, 65_536),
             (LIMITS.tls_roots_bytes, 1_048_576),
             (LIMITS.key_file_bytes, 16_384),

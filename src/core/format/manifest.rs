@@ -1,10 +1,8 @@
 //! The manifest: the signed statement about an image.
 //!
-//! JSON, with no unknown and no repeated field; `docs/formats.md` shows it byte by byte. A
-//! [`Manifest`] holds only values that agree with each other: the chunk hashes cover the archive
-//! exactly, the blob's path is the one that its hash makes, the members stand in order, and a
-//! compressed archive cannot unpack to more than its members say. A new field means a new
-//! [`Manifest::PAYLOAD_TYPE`].
+//! `docs/formats.md` shows it byte by byte. A [`Manifest`] has only values that agree with each other: the chunk
+//! hashes cover the archive exactly, the blob's path is the one that its hash makes, the members are in order, and a
+//! compressed archive cannot unpack to more than its members say.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,13 +14,13 @@ use super::Invalid;
 use super::archive::{self, MemberPath, Role};
 use super::cmdline::Cmdline;
 use super::digest::Sha256Digest;
-use super::json;
 use super::limits::LIMITS;
+use super::payload::{self, Payload, PayloadError, words};
+use super::time;
 pub use super::version::ImageVersion;
 
 /// The signed statement about an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Which image this is; the host config asks for one by this name.
     pub name: ImageName,
@@ -33,9 +31,14 @@ pub struct Manifest {
     /// The processor architecture that the kernel runs on.
     pub arch: Arch,
     /// When the image was packed.
+    #[serde(with = "time")]
     pub created: Timestamp,
     /// When the image stops being bootable, if ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "time::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires: Option<Timestamp>,
     /// The kernel command line that the image's kernel gets, whole.
     pub cmdline: Cmdline,
@@ -47,7 +50,6 @@ pub struct Manifest {
 
 /// The image's bytes as stored: where, how encoded, and the hash of every chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Archive {
     /// Relative to the store's root: `blobs/sha256-<hex>` with the encoding's suffix.
     pub path: String,
@@ -65,7 +67,6 @@ pub struct Archive {
 
 /// A member of the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ImageFile {
     /// Its path in the archive.
     pub path: MemberPath,
@@ -75,16 +76,16 @@ pub struct ImageFile {
     pub sha256: Sha256Digest,
 }
 
-/// How an archive's tar is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// As is.
-    None,
-    /// One gzip member (RFC 1952).
-    Gzip,
-    /// One zstd frame (RFC 8878), with a header as [`frame`](super::frame) says.
-    Zstd,
+words! {
+    /// How an archive's tar is stored.
+    pub enum Encoding("archive.encoding") {
+        /// As is.
+        None = "none",
+        /// One gzip member (RFC 1952).
+        Gzip = "gzip",
+        /// One zstd frame (RFC 8878), with a header as [`frame`](super::frame) says.
+        Zstd = "zstd",
+    }
 }
 
 impl Encoding {
@@ -111,18 +112,14 @@ pub enum Arch {
     Aarch64,
 }
 
-/// The payload is not a manifest, or not one that agrees with itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Not JSON, or JSON of another shape; serde's message names line and column.
-    #[error("the manifest is not the JSON it should be")]
-    Json(#[source] serde_json::Error),
-    /// JSON that says the same in another spelling: with white space, in another order, with escapes.
-    #[error("the manifest is not spelled as `sealboot image pack` spells it")]
-    Spelling,
-    /// Two fields contradict each other.
-    #[error("the manifest contradicts itself: {0}")]
-    Contradiction(Invalid),
+impl Payload for Manifest {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "manifest";
+    const LIMIT: u64 = LIMITS.envelope_bytes;
+
+    fn check(&self) -> Result<(), Invalid> {
+        self.check_agreement()
+    }
 }
 
 impl Manifest {
@@ -135,26 +132,19 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// Refuses every byte string that [`Manifest::encode`] would not write: a statement has one spelling,
-    /// so no two readers can see two statements in it.
-    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = json::from_slice(json).map_err(ManifestError::Json)?;
-        manifest.check().map_err(ManifestError::Contradiction)?;
-        if manifest.encode() != json {
-            return Err(ManifestError::Spelling);
-        }
-        Ok(manifest)
+    /// [`PayloadError`], for the first rule that they break.
+    pub fn parse(json: &[u8]) -> Result<Self, PayloadError> {
+        payload::parse(json)
     }
 
-    /// Writes the manifest as the bytes that are signed: compact JSON in the order of the fields.
+    /// Encodes the manifest as the bytes to sign: compact JSON in the order of the fields.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self)
-            .unwrap_or_else(|error| unreachable!("a manifest holds no map and no float: {error}"))
+        payload::encode(self)
     }
 
     /// Checks the agreement of the fields; what one field alone must be, its type has checked.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check_agreement(&self) -> Result<(), Invalid> {
         self.archive.check()?;
         if self.expires.is_some_and(|expires| expires <= self.created) {
             return Err(Invalid::new(
@@ -264,9 +254,6 @@ impl Archive {
 }
 
 impl Encoding {
-    /// Every encoding.
-    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
-
     /// The suffix of a blob's file name.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
@@ -304,16 +291,6 @@ impl FromStr for Arch {
             .into_iter()
             .find(|known| known.to_string() == arch)
             .ok_or_else(|| Invalid::new("arch", arch, "x86_64 or aarch64"))
-    }
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
     }
 }
 

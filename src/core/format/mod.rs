@@ -15,7 +15,10 @@
 //! | [`layout`] | the paths and markers of a loader's initramfs |
 //! | [`freshness`] | the signed statement about which version is the newest |
 //! | [`version`] | counters that only grow |
-//! | `json` | JSON in which an object is written as an object |
+//! | [`payload`] | the rules by which every signed statement is read |
+//! | [`profile`] | the lexical profile of signed JSON |
+//! | [`time`] | times in signed statements |
+//! | `json` | JSON into types, with the fields that were ignored |
 //! | [`key`] | public keys and their ids |
 
 pub mod archive;
@@ -24,7 +27,7 @@ pub mod digest;
 pub mod frame;
 pub mod freshness;
 pub mod host_config;
-pub(crate) mod json;
+pub mod json;
 pub mod kept;
 pub mod key;
 pub mod kmod;
@@ -32,7 +35,10 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod network;
+pub mod payload;
+pub mod profile;
 pub mod smbios;
+pub mod time;
 pub mod version;
 
 use std::fmt;

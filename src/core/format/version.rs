@@ -87,9 +87,63 @@ counter! {
     PolicyVersion
 }
 
+/// A version of sealboot itself: `MAJOR.MINOR.PATCH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LoaderVersion(u32, u32, u32);
+
+impl FromStr for LoaderVersion {
+    type Err = Invalid;
+
+    fn from_str(version: &str) -> Result<Self, Invalid> {
+        let mut numbers = version.split('.').map(|part| {
+            let is_plain = part == "0" || !part.starts_with(['0', '+']);
+            part.parse::<u32>().ok().filter(|_| is_plain)
+        });
+        let mut next = || numbers.next().flatten();
+        match (next(), next(), next(), numbers.next()) {
+            (Some(major), Some(minor), Some(patch), None) => Ok(Self(major, minor, patch)),
+            _ => Err(Invalid::new("min_loader", version, "a version as 1.2.3")),
+        }
+    }
+}
+
+impl fmt::Display for LoaderVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(major, minor, patch) = self;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+impl Serialize for LoaderVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LoaderVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_the_loader_are_ordered_by_number() {
+        let version = |text: &str| text.parse::<LoaderVersion>().expect(text);
+        assert!(version("0.9.10") < version("0.10.0"));
+        assert!(version("0.10.0") < version("1.0.0"));
+        assert_eq!(version("1.2.30").to_string(), "1.2.30");
+        for bad in [
+            "", "1", "1.2", "1.2.3.4", "1.2.x", "01.2.3", "1.2.+3", "1.2.-3", "v1.2.3",
+        ] {
+            assert!(bad.parse::<LoaderVersion>().is_err(), "{bad}");
+        }
+    }
 
     const LAST: u64 = 9_007_199_254_740_991;
 

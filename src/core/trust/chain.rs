@@ -1,17 +1,19 @@
 //! Rotation: from the baked-in trust policy to the newest.
 //!
 //! A store may carry `trust/<n+1>.json`, an envelope over the policy of version n+1 that is signed by
-//! the threshold of version n *and* by the threshold of version n+1. The first says that those who are
-//! trusted hand on the trust; the second, that those who receive it hold their keys. A machine that
-//! only ever saw one version walks from it, a step at a time, to the newest that a mirror shows.
+//! every group of the role `root` of version n *and* of version n+1. The first hands on the trust; the
+//! second proves that the new holders have their keys. Keys that sign releases have no say. A machine
+//! walks from its baked-in version, a step at a time, to the newest that a mirror shows.
 //! Nothing else changes what it trusts, and a removed key counts for nothing from then on.
 //!
 //! Whether a mirror shows the whole chain is for freshness to say: the statement names the newest
 //! version of the policy too.
 
-use super::policy::TrustPolicy;
+use jiff::Timestamp;
+
+use super::policy::{OnExpiry, TrustPolicy};
 use super::refusal::Refusal;
-use super::role::Role;
+use super::role::{Role, Verifications};
 use super::statement::Statement;
 use super::verified::{Verified, parse};
 use crate::format::limits::LIMITS;
@@ -67,6 +69,22 @@ impl Chain {
 }
 
 impl TrustPolicy {
+    /// Judges the expiry of the newest policy, once the walk has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::PolicyExpired`] where it has expired and refuses what follows. One that only warns passes.
+    pub fn check_expiry(&self, now: Timestamp) -> Result<(), Refusal> {
+        match (self.expired(now), self.fields().on_expiry) {
+            (Some(expires), OnExpiry::Refuse) => Err(Refusal::PolicyExpired {
+                version: self.version(),
+                expires,
+                now,
+            }),
+            (None, _) | (_, OnExpiry::Warn) => Ok(()),
+        }
+    }
+
     /// Checks the envelope of the policy that follows this one.
     ///
     /// # Errors
@@ -75,23 +93,27 @@ impl TrustPolicy {
     /// the next, or is not signed by its own threshold.
     pub fn verify_successor(&self, envelope: &[u8]) -> Result<Verified<TrustPolicy>, Refusal> {
         let envelope = parse(Statement::Policy, envelope)?;
-        let open = |role: Role<'_>| {
-            role.open(Statement::Policy, &envelope)
+        let mut left = Verifications::default();
+        let mut open = |role: Role<'_>| {
+            role.open(Statement::Policy, &envelope, &mut left)
                 .map(|(payload, signers)| (payload.to_vec(), signers))
         };
-        // Read only once those who are trusted so far have signed it.
-        let (payload, signers) = open(self.signing())?;
-        let next = TrustPolicy::parse_signed(&payload).map_err(Refusal::Policy)?;
+        // Read only once the root of this policy has signed it.
+        let (payload, signers) = open(self.root_role())?;
+        let next = TrustPolicy::parse(&payload).map_err(Refusal::Policy)?;
         if Some(next.version()) != self.version().next() {
             return Err(Refusal::PolicyVersion {
                 found: next.version(),
                 expected: self.version().next().unwrap_or(self.version()),
             });
         }
-        open(next.signing()).map_err(|missing| Refusal::PolicyUnsigned {
-            version: next.version(),
-            by: next.version(),
-            source: Box::new(missing),
+        open(next.root_role()).map_err(|missing| match missing {
+            unknown @ Refusal::UnknownKeyTypes { .. } => unknown,
+            missing => Refusal::PolicyUnsigned {
+                version: next.version(),
+                by: next.version(),
+                source: Box::new(missing),
+            },
         })?;
         Ok(Verified::new(next, signers, &payload))
     }
@@ -100,7 +122,7 @@ impl TrustPolicy {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{
-        manifest, policy, sealed, sealed_manifest, sealed_policy, signers,
+        group, manifest, names, policy, sealed, sealed_manifest, sealed_policy, signer, versioned,
     };
     use super::*;
     use crate::failure::{Diagnose as _, FailureCode};
@@ -111,7 +133,7 @@ mod tests {
 
     /// Version 1 is of alice and bob; carol takes alice's place in this one.
     fn of_bob_and_carol(number: u64) -> TrustPolicy {
-        policy(&["bob", "carol"]).with_version(version(number))
+        versioned(policy(&["bob", "carol"]), number)
     }
 
     const ALL: [&str; 3] = ["alice", "bob", "carol"];
@@ -126,7 +148,7 @@ mod tests {
         assert_eq!(*chain.newest(), second);
         assert_eq!(chain.next(), Some(version(3)));
         // Alice, whose key is gone, has no part in the next.
-        let third = policy(&["carol", "dave"]).with_version(version(3));
+        let third = versioned(policy(&["carol", "dave"]), 3);
         let by_alice = sealed_policy(&third, &["alice", "carol", "dave"]);
         assert_eq!(
             chain.step(&by_alice.encode()).unwrap_err().code(),
@@ -145,8 +167,11 @@ mod tests {
             .verify_successor(&sealed_policy(&second, &ALL).encode())
             .unwrap();
         assert_eq!(*verified.as_ref(), second);
-        let names: Vec<_> = verified.signers().iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["alice", "bob"], "of the policy that they hand on");
+        assert_eq!(
+            verified.signers(),
+            names(&["alice", "bob"]),
+            "of the policy that they hand on"
+        );
         for by in [&[][..], &["bob"], &["alice", "carol"], &["bob", "carol"]] {
             let refusal = first
                 .verify_successor(&sealed_policy(&second, by).encode())
@@ -156,7 +181,6 @@ mod tests {
                     refusal,
                     Refusal::Threshold {
                         statement: Statement::Policy,
-                        threshold: 2,
                         ..
                     }
                 ),
@@ -168,7 +192,7 @@ mod tests {
         assert!(
             matches!(&refusal, Refusal::PolicyUnsigned { version: found, by, source }
                 if *found == version(2) && *by == version(2)
-                    && matches!(&**source, Refusal::Threshold { missing, .. } if *missing == [signers(&["carol"])[0].name.clone()])),
+                    && matches!(&**source, Refusal::Threshold { count, .. } if count.unmet[0].of == names(&["carol"]))),
             "{refusal:?}"
         );
     }
@@ -194,10 +218,13 @@ mod tests {
                 FailureCode::TrustInvalid,
             ),
             (
-                edited("\"threshold\": 2", "\"threshold\":  2"),
+                edited("\"threshold\": 2", "\"threshold\": 2, \"threshold\": 2"),
                 FailureCode::TrustInvalid,
             ),
-            (edited("}\n", "}"), FailureCode::TrustInvalid),
+            (
+                edited("{", "{\"critical\": [\"new\"],"),
+                FailureCode::TrustUpgrade,
+            ),
             (
                 sealed_manifest(&manifest(42), &by).encode(),
                 FailureCode::TrustPayloadType,
@@ -211,6 +238,62 @@ mod tests {
         }
         chain.step(&of(6).encode()).unwrap();
         assert_eq!(chain.newest().version(), version(6));
+    }
+
+    #[test]
+    fn release_keys_have_no_say_in_the_next_policy() {
+        let first = policy(&["alice"]).with(|fields| {
+            fields.keys.push(signer("builder"));
+            fields.roles.release = vec![group(1, &["builder"])];
+        });
+        let first = first.unwrap();
+        let next = versioned(first.clone(), 2);
+        let by_builder = sealed_policy(&next, &["builder"]).encode();
+        assert_eq!(
+            first.verify_successor(&by_builder).unwrap_err().code(),
+            FailureCode::TrustThreshold
+        );
+        first
+            .verify_successor(&sealed_policy(&next, &["alice"]).encode())
+            .unwrap();
+    }
+
+    #[test]
+    fn every_group_of_both_roots_must_sign() {
+        let first = policy(&["alice", "bob"]).with(|fields| {
+            fields.roles.root = vec![group(1, &["alice"]), group(1, &["bob"])];
+        });
+        let first = first.unwrap();
+        let next = versioned(policy(&["carol", "dave"]), 2).with(|fields| {
+            fields.roles.root = vec![group(1, &["carol"]), group(1, &["dave"])];
+        });
+        let next = next.unwrap();
+        let all = ["alice", "bob", "carol", "dave"];
+        first
+            .verify_successor(&sealed_policy(&next, &all).encode())
+            .unwrap();
+        for missing in all {
+            let by: Vec<&str> = all.into_iter().filter(|name| *name != missing).collect();
+            let refusal = first.verify_successor(&sealed_policy(&next, &by).encode());
+            assert_eq!(
+                refusal.unwrap_err().code(),
+                FailureCode::TrustThreshold,
+                "{missing}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_of_unknown_key_types_asks_for_an_upgrade() {
+        let first = policy(&["alice"]);
+        let next = versioned(first.clone(), 2).with(|fields| {
+            fields.keys.push(signer("bob"));
+            fields.keys[1].key = "ml-dsa-65:AAAA".parse().unwrap();
+            fields.roles.root = vec![group(2, &["alice", "bob"])];
+        });
+        let envelope = sealed_policy(&next.unwrap(), &["alice"]).encode();
+        let refusal = first.verify_successor(&envelope).unwrap_err();
+        assert_eq!(refusal.code(), FailureCode::TrustUpgrade);
     }
 
     #[test]

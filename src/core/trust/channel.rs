@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{Envelope, EnvelopeError, Wire};
+use super::envelope::{Envelope, EnvelopeError, EnvelopeJson, Unknown};
 use crate::format::json;
 use crate::format::limits::LIMITS;
 
@@ -21,14 +21,18 @@ pub struct Channel {
     /// The newest statement about which version is the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Envelope>,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChannelWire {
-    manifest: Wire,
-    #[serde(default)]
-    freshness: Option<Wire>,
+#[derive(Serialize, Deserialize)]
+struct ChannelJson {
+    manifest: EnvelopeJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<EnvelopeJson>,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 impl Channel {
@@ -44,11 +48,25 @@ impl Channel {
                 limit: LIMITS.channel_bytes,
             });
         }
-        let wire: ChannelWire = json::from_slice(json).map_err(EnvelopeError::Json)?;
+        let read = json::read::<ChannelJson>(json);
+        let json = read
+            .map_err(|error| EnvelopeError::Json(error.source))?
+            .value;
         Ok(Self {
-            manifest: wire.manifest.try_into()?,
-            freshness: wire.freshness.map(TryInto::try_into).transpose()?,
+            manifest: json.manifest.try_into()?,
+            freshness: json.freshness.map(TryInto::try_into).transpose()?,
+            unknown: json.unknown,
         })
+    }
+
+    /// Returns a channel of these.
+    #[must_use]
+    pub fn new(manifest: Envelope, freshness: Option<Envelope>) -> Self {
+        Self {
+            manifest,
+            freshness,
+            unknown: Unknown::new(),
+        }
     }
 
     /// Whether this looks like a channel rather than a lone envelope, for tools that take both. Says
@@ -110,7 +128,6 @@ mod tests {
             whole.replacen("\"manifest\"", "\"image\"", 1),
             whole.replacen("\"freshness\"", "\"manifest\"", 1),
             whole.replacen("\"manifest\": {", "\"manifest\": null, \"other\": {", 1),
-            whole.replacen("{", "{\"extra\": 1,", 1),
         ] {
             let error = Channel::parse(bad.as_bytes()).unwrap_err();
             assert!(matches!(error, EnvelopeError::Json(_)), "{bad}: {error:?}");

@@ -16,22 +16,44 @@ use crate::format::json;
 use crate::format::key::{KeyId, PublicKey};
 use crate::format::limits::LIMITS;
 
-/// A statement with signatures that nobody has checked yet.
+/// A statement with unverified signatures.
 #[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(into = "Wire")]
+#[serde(into = "EnvelopeJson")]
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
     signatures: Vec<EnvelopeSignature>,
+    unknown: Unknown,
 }
 
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvelopeSignature {
-    /// Whose signature it claims to be. A hint for people, never an authority.
+    /// The id of the key that it claims to be of. A hint for people, never an authority.
     pub key_id: String,
-    /// What it claims to be; not even its length has been checked.
+    /// The signature, unchecked; empty where it is not base64, which counts for nothing and voids nothing.
     pub bytes: Vec<u8>,
+    /// The text, where it is not base64.
+    text: Option<String>,
+    unknown: Unknown,
+}
+
+impl EnvelopeSignature {
+    /// Returns an unchecked signature.
+    #[must_use]
+    pub fn new(key_id: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            bytes: bytes.into(),
+            text: None,
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// Returns `true` for the same signature, whatever fields beside it.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.key_id, &self.bytes, &self.text) == (&other.key_id, &other.bytes, &other.text)
+    }
 }
 
 /// The bytes are no envelope.
@@ -65,29 +87,39 @@ pub enum EnvelopeError {
     },
 }
 
-/// An envelope as it stands in JSON, its base64 not yet decoded.
+/// The fields of a container that this version does not know. They are kept when the container is written again: a
+/// newer machine may need them.
+pub(super) type Unknown = serde_json::Map<String, serde_json::Value>;
+
+/// An envelope in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an envelope")]
-pub(super) struct Wire {
+#[serde(expecting = "an envelope")]
+pub(super) struct EnvelopeJson {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: String,
-    signatures: Vec<WireSignature>,
+    signatures: Vec<SignatureJson>,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a signature")]
-pub(super) struct WireSignature {
-    #[serde(default)]
+#[serde(expecting = "a signature")]
+pub(super) struct SignatureJson {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) keyid: String,
     pub(super) sig: String,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
 }
 
-impl WireSignature {
-    pub(super) fn of(signature: &EnvelopeSignature) -> Self {
+impl From<&EnvelopeSignature> for SignatureJson {
+    fn from(signature: &EnvelopeSignature) -> Self {
+        let text = signature.text.clone();
         Self {
             keyid: signature.key_id.clone(),
-            sig: STANDARD.encode(&signature.bytes),
+            sig: text.unwrap_or_else(|| STANDARD.encode(&signature.bytes)),
+            unknown: signature.unknown.clone(),
         }
     }
 }
@@ -100,6 +132,7 @@ impl Envelope {
             payload_type: payload_type.into(),
             payload,
             signatures: Vec::new(),
+            unknown: Unknown::new(),
         }
     }
 
@@ -107,7 +140,7 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// Refuses unknown and repeated fields, and more than [`LIMITS`] allows of anything.
+    /// Refuses repeated fields, and more than [`LIMITS`] allows of anything. Unknown fields are kept.
     pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.envelope_bytes) {
             return Err(EnvelopeError::TooLarge {
@@ -115,8 +148,10 @@ impl Envelope {
                 limit: LIMITS.envelope_bytes,
             });
         }
-        let wire: Wire = json::from_slice(json).map_err(EnvelopeError::Json)?;
-        wire.try_into()
+        let read = json::read::<EnvelopeJson>(json);
+        read.map_err(|error| EnvelopeError::Json(error.source))?
+            .value
+            .try_into()
     }
 
     /// Writes the envelope: one JSON object, standard base64, a newline at the end.
@@ -156,15 +191,20 @@ impl Envelope {
 
     /// Adds a signature over [`Envelope::signed_bytes`], in place of an identical one.
     pub fn add_signature(&mut self, key_id: KeyId, signature: [u8; 64]) {
-        self.join(EnvelopeSignature {
-            key_id: key_id.to_string(),
-            bytes: signature.to_vec(),
-        });
+        self.join(EnvelopeSignature::new(key_id.to_string(), signature));
     }
 
-    /// Adds a signature that nobody has checked, in place of an identical one.
-    pub fn join(&mut self, added: EnvelopeSignature) {
-        self.signatures.retain(|present| *present != added);
+    /// Adds an unchecked signature in place of an identical one, of which it keeps the fields that it does not have.
+    pub fn join(&mut self, mut added: EnvelopeSignature) {
+        let (same, others) = std::mem::take(&mut self.signatures)
+            .into_iter()
+            .partition(|present| present.is_same(&added));
+        self.signatures = others;
+        for EnvelopeSignature { unknown, .. } in same {
+            for (name, value) in unknown {
+                added.unknown.entry(name).or_insert(value);
+            }
+        }
         self.signatures.push(added);
     }
 
@@ -177,7 +217,14 @@ impl Envelope {
         }
     }
 
-    /// Whether `key` made the signature at `index`.
+    /// Returns `true` if `key` made one of the signatures.
+    #[must_use]
+    pub fn has_signature_of(&self, key: &PublicKey) -> bool {
+        let signed_bytes = self.signed_bytes();
+        (0..self.signatures.len()).any(|index| self.is_signed_by(&signed_bytes, index, key))
+    }
+
+    /// Returns `true` if `key` made the signature at `index`.
     pub(super) fn is_signed_by(&self, signed_bytes: &[u8], index: usize, key: &PublicKey) -> bool {
         <&[u8; 64]>::try_from(self.signatures[index].bytes.as_slice())
             .is_ok_and(|signature| key.has_signed(signed_bytes, signature))
@@ -197,50 +244,61 @@ impl Envelope {
     }
 }
 
-impl TryFrom<Wire> for Envelope {
+impl TryFrom<EnvelopeJson> for Envelope {
     type Error = EnvelopeError;
 
-    fn try_from(wire: Wire) -> Result<Self, EnvelopeError> {
-        if wire.signatures.len() > LIMITS.signatures {
+    fn try_from(json: EnvelopeJson) -> Result<Self, EnvelopeError> {
+        if json.signatures.len() > LIMITS.signatures {
             let what = format!(
                 "{} signatures; at most {} are checked",
-                wire.signatures.len(),
+                json.signatures.len(),
                 LIMITS.signatures
             );
             return Err(EnvelopeError::Excess { what });
         }
-        if wire
-            .signatures
-            .iter()
-            .any(|signature| signature.keyid.len() > LIMITS.key_id_bytes)
-        {
-            let what = format!("a key id of more than {} bytes", LIMITS.key_id_bytes);
-            return Err(EnvelopeError::Excess { what });
+        let excess = |what| Err(EnvelopeError::Excess { what });
+        let mut signatures = Vec::new();
+        for signature in json.signatures {
+            if signature.keyid.len() > LIMITS.key_id_bytes {
+                return excess(format!(
+                    "a key id of more than {} bytes",
+                    LIMITS.key_id_bytes
+                ));
+            }
+            let (bytes, text) = match decode("sig", &signature.sig) {
+                Ok(bytes) => (bytes, None),
+                Err(_) => (Vec::new(), Some(signature.sig)),
+            };
+            let length = text.as_ref().map_or(bytes.len(), String::len);
+            if length > LIMITS.signature_bytes {
+                return excess(format!(
+                    "a signature of more than {} bytes",
+                    LIMITS.signature_bytes
+                ));
+            }
+            signatures.push(EnvelopeSignature {
+                key_id: signature.keyid,
+                bytes,
+                text,
+                unknown: signature.unknown,
+            });
         }
-        let signatures = wire
-            .signatures
-            .into_iter()
-            .map(|signature| {
-                Ok(EnvelopeSignature {
-                    bytes: decode("sig", &signature.sig)?,
-                    key_id: signature.keyid,
-                })
-            })
-            .collect::<Result<_, EnvelopeError>>()?;
         Ok(Self {
-            payload: decode("payload", &wire.payload)?,
-            payload_type: wire.payload_type,
+            payload: decode("payload", &json.payload)?,
+            payload_type: json.payload_type,
             signatures,
+            unknown: json.unknown,
         })
     }
 }
 
-impl From<Envelope> for Wire {
+impl From<Envelope> for EnvelopeJson {
     fn from(envelope: Envelope) -> Self {
         Self {
             payload: STANDARD.encode(&envelope.payload),
-            payload_type: envelope.payload_type.clone(),
-            signatures: envelope.signatures.iter().map(WireSignature::of).collect(),
+            payload_type: envelope.payload_type,
+            signatures: envelope.signatures.iter().map(Into::into).collect(),
+            unknown: envelope.unknown,
         }
     }
 }
@@ -255,17 +313,16 @@ impl fmt::Debug for Envelope {
     }
 }
 
-/// Whether this is an envelope, rather than the plain statement that may stand in its place: a JSON object that has
-/// a `payloadType`. Nothing else is looked at; whether it can be read, and whether anybody has signed it, is another
-/// question.
+/// Returns `true` if this is an envelope rather than the plain statement that may be in its place: a JSON object with a
+/// `payloadType`. It may be unreadable nevertheless.
 #[must_use]
 pub fn is_envelope(bytes: &[u8]) -> bool {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     struct Probe {
         #[serde(rename = "payloadType")]
-        _payload_type: serde::de::IgnoredAny,
+        payload_type: serde_json::Value,
     }
-    json::from_slice::<Probe>(bytes).is_ok()
+    json::read::<Probe>(bytes).is_ok()
 }
 
 /// DSSE lets signers choose between the standard and the URL-safe alphabet, and asks verifiers to
@@ -359,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn excess_and_strangers_are_refused() {
+    fn excess_and_other_shapes_are_refused() {
         let signature = r#"{"keyid": "k", "sig": "AAAA"}"#;
         let with = |signatures: &str| HELLO.replace("[]", &format!("[{signatures}]"));
         assert!(Envelope::parse(with(&vec![signature; 32].join(",")).as_bytes()).is_ok());
@@ -367,9 +424,8 @@ mod tests {
             with(&vec![signature; 33].join(",")),
             with(&signature.replace("\"k\"", &format!("\"{}\"", "k".repeat(257)))),
             with(r#"{"keyid": "k"}"#),
-            with(r#"{"sig": "AAAA", "cert": "x"}"#),
             HELLO.replace("{\"payload\"", "{\"payload\": \"\", \"payload\""),
-            HELLO.replace("{\"payload\"", "{\"key\": \"\", \"payload\""),
+            HELLO.replace("[]", "[[\"k\", \"AAAA\"]]"),
             format!("{HELLO}x"),
             format!("{HELLO}{}", " ".repeat(4 << 20)),
             String::new(),
@@ -420,28 +476,58 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_said_of_its_field() {
-        for (json, said) in [
-            (
-                HELLO.replace("aGVs", "*GVs"),
-                "the envelope's payload is not base64",
-            ),
-            (
-                HELLO.replace("[]", r#"[{"sig": "A"}]"#),
-                "the envelope's sig is not base64",
-            ),
+    fn a_payload_that_is_not_base64_is_refused() {
+        let json = HELLO.replace("aGVs", "*GVs");
+        let error = Envelope::parse(json.as_bytes()).expect_err(&json);
+        assert_eq!(error.to_string(), "the envelope's payload is not base64");
+    }
+
+    #[test]
+    fn a_signature_that_is_not_base64_is_empty_and_kept() {
+        let json = HELLO.replace("[]", r#"[{"sig": "A*"}, {"sig": "AAAA"}]"#);
+        let envelope = Envelope::parse(json.as_bytes()).expect("valid");
+        assert!(envelope.signatures()[0].bytes.is_empty());
+        assert_eq!(envelope.signatures()[1].bytes, [0, 0, 0]);
+        let encoded = String::from_utf8(envelope.encode()).expect("text");
+        assert!(encoded.contains(r#""sig": "A*""#), "{encoded}");
+        assert_eq!(
+            Envelope::parse(encoded.as_bytes()).expect("valid"),
+            envelope
+        );
+    }
+
+    #[test]
+    fn a_signature_has_at_most_8_kib() {
+        for (sig, fits) in [
+            ("A".repeat(8192 / 3 * 4), true),
+            ("A".repeat(8192 / 3 * 4 + 4), false),
+            ("*".repeat(8192), true),
+            ("*".repeat(8193), false),
         ] {
-            let error = Envelope::parse(json.as_bytes()).expect_err(&json);
-            assert_eq!(error.to_string(), said);
+            let json = HELLO.replace("[]", &format!(r#"[{{"sig": "{sig}"}}]"#));
+            let parsed = Envelope::parse(json.as_bytes());
+            assert_eq!(parsed.is_ok(), fits, "{}", sig.len());
         }
     }
 
     #[test]
+    fn unknown_fields_are_kept_at_every_level() {
+        let json = r#"{"payload": "", "payloadType": "t", "new": [1, {"a": null}],
+            "signatures": [{"keyid": "k", "sig": "AAAA", "proof": {"é": 1.5}}]}"#;
+        let mut envelope = Envelope::parse(json.as_bytes()).expect("valid");
+        // The same signature from a copy that has another proof.
+        let mut copy = EnvelopeSignature::new("k", [0, 0, 0]);
+        copy.unknown.insert("witness".to_owned(), 7.into());
+        envelope.join(copy);
+        let encoded: serde_json::Value = serde_json::from_slice(&envelope.encode()).expect("JSON");
+        let mut expected: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        expected["signatures"][0]["witness"] = 7.into();
+        assert_eq!(encoded, expected);
+    }
+
+    #[test]
     fn a_signature_that_is_there_already_moves_to_the_end() {
-        let signature = |byte: u8| EnvelopeSignature {
-            key_id: "k".to_owned(),
-            bytes: vec![byte],
-        };
+        let signature = |byte: u8| EnvelopeSignature::new("k", [byte]);
         let mut envelope = Envelope::unsigned("type", Vec::new());
         for byte in [1, 2, 1] {
             envelope.join(signature(byte));
@@ -467,10 +553,7 @@ mod tests {
     #[test]
     fn an_envelope_is_written_as_one_object_and_a_newline() {
         let mut envelope = Envelope::unsigned("type", vec![0xfb, 0xff]);
-        envelope.join(EnvelopeSignature {
-            key_id: "k".to_owned(),
-            bytes: vec![0xfb, 0xff],
-        });
+        envelope.join(EnvelopeSignature::new("k", [0xfb, 0xff]));
         let json = r#"{
   "payload": "+/8=",
   "payloadType": "type",

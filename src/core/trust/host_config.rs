@@ -10,11 +10,13 @@
 use super::envelope::{Envelope, is_envelope};
 use super::policy::{SignerName, TrustPolicy};
 use super::refusal::Refusal;
+use super::role::Verifications;
 use super::statement::Statement;
 use super::verified::Verified;
 use crate::format::cmdline::Parameters;
-use crate::format::host_config::{HostConfig, HostConfigError};
+use crate::format::host_config::HostConfig;
 use crate::format::limits::LIMITS;
+use crate::format::payload::PayloadError;
 use crate::format::shown;
 
 /// Characters of a setting's name that are shown.
@@ -35,6 +37,7 @@ pub struct Judged {
     config: HostConfig,
     signers: Option<Vec<SignerName>>,
     overridden: Option<String>,
+    ignored: Vec<String>,
 }
 
 impl Judged {
@@ -56,6 +59,12 @@ impl Judged {
         self.signers.as_deref()
     }
 
+    /// Returns the fields of a plain host config that this version does not know, escaped.
+    #[must_use]
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
     /// The first setting of the command line that says something in place of what was found, escaped.
     #[must_use]
     pub fn overridden(&self) -> Option<&str> {
@@ -72,12 +81,13 @@ impl TrustPolicy {
     /// place, no host config, or a plain one. Everywhere: an envelope that fewer keys of the role than its threshold
     /// have signed, or that the policy has no role for; and what is no host config.
     pub fn judge_host_config(&self, presented: &Presented) -> Result<Judged, Refusal> {
-        let required = self.host_config().is_some_and(|rule| rule.required);
+        let required = self.fields().host_config.required;
         let setting = HostConfig::setting(&presented.cmdline);
         let setting = setting.map(|name| shown(name, NAME_SHOWN));
         if let (true, Some(name)) = (required, &setting) {
             return Err(Refusal::HostSetting { name: name.clone() });
         }
+        let mut ignored = Vec::new();
         let (found, signers) = match &presented.stored {
             None if required => return Err(Refusal::HostMissing),
             None => (None, None),
@@ -88,8 +98,9 @@ impl TrustPolicy {
             }
             Some(_) if required => return Err(Refusal::HostUnsigned),
             Some(bytes) => {
-                let plain = HostConfig::parse(bytes).map_err(Refusal::HostConfig)?;
-                (Some(plain), None)
+                let plain = HostConfig::parse_plain(bytes).map_err(Refusal::HostConfig)?;
+                ignored = plain.unknown;
+                (Some(plain.value), None)
             }
         };
         let config = match found {
@@ -103,6 +114,7 @@ impl TrustPolicy {
             config,
             signers,
             overridden: setting,
+            ignored,
         })
     }
 
@@ -112,16 +124,21 @@ impl TrustPolicy {
     ///
     /// The first check that fails; [`Refusal::HostRole`] where the policy has no role for host configs.
     pub fn verify_host_config(&self, envelope: &[u8]) -> Result<Verified<HostConfig>, Refusal> {
-        let role = self.configuring().ok_or(Refusal::HostRole)?;
+        let role = self.host_config_role().ok_or(Refusal::HostRole)?;
         // As it stands, it is bounded as a plain one is.
         if !u64::try_from(envelope.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
-            return Err(Refusal::HostConfig(HostConfigError::TooLarge));
+            let limit = LIMITS.host_config_bytes;
+            return Err(Refusal::HostConfig(PayloadError::TooLarge { limit }.into()));
         }
         let envelope = Envelope::parse(envelope).map_err(|source| Refusal::Envelope {
             statement: Statement::HostConfig,
             source,
         })?;
-        let (payload, signers) = role.open(Statement::HostConfig, &envelope)?;
+        let (payload, signers) = role.open(
+            Statement::HostConfig,
+            &envelope,
+            &mut Verifications::default(),
+        )?;
         let config = HostConfig::parse(payload).map_err(Refusal::HostConfig)?;
         Ok(Verified::new(config, signers, payload))
     }

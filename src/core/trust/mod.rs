@@ -33,10 +33,10 @@ pub use channel::Channel;
 pub use envelope::{Envelope, EnvelopeError};
 pub use host_config::{Judged, Presented};
 pub use judging_time::{ClockState, JudgingTime};
-pub use policy::{PolicyError, TrustPolicy};
+pub use policy::TrustPolicy;
 pub use refusal::Refusal;
-pub use role::Role;
-pub use statement::{Ignored, Statement, Tally};
+pub use role::{Role, Verifications};
+pub use statement::{IgnoredSignature, SignatureCount, Statement, Unmet};
 pub use verified::{Current, Verified};
 
 pub use crate::format::key::{KeyId, PublicKey};

@@ -3,13 +3,12 @@
 use jiff::Timestamp;
 
 use super::envelope::EnvelopeError;
-use super::policy::{PolicyError, SignerName};
-use super::statement::{Statement, Tally};
+use super::statement::{SignatureCount, Statement, Unmet};
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::digest::Sha256Digest;
-use crate::format::freshness::FreshnessError;
 use crate::format::host_config::HostConfigError;
-use crate::format::manifest::{Arch, ImageName, ImageVersion, ManifestError};
+use crate::format::manifest::{Arch, ImageName, ImageVersion};
+use crate::format::payload::PayloadError;
 use crate::format::shown;
 use crate::format::version::PolicyVersion;
 
@@ -34,20 +33,24 @@ pub enum Refusal {
         found: String,
     },
     /// Too few distinct trusted keys have signed.
-    #[error("{} of {threshold} required signatures are there{}", tally.signers.len(), describe(tally))]
+    #[error("{} of {} required signatures are there{}", count.required - count.lacking(), count.required, describe(count))]
     Threshold {
         /// What was to be signed.
         statement: Statement,
-        /// How many the policy asks for.
-        threshold: usize,
-        /// Who has signed, and what did not count.
-        tally: Tally,
-        /// The role's signers who have not.
-        missing: Vec<SignerName>,
+        /// Who has signed, and what is missing.
+        count: SignatureCount,
+    },
+    /// The role needs keys of types that this version cannot verify by.
+    #[error(
+        "the role that signs the {statement} needs keys of types that this version of sealboot does not know"
+    )]
+    UnknownKeyTypes {
+        /// What was to be signed.
+        statement: Statement,
     },
     /// The signed payload is no manifest.
     #[error("the signed manifest cannot be used")]
-    Manifest(#[source] ManifestError),
+    Manifest(#[source] PayloadError),
     /// It is about another image than the one asked for.
     #[error("the manifest is of image \"{found}\", not of \"{expected}\"")]
     OtherImage {
@@ -134,7 +137,7 @@ pub enum Refusal {
     NotFresh,
     /// The signed payload is no freshness statement.
     #[error("the signed freshness statement cannot be used")]
-    Freshness(#[source] FreshnessError),
+    Freshness(#[source] PayloadError),
     /// The freshness statement is about another image.
     #[error("the freshness statement is about image \"{found}\", not about \"{expected}\"")]
     FreshnessOfOther {
@@ -181,9 +184,19 @@ pub enum Refusal {
         /// The newest, by the freshness statement.
         newest: PolicyVersion,
     },
+    /// The newest trust policy has expired, and refuses what follows.
+    #[error("version {version} of the trust policy expired at {expires}, now is {now}")]
+    PolicyExpired {
+        /// The policy's version.
+        version: PolicyVersion,
+        /// When it expired.
+        expires: Timestamp,
+        /// What time was taken as now.
+        now: Timestamp,
+    },
     /// The signed payload is no trust policy.
     #[error("the signed trust policy cannot be used")]
-    Policy(#[source] PolicyError),
+    Policy(#[source] PayloadError),
     /// A trust policy does not follow the one before it.
     #[error("the trust policy has version {found} where version {expected} was due")]
     PolicyVersion {
@@ -259,10 +272,18 @@ impl Diagnose for Refusal {
                 Freshness => Code::FreshnessThreshold,
                 HostConfig => Code::ConfigureHostThreshold,
             },
+            Self::UnknownKeyTypes { statement } => match statement {
+                Manifest => Code::ManifestUpgrade,
+                Policy => Code::TrustUpgrade,
+                Freshness => Code::FreshnessUpgrade,
+                HostConfig => Code::ConfigureHostUpgrade,
+            },
+            Self::PolicyExpired { .. } => Code::TrustExpired,
             Self::Future { statement, .. } => match statement {
                 Manifest | Policy | HostConfig => Code::ManifestFuture,
                 Freshness => Code::FreshnessFuture,
             },
+            Self::Manifest(error) if error.needs_upgrade() => Code::ManifestUpgrade,
             Self::Manifest(_) => Code::ManifestInvalid,
             Self::OtherImage { .. } | Self::NameNotAccepted { .. } => Code::ManifestName,
             Self::Arch { .. } => Code::ManifestArch,
@@ -271,12 +292,14 @@ impl Diagnose for Refusal {
             Self::Rollback { .. } => Code::ManifestRollback,
             Self::DeniedVersion { .. } | Self::DeniedDigest { .. } => Code::ManifestDenied,
             Self::NotFresh => Code::FreshnessMissing,
+            Self::Freshness(error) if error.needs_upgrade() => Code::FreshnessUpgrade,
             Self::Freshness(_) => Code::FreshnessInvalid,
             Self::FreshnessOfOther { .. } => Code::FreshnessName,
             Self::FreshnessExpired { .. } => Code::FreshnessExpired,
             Self::FreshnessTooLong { .. } => Code::FreshnessLife,
             Self::Stale { .. } => Code::ManifestStale,
             Self::StalePolicy { .. } => Code::TrustStale,
+            Self::Policy(error) if error.needs_upgrade() => Code::TrustUpgrade,
             Self::Policy(_) => Code::TrustInvalid,
             Self::PolicyVersion { .. } => Code::TrustVersion,
             Self::PolicyUnsigned { .. } => Code::TrustThreshold,
@@ -293,19 +316,16 @@ impl Diagnose for Refusal {
         match self {
             Self::Threshold {
                 statement: statement @ (Statement::Manifest | Statement::HostConfig),
-                missing,
-                threshold,
-                tally,
-            } if !missing.is_empty() => {
-                let names: Vec<&str> = missing.iter().map(SignerName::as_str).collect();
-                let needed = threshold - tally.signers.len();
+                count,
+            } if !count.unmet.is_empty() => {
+                let needed: Vec<String> = count.unmet.iter().map(Unmet::to_string).collect();
                 let (command, then) = match statement {
                     Statement::HostConfig => ("host-config sign", "put it in its place"),
                     _ => ("image sign", "publish"),
                 };
                 format!(
-                    "{needed} more of {} must run `sealboot {command}`; then {then} again",
-                    names.join(", ")
+                    "{} must also run `sealboot {command}`; then {then} again",
+                    needed.join(" and ")
                 )
             }
             Self::HostConfig(error) | Self::HostCmdline(error) => error.hint(),
@@ -338,18 +358,18 @@ const IGNORED_SHOWN: usize = 8;
 /// Characters of a key id that are shown; a good one has 16. An envelope may have many and long ones.
 const KEY_ID_SHOWN: usize = 32;
 
-fn describe(tally: &Tally) -> String {
+fn describe(count: &SignatureCount) -> String {
     let mut text = String::new();
-    for signer in &tally.signers {
+    for signer in &count.signers {
         text.push_str(&format!("\n  signed by {signer}"));
     }
-    for (key_id, why) in tally.ignored.iter().take(IGNORED_SHOWN) {
+    for (key_id, why) in count.ignored.iter().take(IGNORED_SHOWN) {
         text.push_str(&format!(
             "\n  ignored the signature under key id \"{}\": {why}",
             shown(key_id, KEY_ID_SHOWN)
         ));
     }
-    if let more @ 1.. = tally.ignored.len().saturating_sub(IGNORED_SHOWN) {
+    if let more @ 1.. = count.ignored.len().saturating_sub(IGNORED_SHOWN) {
         text.push_str(&format!("\n  ignored as well: {more} more"));
     }
     text

@@ -6,17 +6,18 @@ use super::policy::{SignerName, TrustPolicy};
 use crate::format::freshness::Freshness;
 use crate::format::host_config::HostConfig;
 use crate::format::manifest::Manifest;
+use crate::format::payload::Payload as _;
 
 /// A kind of signed statement. Its payload type is signed with it, so that none can pass for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statement {
-    /// What an image is.
+    /// Describes an image.
     Manifest,
     /// The next trust policy.
     Policy,
-    /// Which version of an image is the newest.
+    /// Lists the current releases of an image.
     Freshness,
-    /// How a machine reaches its image.
+    /// Says how a machine reaches its image.
     HostConfig,
 }
 
@@ -44,37 +45,75 @@ impl Statement {
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Manifest => "manifest",
-            Self::Policy => "trust policy",
-            Self::Freshness => "freshness statement",
-            Self::HostConfig => "host config",
+            Self::Manifest => Manifest::NAME,
+            Self::Policy => TrustPolicy::NAME,
+            Self::Freshness => Freshness::NAME,
+            Self::HostConfig => HostConfig::NAME,
         })
     }
 }
 
-/// Who signed, and which signatures count for nothing.
+/// The count of the signatures over one statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// The distinct keys of the role that validly signed, by name, in the policy's order.
+pub struct SignatureCount {
+    /// The distinct keys of the role that validly signed, by name, in the order of the policy's table.
     pub signers: Vec<SignerName>,
-    /// Signatures that count for nothing: the key id they claim, and why.
-    pub ignored: Vec<(String, Ignored)>,
+    /// How many signatures the role needs, over all its groups.
+    pub required: usize,
+    /// The groups that lack signatures.
+    pub unmet: Vec<Unmet>,
+    /// Signatures that count for nothing: the key id that each claims, and why.
+    pub ignored: Vec<(String, IgnoredSignature)>,
+}
+
+/// A group of keys that lacks signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// How many more are needed.
+    pub lacking: usize,
+    /// The holders of the keys that have not signed.
+    pub of: Vec<SignerName>,
+}
+
+impl SignatureCount {
+    /// Returns `true` if every group has enough signatures.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.unmet.is_empty()
+    }
+
+    /// Returns how many signatures are still needed, over all groups.
+    #[must_use]
+    pub fn lacking(&self) -> usize {
+        self.unmet.iter().map(|unmet| unmet.lacking).sum()
+    }
+}
+
+impl fmt::Display for Unmet {
+    /// Writes `1 of bob, carol`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.of.iter().map(SignerName::as_str).collect();
+        write!(f, "{} of {}", self.lacking, names.join(", "))
+    }
 }
 
 /// Why a signature counts for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
-    /// No key of the role made it.
+pub enum IgnoredSignature {
+    /// None of the role's keys that had not signed yet made it.
     NotByATrustedKey,
     /// The same key has made an earlier one.
     SameKeyAgain,
+    /// It was not verified: the file has too many.
+    TooMany,
 }
 
-impl fmt::Display for Ignored {
+impl fmt::Display for IgnoredSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotByATrustedKey => "no key of the trust policy made it",
-            Self::SameKeyAgain => "its key has signed already, and counts once",
+            Self::NotByATrustedKey => "no key of the role that had not yet signed made it",
+            Self::SameKeyAgain => "its key has signed already and counts once",
+            Self::TooMany => "it was not verified, because the file has too many signatures",
         })
     }
 }

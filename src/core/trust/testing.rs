@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::channel::Channel;
 use super::envelope::Envelope;
-use super::policy::{AcceptedImage, FreshnessRule, HostConfigRule, Signer, TrustPolicy};
+use super::policy::{AcceptedImage, Fields, Group, Roles, Signer, SignerName, TrustPolicy};
 use super::statement::Statement;
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;
@@ -18,9 +18,23 @@ fn secret(name: &str) -> SigningKey {
 }
 
 pub(super) fn signer(name: &str) -> Signer {
-    Signer {
-        name: name.parse().unwrap(),
-        key: PublicKey::from_bytes(secret(name).verifying_key().as_bytes()).unwrap(),
+    let key = PublicKey::from_bytes(secret(name).verifying_key().as_bytes()).unwrap();
+    Signer::new(name.parse().unwrap(), key)
+}
+
+pub(super) fn key(name: &str) -> PublicKey {
+    *signer(name).key.known().unwrap()
+}
+
+pub(super) fn names(names: &[&str]) -> Vec<SignerName> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+/// So many of these.
+pub(super) fn group(threshold: usize, of: &[&str]) -> Group {
+    Group {
+        keys: names(of),
+        threshold,
     }
 }
 
@@ -33,36 +47,50 @@ pub(super) fn sealed(payload_type: &str, payload: Vec<u8>, by: &[&str]) -> Envel
     let mut envelope = Envelope::unsigned(payload_type, payload);
     for name in by {
         let signature = secret(name).sign(&envelope.signed_bytes());
-        envelope.add_signature(signer(name).key.id(), signature.to_bytes());
+        envelope.add_signature(key(name).id(), signature.to_bytes());
     }
     envelope
 }
 
-/// All of these must sign, for image `relay` from version 41; version 1.
+/// All of these must sign, images and policies alike, for image `relay` from version 41; version 1.
 pub(super) fn policy(by: &[&str]) -> TrustPolicy {
     let relay = AcceptedImage::new("relay".parse().unwrap(), 41.try_into().unwrap());
-    TrustPolicy::new(signers(by), by.len(), vec![relay]).unwrap()
+    let all = vec![group(by.len(), by)];
+    let roles = Roles {
+        root: all.clone(),
+        release: all,
+        freshness: None,
+        host_config: None,
+    };
+    Fields::new(made(), signers(by), roles, vec![relay])
+        .try_into()
+        .unwrap()
 }
 
 /// The same with `clockwork` for freshness, for at most three days.
 pub(super) fn renewed(policy: TrustPolicy, required: bool) -> TrustPolicy {
-    let rule = FreshnessRule {
-        keys: signers(&["clockwork"]),
-        threshold: 1,
-        required,
-        max_hours: 72,
-    };
-    policy.with_freshness(Some(rule)).unwrap()
+    let renewed = policy.with(|fields| {
+        fields.keys.push(signer("clockwork"));
+        fields.roles.freshness = Some(vec![group(1, &["clockwork"])]);
+        fields.freshness.required = required;
+    });
+    renewed.unwrap()
 }
 
 /// The same with `carol` for host configs.
 pub(super) fn configured(policy: TrustPolicy, required: bool) -> TrustPolicy {
-    let rule = HostConfigRule {
-        keys: signers(&["carol"]),
-        threshold: 1,
-        required,
-    };
-    policy.with_host_config(Some(rule)).unwrap()
+    let configured = policy.with(|fields| {
+        fields.keys.push(signer("carol"));
+        fields.roles.host_config = Some(vec![group(1, &["carol"])]);
+        fields.host_config.required = required;
+    });
+    configured.unwrap()
+}
+
+/// Another version of it.
+pub(super) fn versioned(policy: TrustPolicy, version: u64) -> TrustPolicy {
+    let versioned = policy.with(|fields| fields.version = version.try_into().unwrap());
+    versioned.unwrap()
 }
 
 pub(super) fn sealed_policy(policy: &TrustPolicy, by: &[&str]) -> Envelope {
@@ -118,9 +146,5 @@ pub(super) fn sealed_freshness(freshness: &Freshness, by: &[&str]) -> Envelope {
 }
 
 pub(super) fn channel(manifest: Envelope, freshness: Option<Envelope>) -> Vec<u8> {
-    Channel {
-        manifest,
-        freshness,
-    }
-    .encode()
+    Channel::new(manifest, freshness).encode()
 }

@@ -5,8 +5,9 @@ use jiff::SignedDuration;
 use super::channel::Channel;
 use super::envelope::Envelope;
 use super::judging_time::JudgingTime;
-use super::policy::{FreshnessRule, SignerName, TrustPolicy};
+use super::policy::{SignerName, TrustPolicy};
 use super::refusal::Refusal;
+use super::role::Verifications;
 use super::statement::Statement;
 use crate::format::digest::Sha256Digest;
 use crate::format::freshness::Freshness;
@@ -59,8 +60,8 @@ impl<T> AsRef<T> for Verified<T> {
 /// What a manifest is checked for besides its signatures.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The image that was asked for; `None` takes every name that the policy accepts.
-    pub name: Option<&'a ImageName>,
+    /// The image that was asked for. It selects the roles that sign for it.
+    pub name: &'a ImageName,
     /// The architecture that must be able to run it; `None` takes every one.
     pub arch: Option<Arch>,
     /// What time it is.
@@ -118,14 +119,15 @@ impl TrustPolicy {
             statement: Statement::Manifest,
             source,
         })?;
-        let manifest = self.judge_manifest(&channel.manifest, expected)?;
-        let name = &manifest.as_ref().name;
-        let freshness = match (self.freshness(), &channel.freshness) {
+        let mut left = Verifications::default();
+        let manifest = self.judge_manifest(&channel.manifest, expected, &mut left)?;
+        let name = expected.name;
+        let freshness = match (self.freshness_role(name), &channel.freshness) {
             (None, _) => None,
-            (Some(rule), None) if rule.required => return Err(Refusal::NotFresh),
+            (Some(_), None) if self.fields().freshness.required => return Err(Refusal::NotFresh),
             (Some(_), None) => None,
-            (Some(rule), Some(envelope)) => {
-                Some(self.judge_freshness(rule, envelope, name, &expected.now)?)
+            (Some(_), Some(envelope)) => {
+                Some(self.judge_freshness(envelope, name, &expected.now, &mut left)?)
             }
         };
         if let Some(newest) = freshness.as_ref().map(|freshness| freshness.as_ref()) {
@@ -165,7 +167,8 @@ impl TrustPolicy {
         expected: &Expected<'_>,
     ) -> Result<Verified<Manifest>, Refusal> {
         let envelope = parse(Statement::Manifest, envelope)?;
-        self.judge_manifest(&envelope, &mut { *expected })
+        let mut left = Verifications::default();
+        self.judge_manifest(&envelope, &mut { *expected }, &mut left)
     }
 
     /// Checks the bytes of a freshness statement's envelope and, if everything holds, gives the statement.
@@ -180,17 +183,17 @@ impl TrustPolicy {
         now: JudgingTime,
     ) -> Result<Verified<Freshness>, Refusal> {
         let envelope = parse(Statement::Freshness, envelope)?;
-        let rule = self.freshness().ok_or(Refusal::NotFresh)?;
-        self.judge_freshness(rule, &envelope, name, &now)
+        self.judge_freshness(&envelope, name, &now, &mut Verifications::default())
     }
 
-    /// What the role for freshness has said, at any time: for who renews and must not go back behind it.
-    /// `None` for what the role did not say.
+    /// Returns a statement of the role for freshness, of any time: for a renewer, which must not go back behind it.
+    /// `None` for what the role did not sign.
     #[must_use]
-    pub fn stated(&self, freshness: &Envelope) -> Option<Freshness> {
+    pub fn stated(&self, name: &ImageName, freshness: &Envelope) -> Option<Freshness> {
+        let mut left = Verifications::default();
         let (payload, _) = self
-            .renewing()?
-            .open(Statement::Freshness, freshness)
+            .freshness_role(name)?
+            .open(Statement::Freshness, freshness, &mut left)
             .ok()?;
         Freshness::parse(payload).ok()
     }
@@ -199,8 +202,13 @@ impl TrustPolicy {
         &self,
         envelope: &Envelope,
         expected: &mut Expected<'_>,
+        left: &mut Verifications,
     ) -> Result<Verified<Manifest>, Refusal> {
-        let (payload, signers) = self.signing().open(Statement::Manifest, envelope)?;
+        let role = self.release_role(expected.name);
+        let role = role.ok_or_else(|| Refusal::NameNotAccepted {
+            name: expected.name.clone(),
+        })?;
+        let (payload, signers) = role.open(Statement::Manifest, envelope, left)?;
         let manifest = Manifest::parse(payload).map_err(Refusal::Manifest)?;
         self.check_identity(&manifest, expected)?;
         let verified = Verified::new(manifest, signers, payload);
@@ -212,19 +220,16 @@ impl TrustPolicy {
     }
 
     fn check_identity(&self, manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Refusal> {
-        if let Some(expected) = expected.name.filter(|name| **name != manifest.name) {
+        if *expected.name != manifest.name {
             return Err(Refusal::OtherImage {
                 found: manifest.name.clone(),
-                expected: expected.clone(),
+                expected: expected.name.clone(),
             });
         }
-        let accepted = self
-            .images()
-            .iter()
-            .find(|image| image.name == manifest.name)
-            .ok_or_else(|| Refusal::NameNotAccepted {
-                name: manifest.name.clone(),
-            })?;
+        let accepted = self.image(&manifest.name);
+        let accepted = accepted.ok_or_else(|| Refusal::NameNotAccepted {
+            name: manifest.name.clone(),
+        })?;
         if let Some(expected) = expected.arch.filter(|arch| *arch != manifest.arch) {
             return Err(Refusal::Arch {
                 found: manifest.arch,
@@ -252,7 +257,7 @@ impl TrustPolicy {
             ("manifest", manifest.payload_sha256()),
             ("archive", &manifest.as_ref().archive.sha256),
         ] {
-            if self.denied_digests().contains(digest) {
+            if self.fields().denied_digests.contains(digest) {
                 return Err(Refusal::DeniedDigest {
                     what,
                     digest: *digest,
@@ -272,7 +277,7 @@ impl TrustPolicy {
             });
         }
         let Some(expires) = manifest.expires else {
-            return if self.expiry().required {
+            return if self.fields().expiry.required {
                 Err(Refusal::NoExpiry)
             } else {
                 Ok(())
@@ -283,7 +288,7 @@ impl TrustPolicy {
             return Err(Refusal::Expired { expires, now });
         }
         let granted = expires.duration_since(manifest.created);
-        match self.expiry().max_days {
+        match self.fields().expiry.max_days {
             Some(max_days) if granted > SignedDuration::from_hours(24 * i64::from(max_days)) => {
                 Err(Refusal::LifeTooLong {
                     granted_days: rounded_up(granted, 24 * 3600),
@@ -296,13 +301,13 @@ impl TrustPolicy {
 
     fn judge_freshness(
         &self,
-        rule: &FreshnessRule,
         envelope: &Envelope,
         name: &ImageName,
         now: &JudgingTime,
+        left: &mut Verifications,
     ) -> Result<Verified<Freshness>, Refusal> {
-        let role = self.renewing().ok_or(Refusal::NotFresh)?;
-        let (payload, signers) = role.open(Statement::Freshness, envelope)?;
+        let role = self.freshness_role(name).ok_or(Refusal::NotFresh)?;
+        let (payload, signers) = role.open(Statement::Freshness, envelope, left)?;
         let freshness = Freshness::parse(payload).map_err(Refusal::Freshness)?;
         if freshness.name != *name {
             return Err(Refusal::FreshnessOfOther {
@@ -325,10 +330,11 @@ impl TrustPolicy {
             });
         }
         let granted = freshness.expires.duration_since(freshness.created);
-        if granted > SignedDuration::from_hours(i64::from(rule.max_hours)) {
+        let max_hours = self.fields().freshness.max_hours;
+        if granted > SignedDuration::from_hours(i64::from(max_hours)) {
             return Err(Refusal::FreshnessTooLong {
                 granted_hours: rounded_up(granted, 3600),
-                max_hours: rule.max_hours,
+                max_hours,
             });
         }
         Ok(Verified::new(freshness, signers, payload))

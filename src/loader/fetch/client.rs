@@ -23,10 +23,11 @@ use crate::heartbeat::Heartbeat;
 use crate::net::provider::tls_provider;
 use crate::net::resolver::to_port;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::host_config::MirrorUrl;
+use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::{ClockState, JudgingTime};
 
 /// How long a connection may take: 8 s for the name and the race of its addresses (`net::race`), in which
 /// a SYN can be lost three times (1, 2 and 4 s; RFC 6298), and the rest for a slow server's handshake.
@@ -84,12 +85,29 @@ impl Client {
         Self::over(tls.with_no_client_auth(), resolver, heartbeat)
     }
 
-    /// A client that takes servers for mirrors by these keys alone, as a trust policy names them.
+    /// Returns the client that a host config asks for: one that identifies every mirror by its `mirror_keys`, or by
+    /// certificates from `roots` where it has none. `judged` is the time at which certificates are judged.
     ///
     /// # Errors
     ///
     /// As [`Client::new`].
-    pub fn with_mirror_keys(
+    pub fn of_host(
+        host: &HostConfig,
+        roots: RootCertStore,
+        judged: &JudgingTime,
+        resolver: impl Resolve + 'static,
+        heartbeat: &'static Heartbeat,
+    ) -> Result<Self, reqwest::Error> {
+        match (&host.mirror_keys[..], judged.clock()) {
+            ([], ClockState::Set) => Self::new(roots, resolver, heartbeat),
+            ([], ClockState::Unset) => {
+                Self::with_unset_clock(roots, judged.at(), resolver, heartbeat)
+            }
+            (keys, _) => Self::with_mirror_keys(keys, resolver, heartbeat),
+        }
+    }
+
+    fn with_mirror_keys(
         keys: &[Sha256Digest],
         resolver: impl Resolve + 'static,
         heartbeat: &'static Heartbeat,

@@ -1,10 +1,10 @@
 //! Mirrors that are known by their keys, in place of an authority and the clock.
 //!
-//! A trust policy may name the keys of its mirrors: SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 5280, section
-//! 4.1). Whoever proves in the handshake to hold such a key is a mirror, whatever else its certificate says: no
-//! authority is asked, no name compared and no date judged. A machine whose clock is years off, and that nobody can
-//! tell the time, still reaches its mirrors; and a stolen authority is worth nothing. The price is that a mirror's
-//! new key needs a new policy first.
+//! A host config may name the keys of its mirrors: SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 5280, section
+//! 4.1). A server that proves in the handshake to have such a key is a mirror, whatever else its certificate says: no
+//! authority is asked, no name compared and no date judged. A machine whose clock is years off still reaches its
+//! mirrors, and a stolen authority is worth nothing. The price is that a mirror's new key must be in the host configs
+//! first.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl MirrorKeys {
     }
 }
 
-/// What a policy calls the key of a certificate; none where it is no certificate.
+/// Returns the name of a certificate's key in a host config; `None` where the bytes are not a certificate.
 #[must_use]
 pub fn key_of(certificate: &CertificateDer<'_>) -> Option<Sha256Digest> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;

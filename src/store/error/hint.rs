@@ -9,7 +9,7 @@ use super::{Damaged, NotNext, Refused, StoreError};
 use crate::envelope_file::{self, Adding};
 use crate::files::{directory, signed_path};
 use crate::kind::Kind;
-use crate::tally::{Missing, names};
+use crate::tally::Missing;
 
 impl StoreError {
     /// Returns what to do next, where that is known: one or two sentences, no full stop at the end.
@@ -155,8 +155,8 @@ impl StoreError {
 impl NotNext {
     fn hint(&self) -> String {
         let missing = self.missing.iter().map(|missing| {
-            let Missing { version, count, of } = missing;
-            format!("{count} more of {}, as version {version} asks", names(of))
+            let Missing { version, .. } = missing;
+            format!("{missing}, as version {version} requires")
         });
         match &*self.refused.refusal {
             _ if !self.missing.is_empty() => format!(

@@ -13,11 +13,11 @@ use sealboot_core::archive::StoredArchiveError;
 use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::freshness::FreshnessError;
-use sealboot_core::format::manifest::{ImageName, ImageVersion, ManifestError};
+use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::detached::{DetachedError, OtherStatement};
-use sealboot_core::trust::{EnvelopeError, KeyId, PolicyError, Refusal};
+use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 
 use crate::envelope_file::Adding;
 use crate::kind::Kind;
@@ -103,7 +103,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: PolicyError,
+        source: PayloadError,
     },
     /// An envelope does not hold a trust policy that can be used.
     #[error("{} holds no usable trust policy", path.display())]
@@ -111,7 +111,7 @@ pub enum StoreError {
         /// The envelope's file.
         path: PathBuf,
         /// What is wrong with its payload.
-        source: PolicyError,
+        source: PayloadError,
     },
     /// A signed policy was given where the one is needed that machines have.
     #[error("{} is a signed policy, and nothing says that the right people signed it", path.display())]
@@ -190,7 +190,7 @@ pub enum StoreError {
         /// The envelope's file.
         path: PathBuf,
         /// What is wrong with its payload.
-        source: ManifestError,
+        source: PayloadError,
     },
     /// A channel does not hold a freshness statement that can be used.
     #[error("{} holds no usable freshness statement", path.display())]
@@ -198,7 +198,7 @@ pub enum StoreError {
         /// The channel.
         path: PathBuf,
         /// What is wrong with it.
-        source: FreshnessError,
+        source: PayloadError,
     },
     /// A file of the store that is to be compared with cannot be read.
     #[error(transparent)]
@@ -410,7 +410,7 @@ impl StoreError {
     }
 
     /// Returns what makes an error of a policy in `path` that cannot be used.
-    pub fn unusable_policy(path: &Path) -> impl FnOnce(PolicyError) -> Self {
+    pub fn unusable_policy(path: &Path) -> impl FnOnce(PayloadError) -> Self {
         move |source| Self::UnusablePolicy {
             path: path.to_owned(),
             source,

@@ -6,7 +6,8 @@
 use std::error::Error;
 
 use sealboot_store::{Notice, Older, Release, Renewal, Step, Store, policy};
-use support::world::{self, alice, bob, clockwork, trust::seal_policy};
+use support::world::trust::{seal_policy, versioned};
+use support::world::{self, alice, bob, clockwork};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Keys, the policy that machines have, and two stores: one that they fetch from, one with a release to publish.
@@ -26,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (channel, freshness) = renewal.renew(&policy, &store, image, now)?;
     println!("{}: {freshness:?}", channel.display());
 
-    let next = policy.with_version(2.try_into()?);
+    let next = versioned(&policy, 2);
     std::fs::write(&second, seal_policy(&next, &[&alice(), &bob()]))?;
     if let Step::Next(next) = store.prepare_policy(&baked_in, &second, now)? {
         next.stops().iter().for_each(|stop| println!("{stop}"));

@@ -1,7 +1,7 @@
 //! What an initramfs may hold for a machine that cannot have its image: another kernel to fall back on, and a shell.
 //!
 //! Both are of use only where the trust policy that is baked in beside them says so, and either missing half is found
-//! here, not by a machine that nobody watches. A shell that the policy forbids is refused: the kernel starts whatever
+//! here, and not on a machine in the field. A shell that the policy forbids is refused: the kernel starts whatever
 //! `rdinit=` names.
 
 use std::fs::File;
@@ -23,7 +23,7 @@ use sealboot_core::format::layout::{
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Arch;
 use sealboot_core::trust::TrustPolicy;
-use sealboot_core::trust::policy::GiveUp;
+use sealboot_core::trust::policy::FinalAction;
 
 /// Bytes of a shell; ten times what busybox has.
 const SHELL_BYTES: u64 = 32 << 20;
@@ -52,7 +52,7 @@ pub struct Emergency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unused {
     /// The policy reboots or powers off instead.
-    #[error("the trust policy does not enter the fallback: create it with --give-up fallback")]
+    #[error("the trust policy never enters the fallback: create it with --final-action fallback")]
     Fallback,
 }
 
@@ -63,7 +63,7 @@ pub enum EmergencyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The policy falls back on what is not there.
-    #[error("the trust policy gives up by entering the fallback, and there is none")]
+    #[error("the trust policy has the fallback as its final action, and none is given")]
     NoFallback,
     /// The fallback's kernel cannot be entered.
     #[error("{} cannot be the fallback's kernel", path.display())]
@@ -125,7 +125,7 @@ impl EmergencyError {
         match self {
             Self::File(_) => None,
             Self::NoFallback => Some(
-                "give --fallback-kernel and --fallback-initrd, or create the policy with --give-up reboot",
+                "give --fallback-kernel and --fallback-initrd, or create the policy with --final-action reboot",
             ),
             Self::Kernel { .. } | Self::KernelArch { .. } => {
                 Some("give a kernel that kexec can enter on these machines")
@@ -150,7 +150,7 @@ impl Emergency {
     pub fn unused(&self, policy: &TrustPolicy) -> Vec<Unused> {
         let rules = policy.on_failure();
         let mut unused = Vec::new();
-        if self.fallback.is_some() && rules.give_up != GiveUp::Fallback {
+        if self.fallback.is_some() && rules.final_action != FinalAction::Fallback {
             unused.push(Unused::Fallback);
         }
         unused
@@ -164,7 +164,7 @@ impl Emergency {
     pub(super) fn open(&self, policy: &TrustPolicy, arch: Arch) -> Result<Files, EmergencyError> {
         let mut files = Files::default();
         match &self.fallback {
-            None if policy.on_failure().give_up == GiveUp::Fallback => {
+            None if policy.on_failure().final_action == FinalAction::Fallback => {
                 return Err(EmergencyError::NoFallback);
             }
             None => {}

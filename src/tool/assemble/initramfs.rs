@@ -42,7 +42,8 @@ use sealboot_core::format::host_config::{HostConfigError, MirrorTemplate};
 use sealboot_core::format::layout;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName};
-use sealboot_core::trust::{PolicyError, Presented, Refusal, TrustPolicy};
+use sealboot_core::format::payload::{PayloadError, parse_with_unknown};
+use sealboot_core::trust::{Presented, Refusal, TrustPolicy};
 use sealboot_store::files::{Existing, directory};
 use sealboot_store::pending::PendingFile;
 
@@ -141,7 +142,17 @@ pub enum BuildError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: PolicyError,
+        source: PayloadError,
+    },
+    /// A loader would ignore a part of a file that a person wrote.
+    #[error("{} has {}, which no loader of this version reads", path.display(), fields.join(", "))]
+    UnknownFields {
+        /// The file.
+        path: PathBuf,
+        /// The paths of the fields.
+        fields: Vec<String>,
+        /// The command that explains such a file.
+        check: &'static str,
     },
     /// The host config does not load.
     #[error("{} cannot be baked in", path.display())]
@@ -237,6 +248,7 @@ impl BuildError {
             Self::HostConfig { path, .. } => {
                 format!("check it with `sealboot host-config check {}`", path.display())
             }
+            Self::UnknownFields { path, check, .. } => format!("check it with `sealboot {check} {}`", path.display()),
             Self::HostConfigRefused { source, .. } => source.hint(),
             Self::PlainHttp { .. } => {
                 "use an https mirror, or create the policy with --allow-http".to_owned()
@@ -418,11 +430,23 @@ fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
 fn read_policy(path: &Path) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
     // One byte past the limit, so that the policy's own error tells about a large one.
     let json = read_bounded(path, LIMITS.policy_bytes + 1)?;
-    let policy = TrustPolicy::parse(&json).map_err(|source| BuildError::Policy {
+    let policy = parse_with_unknown(&json).map_err(|source| BuildError::Policy {
         path: path.to_owned(),
         source,
     })?;
-    Ok((json, policy))
+    all_known(path, &policy.unknown, "policy check")?;
+    Ok((json, policy.value))
+}
+
+fn all_known(path: &Path, unknown: &[String], check: &'static str) -> Result<(), BuildError> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(BuildError::UnknownFields {
+        path: path.to_owned(),
+        fields: unknown.to_vec(),
+        check,
+    })
 }
 
 fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildError> {
@@ -442,6 +466,7 @@ fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildE
             source: Box::new(refusal),
         },
     })?;
+    all_known(path, judged.ignored(), "host-config check")?;
     let config = judged.into_config();
     if !policy.allows_http()
         && let Some(mirror) = config.mirrors.iter().find(|mirror| !mirror.is_https())

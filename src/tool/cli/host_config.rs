@@ -1,6 +1,7 @@
 //! `sealboot host-config`: how a machine reaches its image, explained before it has to.
 
 mod efi;
+mod fields;
 mod merge;
 mod sign;
 
@@ -10,14 +11,18 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use self::fields::FIELDS;
+use super::support::unknown::listed;
 use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
-use sealboot_core::format::host_config::{HostConfig, MirrorTemplate, TimeServer};
+use sealboot_core::format::host_config::{HostConfig, HostConfigError, MirrorTemplate, TimeServer};
+use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::network::{
     BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network,
 };
+use sealboot_core::format::payload::parse_with_unknown;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
@@ -159,7 +164,10 @@ fn load(file: &Path, policy: Option<&Path>) -> Result<Loaded, Failure> {
     let (config, signatures) = match &policy {
         Some(policy) => judged(file, bytes.clone(), policy)?,
         None if is_envelope(&bytes) => claimed(file, &bytes)?,
-        None => (parse(file, &bytes)?, None),
+        None => {
+            let read = HostConfig::parse_plain(&bytes);
+            (by_hand(file, &bytes, read)?, None)
+        }
     };
     let min_version = policy
         .as_ref()
@@ -215,11 +223,14 @@ fn judged(
     policy: &TrustPolicy,
 ) -> Result<(HostConfig, Option<Signatures>), Failure> {
     let presented = Presented {
-        stored: Some(bytes),
+        stored: Some(bytes.clone()),
         ..Presented::default()
     };
     let judged = policy.judge_host_config(&presented);
-    let judged = judged.map_err(|refusal| refused(path, refusal))?;
+    let judged = judged.map_err(|refusal| refused_by_hand(path, &bytes, refusal))?;
+    if !judged.ignored().is_empty() {
+        return Err(no_such(path, judged.ignored()));
+    }
     let signatures = judged.signers().map(|signers| Signatures::Counted {
         verified: true,
         signers: signers.to_vec(),
@@ -233,7 +244,7 @@ fn claimed(path: &Path, bytes: &[u8]) -> Result<(HostConfig, Option<Signatures>)
         let statement = Statement::HostConfig;
         refused(path, Refusal::Envelope { statement, source })
     })?;
-    let config = unverified_host_config(path, &envelope)?;
+    let config = unverified_host_config(path, &envelope)?.value;
     let claimed = envelope.signatures().iter().map(claimed_key_id);
     let signatures = Signatures::Claimed {
         verified: false,
@@ -251,30 +262,69 @@ fn refused(path: &Path, refusal: Refusal) -> Failure {
     }
 }
 
-fn parse(path: &Path, json: &[u8]) -> Result<HostConfig, Failure> {
-    HostConfig::parse(json).map_err(|error| refused(path, Refusal::HostConfig(error)))
+/// As [`refused`], for a plain host config that misses what a misspelt field may have been meant to say.
+fn refused_by_hand(path: &Path, json: &[u8], refusal: Refusal) -> Failure {
+    let near = match refusal {
+        Refusal::HostConfig(_) if !is_envelope(json) => FIELDS.misspelt(json),
+        _ => None,
+    };
+    let failure = refused(path, refusal);
+    match near {
+        Some(near) => failure.hint(near),
+        None => failure,
+    }
+}
+
+/// A plain host config has fields that a loader would ignore.
+fn no_such(path: &Path, unknown: &[String]) -> Failure {
+    Failure::new(format!(
+        "{}: a host config does not have {}",
+        path.display(),
+        listed(unknown)
+    ))
+    .hint(
+        FIELDS
+            .did_you_mean(unknown)
+            .unwrap_or_else(|| "correct the name, or take the field out".to_owned()),
+    )
+}
+
+/// What a person wrote: each field must be one that a loader reads.
+fn by_hand(
+    path: &Path,
+    json: &[u8],
+    read: Result<Read<HostConfig>, HostConfigError>,
+) -> Result<HostConfig, Failure> {
+    let read = read.map_err(|error| refused_by_hand(path, json, Refusal::HostConfig(error)))?;
+    if read.unknown.is_empty() {
+        return Ok(read.value);
+    }
+    Err(no_such(path, &read.unknown))
 }
 
 /// Reads the host config out of an envelope whose signatures say nothing yet: to show it, or to sign it.
-fn unverified_host_config(path: &Path, envelope: &Envelope) -> Result<HostConfig, Failure> {
+fn unverified_host_config(path: &Path, envelope: &Envelope) -> Result<Read<HostConfig>, Failure> {
     Kind::HostConfig.check(path, envelope)?;
-    parse(path, envelope.unverified_payload())
+    parse_with_unknown(envelope.unverified_payload())
+        .map_err(|error| refused(path, Refusal::HostConfig(error.into())))
 }
 
 /// The envelope to sign, and the host config in it: FILE itself, or the envelope beside a plain one, which need not be
-/// there yet.
-fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, HostConfig), Failure> {
+/// there yet; and the fields that this version does not know.
+fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, Read<HostConfig>), Failure> {
     let bytes = files::read(file, LIMITS.host_config_bytes)?;
     if is_envelope(&bytes) {
         let there = EnvelopeFile::open(Kind::HostConfig, file)?;
         let config = unverified_host_config(file, there.envelope())?;
         return Ok((there, config));
     }
-    let config = parse(file, &bytes)?;
+    let read = parse_with_unknown(&bytes).map_err(HostConfigError::from);
+    let value = by_hand(file, &bytes, read)?;
     let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, bytes);
+    let unknown = Vec::new();
     Ok((
         EnvelopeFile::beside(Kind::HostConfig, file, unsigned)?,
-        config,
+        Read { value, unknown },
     ))
 }
 

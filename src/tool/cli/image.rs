@@ -12,7 +12,8 @@ use clap::Subcommand;
 
 use super::support::{Failure, output};
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::manifest::Manifest;
+use sealboot_core::format::manifest::{ImageName, Manifest};
+use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 
 /// Pack, sign, check and publish images.
 ///
@@ -84,6 +85,14 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 /// A freshness statement, in words.
+/// Returns the role of a policy that signs the manifests of an image.
+fn release_role<'a>(policy: &'a TrustPolicy, name: &ImageName) -> Result<Role<'a>, Failure> {
+    policy.release_role(name).ok_or_else(|| {
+        let name = name.clone();
+        Failure::refused(&Refusal::NameNotAccepted { name })
+    })
+}
+
 fn describe_freshness(freshness: &Freshness) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
     output::columns([

@@ -77,7 +77,7 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 
-    /// The kernel that is entered where the image cannot be had, if the trust policy says so (--give-up fallback)
+    /// The kernel that is entered where the image cannot be had, if the trust policy says so (--final-action fallback)
     #[arg(long, value_name = "FILE", requires = "fallback_initrd")]
     fallback_kernel: Option<PathBuf>,
 

@@ -8,8 +8,10 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::support::{Failure, secrecy};
+use super::support::mirror_key::mirror_key;
+use super::support::{Failure, output, secrecy};
 use crate::assemble::tls::{Authority, Host, Pair, TlsError};
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_store::files::{self, Existing};
 
@@ -22,6 +24,19 @@ use sealboot_store::files::{self, Existing};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Generate(GenerateArgs),
+    Pin(PinArgs),
+}
+
+/// Print the pin of a mirror's key, for `mirror_keys` in a host config
+///
+/// The pin is the SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 5280, section 4.1). It stays the same when the
+/// certificate is renewed for the same key. A machine whose host config has `mirror_keys` identifies every mirror by
+/// them alone, whatever its certificate says.
+#[derive(Debug, clap::Args)]
+pub(super) struct PinArgs {
+    /// The mirror's certificate, in PEM
+    #[arg(value_name = "CERT.pem", value_parser = mirror_key)]
+    certificate: Sha256Digest,
 }
 
 /// Make a certificate authority, and a server certificate from it.
@@ -79,6 +94,7 @@ fn parse_host(text: &str) -> Result<Host, String> {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(args) => generate(&args),
+        Command::Pin(args) => output::data(&format!("{}\n", args.certificate)),
     }
 }
 

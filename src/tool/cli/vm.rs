@@ -96,7 +96,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 fn reset(by: Option<ResetBy>) -> Failure {
     match by {
         Some(ResetBy::Loader) => Failure::new("the loader has rebooted the machine").hint(
-            "the console above says why it gave up; the trust policy says after how many failures it does (--reboot-after)",
+            "the console above says why it gave up; the trust policy says after how many failures it does (--max-attempts)",
         ),
         Some(ResetBy::Panic) => {
             Failure::new("the machine's kernel panicked").hint("the console above says why")

@@ -9,6 +9,8 @@ use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
+use support::world::trust::versioned;
+
 use super::{Case, fresh, freshness, good, key, keys, manifest, policy, sealed_freshness};
 use support::world;
 
@@ -147,7 +149,7 @@ vectors! {
 }
 
 fn next_policy() -> Vec<u8> {
-    policy().with_version(2.try_into().unwrap()).encode()
+    versioned(&policy(), 2).encode()
 }
 
 fn statement() -> Vec<u8> {

@@ -10,6 +10,8 @@ use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::{Envelope, KeyId, TrustPolicy};
 use sha2::{Digest as _, Sha512};
 
+use support::world::trust::versioned;
+
 use super::{Case, edited, good, key, keys, manifest, policy, sealed, shown, signer};
 use support::world;
 
@@ -84,7 +86,7 @@ vectors! {
     /// The next policy, well signed, names a point of order eight as carol's key.
     small_order_key_in_the_next_policy => Err(TrustInvalid), {
         let order_eight = EIGHT_TORSION[1].compress().to_bytes();
-        let next = policy().with_version(2.try_into().unwrap());
+        let next = versioned(&policy(), 2);
         let next = with_key_for_carol(&next, &order_eight);
         let envelope = world::seal(TrustPolicy::PAYLOAD_TYPE, next, &keys(&["alice", "bob"]));
         Case::of(&policy()).policy(2, envelope).manifest(&good())

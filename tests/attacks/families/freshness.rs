@@ -2,18 +2,19 @@
 
 use sealboot_core::failure::FailureCode::{
     FreshnessExpired, FreshnessFuture, FreshnessInvalid, FreshnessLife, FreshnessMissing,
-    FreshnessName, FreshnessThreshold, ManifestDenied, ManifestEnvelope, ManifestFuture,
-    ManifestInvalid, ManifestStale, ManifestThreshold, TrustStale,
+    FreshnessName, FreshnessThreshold, FreshnessUpgrade, ManifestDenied, ManifestEnvelope,
+    ManifestFuture, ManifestInvalid, ManifestStale, ManifestThreshold, TrustStale,
 };
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule};
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
+use support::world::trust::versioned;
+
 use super::{
-    CHANNEL, Case, edited, fresh, freshness, good, key, keys, manifest, policy, sealed,
-    sealed_freshness, sealed_policy, signer,
+    CHANNEL, Case, edited, fresh, fresh_by, freshness, good, key, keys, manifest, policy,
+    policy_of, sealed, sealed_freshness, sealed_policy,
 };
 use support::world;
 
@@ -67,15 +68,10 @@ vectors! {
 
     /// Of two keys that must say it, one has said it twice, once under the other's id.
     freshness_of_one_key_twice => Err(FreshnessThreshold), {
-        let rule = FreshnessRule {
-            keys: vec![signer("clockwork"), signer("clockwork2")],
-            threshold: 2,
-            ..rule("clockwork", true)
-        };
         let mut envelope = Envelope::parse(&sealed_freshness(&freshness(42), &["clockwork"])).unwrap();
         let signature = key("clockwork").sign(&envelope.signed_bytes());
         envelope.add_signature(key("clockwork2").public().id(), signature);
-        Case::of(&policy().with_freshness(Some(rule)).unwrap()).fresh(&good(), &envelope.encode())
+        Case::of(&fresh_by(policy(), 2, &["clockwork", "clockwork2"])).fresh(&good(), &envelope.encode())
     };
 
     /// The mirror shows an old image, validly signed, and the newest statement: it holds machines back.
@@ -129,7 +125,7 @@ vectors! {
 
     /// The statement counts from the first year of the calendar to its last.
     freshness_of_all_time => Err(FreshnessLife),
-        said(&dated("-009999-01-02T01:59:59Z", "9999-12-30T22:00:00Z"));
+        said(&dated("0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"));
 
     /// The way back after a stolen key has named the largest version: the next policy replaces the key,
     /// and the new one says what is true.
@@ -152,9 +148,13 @@ vectors! {
     /// A statement about version 0 of the trust policy.
     freshness_of_policy_zero => Err(FreshnessInvalid), spelled("\"trust\":1", "\"trust\":0");
 
-    /// A field that this reader does not know, and of which it cannot know what it restricts.
-    unknown_field_in_a_freshness => Err(FreshnessInvalid),
-        spelled("{\"name\"", "{\"only\":\"exit\",\"name\"");
+    /// A field that this reader does not know: it may only add information or permission, and is ignored.
+    unknown_field_in_a_freshness => Ok(()),
+        spelled("{\"name\"", "{\"only\":\"exit\",\"name\"").archive();
+
+    /// A feature that is critical and that this reader does not know.
+    unknown_critical_word_in_a_freshness => Err(FreshnessUpgrade),
+        spelled("{\"name\"", "{\"critical\":[\"new\"],\"name\"");
 
     /// A field that is given twice, of which readers take the first or the last.
     duplicate_key_in_a_freshness => Err(FreshnessInvalid),
@@ -163,11 +163,8 @@ vectors! {
     /// The statement leaves out which trust policy is the newest.
     freshness_without_a_policy => Err(FreshnessInvalid), spelled("\"trust\":1,", "");
 
-    /// A good statement with a space in it: a statement has one spelling.
-    freshness_spelled_with_white_space => Err(FreshnessInvalid), spelled("{\"name\"", "{ \"name\"");
-
-    /// A good statement with a line break after it.
-    freshness_with_a_line_break => Err(FreshnessInvalid), spelled("}", "}\n");
+    /// A good statement with white space in it, which is free: the signature is over the bytes.
+    freshness_spelled_with_white_space => Ok(()), spelled("{\"name\"", "{ \"name\"").archive();
 
     /// A good statement with its time in another zone.
     freshness_in_another_time_zone => Err(FreshnessInvalid),
@@ -231,39 +228,23 @@ fn second(version: u64) -> Freshness {
     }
 }
 
-fn rule(key: &str, required: bool) -> FreshnessRule {
-    FreshnessRule {
-        keys: vec![signer(key)],
-        threshold: 1,
-        required,
-        max_hours: 72,
-    }
-}
-
 fn not_required() -> TrustPolicy {
-    policy()
-        .with_freshness(Some(rule("clockwork", false)))
-        .unwrap()
+    let changed = fresh(policy()).with(|fields| fields.freshness.required = false);
+    changed.unwrap()
 }
 
 /// The second policy gives the role of clockwork to clockwork2.
 fn renewed_by_another() -> Case {
-    let next = policy()
-        .with_version(2.try_into().unwrap())
-        .with_freshness(Some(rule("clockwork2", true)))
-        .unwrap();
+    let next = versioned(&fresh_by(policy(), 1, &["clockwork2"]), 2);
     Case::of(&fresh(policy())).policy(2, sealed_policy(&next, &["alice", "bob"]))
 }
 
 /// The second policy has carol and dora for alice and bob, whose keys were stolen, and denies the
 /// largest version.
 fn denying_the_largest() -> Case {
-    let relay = AcceptedImage {
-        denied_versions: vec![LIMITS.number_max.try_into().unwrap()],
-        ..policy().images()[0].clone()
-    };
-    let next = TrustPolicy::new(vec![signer("carol"), signer("dora")], 2, vec![relay])
-        .unwrap()
-        .with_version(2.try_into().unwrap());
+    let next = versioned(&policy_of(&["carol", "dora"], 2), 2).with(|fields| {
+        fields.images[0].denied_versions = vec![LIMITS.number_max.try_into().unwrap()];
+    });
+    let next = next.unwrap();
     Case::of(&policy()).policy(2, sealed_policy(&next, &["alice", "bob", "carol", "dora"]))
 }

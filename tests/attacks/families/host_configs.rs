@@ -6,12 +6,13 @@ use sealboot_core::failure::FailureCode::{
 };
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::policy::HostConfigRule;
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
+use support::world::trust::group;
+
 use super::{
-    Case, edited, fresh, freshness, good, key, keys, manifest, policy, sealed, sealed_freshness,
-    signer,
+    Case, edited, fresh, freshness, good, key, keys, manifest, policy, put_keys, sealed,
+    sealed_freshness,
 };
 use support::world;
 
@@ -49,8 +50,7 @@ vectors! {
 
     /// The key that renews has signed the host config: a machine's key says nothing but what is newest.
     host_config_signed_by_the_freshness_key => Err(ConfigureHostThreshold), {
-        let rule = rule(true, &["dora"], 1);
-        Case::of(&fresh(policy()).with_host_config(Some(rule)).unwrap())
+        Case::of(&configured(fresh(policy()), true, &["dora"], 1))
             .host(signed(&["clockwork"]))
             .fresh(&good(), &sealed_freshness(&freshness(42), &["clockwork"]))
     };
@@ -150,18 +150,21 @@ fn machine(host: impl Into<Vec<u8>>) -> Case {
 
 /// A machine whose policy has so many of these sign host configs.
 fn asking(required: bool, names: &[&str], threshold: usize) -> Case {
-    let policy: TrustPolicy = policy()
-        .with_host_config(Some(rule(required, names, threshold)))
-        .unwrap();
-    Case::of(&policy)
+    Case::of(&configured(policy(), required, names, threshold))
 }
 
-fn rule(required: bool, names: &[&str], threshold: usize) -> HostConfigRule {
-    HostConfigRule {
-        keys: names.iter().map(|name| signer(name)).collect(),
-        threshold,
-        required,
-    }
+fn configured(
+    policy: TrustPolicy,
+    required: bool,
+    names: &[&str],
+    threshold: usize,
+) -> TrustPolicy {
+    let changed = policy.with(|fields| {
+        put_keys(fields, names);
+        fields.roles.host_config = Some(group(threshold, names));
+        fields.host_config.required = required;
+    });
+    changed.unwrap()
 }
 
 fn signed(signers: &[&str]) -> Vec<u8> {

@@ -17,14 +17,13 @@ vectors! {
     other_image_under_this_name => Err(ManifestName), {
         let exit = AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap());
         let both = vec![exit, policy().images()[0].clone()];
-        let policy = TrustPolicy::new(policy().keys().to_vec(), 2, both).unwrap();
-        Case::of(&policy).manifest(&changed(|manifest| manifest.name = "exit".parse().unwrap()))
+        Case::of(&with_images(both)).manifest(&changed(|manifest| manifest.name = "exit".parse().unwrap()))
     };
 
     /// The machine asks for an image that its policy does not accept: a host config cannot widen it.
     image_that_the_policy_does_not_accept => Err(ManifestName), {
         let exit = AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap());
-        Case::of(&TrustPolicy::new(policy().keys().to_vec(), 2, vec![exit]).unwrap()).manifest(&good())
+        Case::of(&with_images(vec![exit])).manifest(&good())
     };
 
     /// An image for another architecture.
@@ -80,8 +79,8 @@ vectors! {
     /// The image was made in the first year of the calendar and expires in its last.
     image_of_all_time => Err(ManifestExpiry), {
         let rule = ExpiryRule { required: true, max_days: Some(36_500) };
-        Case::of(&policy().with_expiry(rule).unwrap()).manifest(&changed(|manifest| {
-            manifest.created = "-009999-01-02T01:59:59Z".parse().unwrap();
+        Case::of(&policy().with(|fields| fields.expiry = rule).unwrap()).manifest(&changed(|manifest| {
+            manifest.created = "0000-01-01T00:00:00Z".parse().unwrap();
             manifest.expires = Some("9999-12-30T22:00:00Z".parse().unwrap());
         }))
     };
@@ -113,16 +112,22 @@ fn changed(change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
     sealed(&manifest, &["alice", "bob"])
 }
 
+fn with_images(images: Vec<AcceptedImage>) -> TrustPolicy {
+    let changed = policy().with(|fields| fields.images = images);
+    changed.unwrap()
+}
+
 fn denying_version(version: u64) -> TrustPolicy {
     let relay = AcceptedImage {
         denied_versions: vec![version.try_into().unwrap()],
         ..policy().images()[0].clone()
     };
-    TrustPolicy::new(policy().keys().to_vec(), 2, vec![relay]).unwrap()
+    with_images(vec![relay])
 }
 
 fn denying(digest: Sha256Digest) -> TrustPolicy {
-    policy().with_denied_digests(vec![digest]).unwrap()
+    let changed = policy().with(|fields| fields.denied_digests = vec![digest]);
+    changed.unwrap()
 }
 
 /// A policy that requires an expiry within 90 days, and an image, made on the first of January, that
@@ -133,5 +138,5 @@ fn strict(expires: Option<&str>) -> Case {
         max_days: Some(90),
     };
     let image = changed(|manifest| manifest.expires = expires.map(|time| time.parse().unwrap()));
-    Case::of(&policy().with_expiry(rule).unwrap()).manifest(&image)
+    Case::of(&policy().with(|fields| fields.expiry = rule).unwrap()).manifest(&image)
 }

@@ -10,8 +10,9 @@ use sealboot_core::failure::FailureCode;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::{Arch, Encoding, Manifest};
 use sealboot_core::trust::TrustPolicy;
-use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule, Signer};
+use sealboot_core::trust::policy::{AcceptedImage, Fields, Signer};
 
+use support::world::trust::group;
 use support::world::{self, alice, bob, carol};
 
 /// Defines the vectors of a family: each is a test, and an item of the family's `ALL`.
@@ -227,28 +228,40 @@ pub(crate) fn policy() -> TrustPolicy {
 
 /// So many of these signers; image `relay` from version 41.
 pub(crate) fn policy_of(names: &[&str], threshold: usize) -> TrustPolicy {
-    let signers = names.iter().map(|name| signer(name)).collect();
+    let keys: Vec<PrivateKey> = names.iter().map(|name| key(name)).collect();
+    let keys: Vec<(&str, &PrivateKey)> = names.iter().copied().zip(&keys).collect();
     let relay = AcceptedImage::new("relay".parse().unwrap(), 41.try_into().unwrap());
-    TrustPolicy::new(signers, threshold, vec![relay]).unwrap()
+    world::trust::policy_of(threshold, &keys, vec![relay])
 }
 
 /// `policy`, with a freshness statement required of clockwork, for at most 72 hours.
 pub(crate) fn fresh(policy: TrustPolicy) -> TrustPolicy {
-    let rule = FreshnessRule {
-        keys: vec![signer("clockwork")],
-        threshold: 1,
-        required: true,
-        max_hours: 72,
-    };
-    policy.with_freshness(Some(rule)).unwrap()
+    fresh_by(policy, 1, &["clockwork"])
+}
+
+/// `policy`, with a freshness statement required of so many of these.
+pub(crate) fn fresh_by(policy: TrustPolicy, threshold: usize, names: &[&str]) -> TrustPolicy {
+    let changed = policy.with(|fields| {
+        put_keys(fields, names);
+        fields.roles.freshness = Some(group(threshold, names));
+        fields.freshness.required = true;
+    });
+    changed.unwrap()
+}
+
+/// Adds the keys of these to the table, where they are not in it.
+pub(crate) fn put_keys(fields: &mut Fields, names: &[&str]) {
+    for name in names {
+        let added = signer(name);
+        if !fields.keys.contains(&added) {
+            fields.keys.push(added);
+        }
+    }
 }
 
 /// A signer, by the name of its key.
 pub(crate) fn signer(name: &str) -> Signer {
-    Signer {
-        name: name.parse().unwrap(),
-        key: key(name).public(),
-    }
+    world::trust::signer(name, &key(name))
 }
 
 /// A private key of this world.

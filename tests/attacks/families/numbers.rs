@@ -6,6 +6,8 @@ use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::AcceptedImage;
 
+use support::world::trust::versioned;
+
 use super::{Case, edited, good, keys, manifest, policy, sealed};
 use support::world;
 
@@ -142,7 +144,7 @@ vectors! {
 /// A machine whose policy takes every version.
 fn from_one() -> Case {
     let relay = AcceptedImage::new("relay".parse().unwrap(), 1.try_into().unwrap());
-    Case::of(&TrustPolicy::new(policy().keys().to_vec(), 2, vec![relay]).unwrap())
+    Case::of(&policy().with(|fields| fields.images = vec![relay]).unwrap())
 }
 
 /// A manifest with this for its version.
@@ -166,7 +168,7 @@ fn replaced(from: &str, to: &str) -> Case {
 
 /// A next trust policy that differs in this alone.
 fn next(from: &str, to: &str) -> Case {
-    let next = policy().with_version(2.try_into().unwrap());
+    let next = versioned(&policy(), 2);
     let payload = edited(&next.encode(), from, to);
     let envelope = world::seal(TrustPolicy::PAYLOAD_TYPE, payload, &keys(&["alice", "bob"]));
     Case::of(&policy()).policy(2, envelope).manifest(&good())

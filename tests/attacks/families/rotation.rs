@@ -1,18 +1,19 @@
 //! The chain of trust policies: each signed by the one before and by itself, in order, to an end.
 
 use sealboot_core::failure::FailureCode::{
-    FetchTooLarge, ManifestName, ManifestRollback, ManifestThreshold, TrustEnvelope, TrustInvalid,
-    TrustLength, TrustPayloadType, TrustStale, TrustThreshold, TrustVersion,
+    FetchTooLarge, ManifestName, ManifestRollback, ManifestThreshold, TrustEnvelope, TrustExpired,
+    TrustInvalid, TrustLength, TrustPayloadType, TrustStale, TrustThreshold, TrustVersion,
 };
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::policy::{AcceptedImage, FreshnessRule};
+use sealboot_core::trust::policy::{AcceptedImage, OnExpiry};
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
+use support::world::trust::versioned;
+
 use super::{
-    Case, edited, fresh, freshness, key, keys, manifest, policy_of, sealed, sealed_freshness,
-    sealed_policy, signer,
+    Case, edited, fresh, fresh_by, freshness, key, keys, manifest, policy_of, sealed,
+    sealed_freshness, sealed_policy, signer,
 };
 use support::world;
 
@@ -120,7 +121,7 @@ vectors! {
     /// one would take.
     min_version_raised_by_a_rotation => Err(ManifestRollback), {
         let relay = AcceptedImage::new("relay".parse().unwrap(), 43.try_into().unwrap());
-        let next = TrustPolicy::new(first().keys().to_vec(), 2, vec![relay]).unwrap();
+        let next = first().with(|fields| fields.images = vec![relay]).unwrap();
         Case::of(&first())
             .policy(2, sealed_policy(&at(next, 2), &["alice", "bob"]))
             .manifest(&sealed(&manifest(42), &["alice", "bob"]))
@@ -130,7 +131,7 @@ vectors! {
     /// would take.
     image_dropped_by_a_rotation => Err(ManifestName), {
         let exit = AcceptedImage::new("exit".parse().unwrap(), 1.try_into().unwrap());
-        let next = TrustPolicy::new(first().keys().to_vec(), 2, vec![exit]).unwrap();
+        let next = first().with(|fields| fields.images = vec![exit]).unwrap();
         Case::of(&first())
             .policy(2, sealed_policy(&at(next, 2), &["alice", "bob"]))
             .manifest(&sealed(&manifest(42), &["alice", "bob"]))
@@ -138,13 +139,7 @@ vectors! {
 
     /// The next policy makes alice, who signed images, the one who renews; she and bob sign an image.
     image_by_a_signer_who_now_renews => Err(ManifestThreshold), {
-        let rule = FreshnessRule {
-            keys: vec![signer("alice")],
-            threshold: 1,
-            required: true,
-            max_hours: 72,
-        };
-        let next = second().with_freshness(Some(rule)).unwrap();
+        let next = fresh_by(second(), 1, &["alice"]);
         let newest = Freshness { trust: 2.try_into().unwrap(), ..freshness(42) };
         Case::of(&first())
             .policy(2, sealed_policy(&next, &["alice", "bob", "carol"]))
@@ -219,21 +214,30 @@ vectors! {
 
     /// The next policy lets bob's key, which signs images, say what is fresh as well.
     next_policy_with_one_key_in_two_roles => Err(TrustInvalid), {
-        let clockwork = signer("clockwork").key.to_string();
-        let bob = signer("bob").key.to_string();
-        followed_by(signed_by_all(edited(&fresh(second()).encode(), &clockwork, &bob)))
+        let role = "\"freshness\": [\n      {\n        \"keys\": [\n          \"";
+        let (from, to) = (format!("{role}clockwork"), format!("{role}bob"));
+        followed_by(signed_by_all(edited(&fresh(second()).encode(), &from, &to)))
     };
 
     /// The next policy asks for two signatures on a freshness statement, of which there is one key.
     next_policy_with_a_freshness_role_nobody_can_fulfil => Err(TrustInvalid), {
-        let rule = FreshnessRule {
-            keys: vec![signer("clockwork")],
-            threshold: 1,
-            required: true,
-            max_hours: 72,
-        };
-        let whole = second().with_freshness(Some(rule)).unwrap().encode();
+        let whole = fresh(second()).encode();
         followed_by(signed_by_all(edited(&whole, "\"threshold\": 1", "\"threshold\": 2")))
+    };
+
+    /// The newest policy has expired, and says that nothing boots then: the mirror is behind, or nobody renewed it.
+    policy_that_has_expired_and_refuses => Err(TrustExpired), expired(OnExpiry::Refuse);
+
+    /// The newest policy has expired, and only warns: what a machine needs to reach its next policy does not stop it.
+    policy_that_has_expired_and_warns => Ok(()), expired(OnExpiry::Warn).archive();
+
+    /// The baked-in policy has expired and refuses, and the one that follows it has not: the newest one counts.
+    policy_that_has_expired_and_was_followed => Ok(()), {
+        let first = expiring(first(), OnExpiry::Refuse);
+        Case::of(&first)
+            .policy(2, sealed_policy(&second(), &["alice", "bob", "carol"]))
+            .manifest(&sealed(&manifest(42), &["bob", "carol"]))
+            .archive()
     };
 
     /// What stands where the next policy should is the mirror's own page for what it does not have.
@@ -254,8 +258,26 @@ vectors! {
         rotated(&["bob", "carol"]).padded("store/trust/2.json", limit() + 1);
 }
 
+/// The policy with an expiry that has passed.
+fn expiring(policy: TrustPolicy, on_expiry: OnExpiry) -> TrustPolicy {
+    let changed = policy.with(|fields| {
+        fields.created = "2025-01-01T00:00:00Z".parse().unwrap();
+        fields.expires = Some("2026-01-14T00:00:00Z".parse().unwrap());
+        fields.on_expiry = on_expiry;
+    });
+    changed.unwrap()
+}
+
+/// The rotation to a second policy that has expired.
+fn expired(on_expiry: OnExpiry) -> Case {
+    let second = expiring(second(), on_expiry);
+    Case::of(&first())
+        .policy(2, sealed_policy(&second, &["alice", "bob", "carol"]))
+        .manifest(&sealed(&manifest(42), &["bob", "carol"]))
+}
+
 fn at(policy: TrustPolicy, version: u64) -> TrustPolicy {
-    policy.with_version(PolicyVersion::try_from(version).unwrap())
+    versioned(&policy, version)
 }
 
 fn first() -> TrustPolicy {

@@ -54,7 +54,7 @@ vectors! {
         let mut envelope = unsigned(42);
         for number in 0..32 {
             let key_id = "\x1b".repeat(256);
-            envelope.join(EnvelopeSignature { key_id, bytes: vec![number; 64] });
+            envelope.join(EnvelopeSignature::new(key_id, [number; 64]));
         }
         shown(&envelope.encode())
     };
@@ -106,9 +106,9 @@ vectors! {
         shown(&edited(&one, &signature, &format!("{signature}, {twin}")))
     };
 
-    /// The signer's public key travels beside the signature, in a field of its own: no format of ours
-    /// has a place for a key that vouches for itself.
-    key_shipped_in_the_envelope => Err(ManifestEnvelope), {
+    /// The signer's public key travels beside the signature, in a field of its own: a key does not vouch for
+    /// itself, and the field is ignored.
+    key_shipped_in_the_envelope => Err(ManifestThreshold), {
         let envelope = sealed(&manifest(42), &["mallory", "alice"]);
         let field = format!("\"publicKey\": \"{}\", \"sig\"", key("mallory").public());
         shown(&edited(&envelope, "\"sig\"", &field))
@@ -122,9 +122,15 @@ vectors! {
     };
 
     /// A certificate travels beside the signature, as an extension of DSSE has it.
-    certificate_in_the_envelope => Err(ManifestEnvelope), {
+    certificate_in_the_envelope => Ok(()), {
         let field = "\"cert\": \"-----BEGIN CERTIFICATE-----\", \"sig\"";
-        shown(&edited(&good(), "\"sig\"", field))
+        shown(&edited(&good(), "\"sig\"", field)).archive()
+    };
+
+    /// A third signature that is not base64: it counts for nothing and voids nothing.
+    signature_that_is_not_base64 => Ok(()), {
+        let junk = "\"signatures\": [{\"keyid\": \"\", \"sig\": \"*\"},";
+        shown(&edited(&good(), "\"signatures\": [", junk)).archive()
     };
 
     /// A key id of a kilobyte, which would flood the console that it is printed on.

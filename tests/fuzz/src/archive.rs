@@ -194,7 +194,7 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
     let manifest = manifest(encoding, stored, files);
     let envelope = seal(Manifest::PAYLOAD_TYPE, &manifest.encode(), &[&ALICE]).encode();
     let expected = Expected {
-        name: None,
+        name: &"relay".parse().expect("a name"),
         arch: None,
         now: (*NOW).into(),
     };

@@ -11,14 +11,16 @@
 //! | a key counts once, under however many key ids, and one outside the policy never | so says the threshold |
 //! | what is read is written and read again as itself, and is within the bounds | `image merge` and mirrors copy it |
 
+use std::sync::LazyLock;
+
 use sealboot_core::failure::Diagnose as _;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::Manifest;
+use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_core::trust::{Channel, Envelope, Refusal, TrustPolicy, Verifications};
 
 use super::Verdict;
 use super::input::{Input, touch};
@@ -47,9 +49,11 @@ pub fn run(bytes: &[u8]) -> Verdict {
     }
 }
 
+static RELAY: LazyLock<ImageName> = LazyLock::new(|| "relay".parse().expect("a name"));
+
 fn expected() -> Expected<'static> {
     Expected {
-        name: None,
+        name: &RELAY,
         arch: None,
         now: (*NOW).into(),
     }
@@ -103,7 +107,14 @@ fn is_sound(envelope: &Envelope) {
         envelope.payload_type()
     );
     assert!(envelope.signed_bytes().starts_with(head.as_bytes()));
-    assert!(POLICY.tally(envelope).signers.is_empty());
+    let mut left = Verifications::default();
+    assert!(
+        POLICY
+            .root_role()
+            .count(envelope, &mut left)
+            .signers
+            .is_empty()
+    );
 }
 
 fn signed(mut input: Input<'_>) -> Verdict {
@@ -159,16 +170,10 @@ fn sealed(bits: u8, payload: &[u8]) -> Envelope {
     if bits & bits::COPIES == 0 {
         return envelope;
     }
-    let mut crowded = envelope.with_only(EnvelopeSignature {
-        key_id: String::new(),
-        bytes: vec![0; 64],
-    });
+    let mut crowded = envelope.with_only(EnvelopeSignature::new("", [0; 64]));
     for signature in envelope.signatures() {
         crowded.join(signature.clone());
-        crowded.join(EnvelopeSignature {
-            key_id: "another".to_owned(),
-            ..signature.clone()
-        });
+        crowded.join(EnvelopeSignature::new("another", signature.bytes.clone()));
     }
     crowded
 }
@@ -185,10 +190,8 @@ fn in_channel(
     } else {
         &[&ALICE, &BOB]
     };
-    let channel = Channel {
-        manifest: envelope.clone(),
-        freshness: (!payload.is_empty()).then(|| seal(Freshness::PAYLOAD_TYPE, payload, keys)),
-    };
+    let freshness = (!payload.is_empty()).then(|| seal(Freshness::PAYLOAD_TYPE, payload, keys));
+    let channel = Channel::new(envelope.clone(), freshness);
     let file = channel.encode();
     assert_eq!(Channel::parse(&file).expect("our own"), channel);
     let current = Freshness::parse(payload).ok().filter(|freshness| {

@@ -2,14 +2,14 @@
 //!
 //! | property | because |
 //! |---|---|
-//! | what is taken is written again byte for byte | a statement has one spelling |
-//! | another spelling, written in ours, is taken, or contradicts itself | nothing that we write is refused for how it is written |
+//! | what is accepted reads back as it was encoded, and all of it is inside the profile | so that all readers see the same |
 //! | sizes, chunks and members agree with each other and with the bounds | memory is set aside by them |
 //! | the blob stands where its hash says, every file below the archive | no path leads elsewhere |
 
 use sealboot_core::format::archive::Role;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{Encoding, Manifest, ManifestError};
+use sealboot_core::format::manifest::{Encoding, Manifest};
+use sealboot_core::format::profile;
 use sealboot_core::trust::Refusal;
 
 use super::Verdict;
@@ -17,36 +17,20 @@ use super::spoken;
 
 /// The bytes are the signed payload.
 pub fn run(bytes: &[u8]) -> Verdict {
-    let error = match Manifest::parse(bytes) {
+    match Manifest::parse(bytes) {
         Ok(manifest) => {
-            assert_eq!(manifest.encode(), bytes);
+            profile::check(bytes).expect("only what is inside is accepted");
+            assert_eq!(
+                Manifest::parse(&manifest.encode()).expect("our own"),
+                manifest
+            );
             is_sound(&manifest);
-            return Verdict::Taken;
+            Verdict::Taken
         }
-        Err(error) => error,
-    };
-    if matches!(error, ManifestError::Spelling) {
-        // Sound, or `parse` would have said so before it compared.
-        respelt(bytes, true);
-    } else {
-        respelt(bytes, false);
-    }
-    spoken::is_safe_to_print(&Refusal::Manifest(error));
-    Verdict::Refused
-}
-
-fn respelt(bytes: &[u8], sound: bool) {
-    let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else {
-        assert!(!sound, "it was read before");
-        return;
-    };
-    match Manifest::parse(&manifest.encode()) {
-        Ok(again) => {
-            assert_eq!(again, manifest);
-            is_sound(&manifest);
+        Err(error) => {
+            spoken::is_safe_to_print(&Refusal::Manifest(error));
+            Verdict::Refused
         }
-        Err(ManifestError::Contradiction(_)) => assert!(!sound),
-        Err(error) => panic!("our own spelling is refused: {error:?}"),
     }
 }
 

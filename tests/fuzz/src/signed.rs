@@ -49,15 +49,18 @@ pub static INSTALLER: LazyLock<Key> = LazyLock::new(|| Key::new(5));
 pub static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
     let json = format!(
         r#"{{
-            "version": 1,
-            "keys": [{{"name": "alice", "key": "{}"}}, {{"name": "bob", "key": "{}"}}],
-            "threshold": 2,
+            "version": 1, "created": "2026-01-01T00:00:00Z",
+            "keys": [
+                {{"name": "alice", "key": "{}"}}, {{"name": "bob", "key": "{}"}}, {{"name": "clockwork", "key": "{}"}}
+            ],
+            "roles": {{
+                "root": [{{"keys": ["alice", "bob"], "threshold": 2}}],
+                "release": [{{"keys": ["alice", "bob"], "threshold": 2}}],
+                "freshness": [{{"keys": ["clockwork"], "threshold": 1}}]
+            }},
             "images": [{{"name": "relay", "min_version": 41, "denied_versions": [43]}}],
             "expiry": {{"required": true, "max_days": 90}},
-            "freshness": {{
-                "keys": [{{"name": "clockwork", "key": "{}"}}],
-                "threshold": 1, "required": true, "max_hours": 72
-            }}
+            "freshness": {{"required": true, "max_hours": 72}}
         }}"#,
         ALICE.public, BOB.public, CLOCKWORK.public,
     );
@@ -68,8 +71,11 @@ pub static POLICY: LazyLock<TrustPolicy> = LazyLock::new(|| {
 pub static POLICY_OF_ONE: LazyLock<TrustPolicy> = LazyLock::new(|| {
     let json = format!(
         r#"{{
-            "version": 1, "threshold": 1, "images": [{{"name": "relay"}}],
-            "keys": [{{"name": "alice", "key": "{}"}}]
+            "version": 1, "created": "2026-01-01T00:00:00Z", "images": [{{"name": "relay"}}],
+            "keys": [{{"name": "alice", "key": "{}"}}],
+            "roles": {{
+                "root": [{{"keys": ["alice"], "threshold": 1}}], "release": [{{"keys": ["alice"], "threshold": 1}}]
+            }}
         }}"#,
         ALICE.public,
     );
@@ -80,11 +86,13 @@ pub static POLICY_OF_ONE: LazyLock<TrustPolicy> = LazyLock::new(|| {
 pub static POLICY_OF_HOSTS: LazyLock<TrustPolicy> = LazyLock::new(|| {
     let json = format!(
         r#"{{
-            "version": 1, "threshold": 1, "images": [{{"name": "relay"}}],
-            "keys": [{{"name": "alice", "key": "{}"}}],
-            "host_config": {{
-                "keys": [{{"name": "installer", "key": "{}"}}], "threshold": 1, "required": true
-            }}
+            "version": 1, "created": "2026-01-01T00:00:00Z", "images": [{{"name": "relay"}}],
+            "keys": [{{"name": "alice", "key": "{}"}}, {{"name": "installer", "key": "{}"}}],
+            "roles": {{
+                "root": [{{"keys": ["alice"], "threshold": 1}}], "release": [{{"keys": ["alice"], "threshold": 1}}],
+                "host_config": [{{"keys": ["installer"], "threshold": 1}}]
+            }},
+            "host_config": {{"required": true}}
         }}"#,
         ALICE.public, INSTALLER.public,
     );

@@ -40,7 +40,7 @@ pub fn claim(archive: &[u8], encoding: Encoding, files: Vec<ImageFile>) -> Manif
 /// `manifest` as a boot would have it.
 pub fn current(manifest: &Manifest) -> Current {
     let expected = Expected {
-        name: None,
+        name: &"relay".parse().unwrap(),
         arch: None,
         now: noon().into(),
     };

@@ -18,7 +18,7 @@ use sealboot::keys::pem::PrivateKey;
 use sealboot_core::format::archive::{self, END_OF_ARCHIVE};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
-use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule, Signer};
+use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule};
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use super::places::repository;
@@ -46,33 +46,21 @@ signer!(clockwork);
 
 /// Two of alice, bob and carol; image `relay` from version 41, and `exit`.
 pub fn policy() -> TrustPolicy {
-    let signer = |name: &str, key: PrivateKey| Signer {
-        name: name.parse().unwrap(),
-        key: key.public(),
-    };
     let image = |name: &str, min_version: u64| {
         AcceptedImage::new(name.parse().unwrap(), min_version.try_into().unwrap())
     };
-    TrustPolicy::new(
-        vec![
-            signer("alice", alice()),
-            signer("bob", bob()),
-            signer("carol", carol()),
-        ],
-        2,
-        vec![image("relay", 41), image("exit", 1)],
-    )
-    .unwrap()
+    let keys = [("alice", &alice()), ("bob", &bob()), ("carol", &carol())];
+    trust::policy_of(2, &keys, vec![image("relay", 41), image("exit", 1)])
 }
 
 /// The same, for images that expire at most 90 days after they were made.
 pub fn strict_policy() -> TrustPolicy {
-    policy()
-        .with_expiry(ExpiryRule {
-            required: true,
-            max_days: Some(90),
-        })
-        .unwrap()
+    let rule = ExpiryRule {
+        required: true,
+        max_days: Some(90),
+    };
+    let changed = policy().with(|fields| fields.expiry = rule);
+    changed.unwrap()
 }
 
 /// The members of an archive: large enough for three chunks of the smallest size.
@@ -204,7 +192,7 @@ pub fn build_world(world: &Path) {
         fs::set_permissions(cut, fs::Permissions::from_mode(0o600)).unwrap();
     }
     put(&world.join("not-text.pub"), &[0xff; 64]);
-    put(&world.join("broken-policies/huge.json"), &[b' '; 65_537]);
+    put(&world.join("broken-policies/huge.json"), &[b' '; 131_073]);
     put(&world.join("host-configs/huge.json"), &[b' '; 65_537]);
     put(&world.join("trust.json"), &policy().encode());
     put(&world.join("strict.json"), &strict_policy().encode());

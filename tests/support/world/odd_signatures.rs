@@ -12,7 +12,7 @@ use super::{alice, bob, carol, mallory, manifest, put, seal_manifest};
 pub fn build(directory: &Path, full: &Path) {
     let unsigned = Envelope::parse(&seal_manifest(&manifest(42), &[])).unwrap();
     let detached = |key_id: String, bytes: Vec<u8>| {
-        let signature = EnvelopeSignature { key_id, bytes };
+        let signature = EnvelopeSignature::new(key_id, bytes);
         DetachedSignatures::of(&unsigned.with_only(signature)).encode()
     };
     let signed = |envelope: &Envelope| mallory().sign(&envelope.signed_bytes()).to_vec();
@@ -26,10 +26,10 @@ pub fn build(directory: &Path, full: &Path) {
         good.replacen(from, to, 1).into_bytes()
     };
     let full = Envelope::parse(&std::fs::read(full).unwrap()).unwrap();
-    let for_full = full.with_only(EnvelopeSignature {
-        key_id: mallory().public().id().to_string(),
-        bytes: signed(&full),
-    });
+    let for_full = full.with_only(EnvelopeSignature::new(
+        mallory().public().id().to_string(),
+        signed(&full),
+    ));
     let list = &good[good.find("    {").unwrap()..good.find("\n  ]").unwrap()];
     for (name, bytes) in [
         (

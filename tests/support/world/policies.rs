@@ -10,16 +10,16 @@ use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::AcceptedImage;
 
-use super::trust::two_of;
+use super::trust::{two_of, versioned};
 use super::{alice, bob, carol, mallory, put, seal};
 
 /// Writes each as a file of its own.
 pub fn build(directory: &Path) {
     let first = two_of(1, [("alice", &alice()), ("bob", &bob())]);
     let second = two_of(2, [("bob", &bob()), ("carol", &carol())]);
-    let third = second.clone().with_version(3.try_into().unwrap());
+    let third = versioned(&second, 3);
     let relay = AcceptedImage::new("relay".parse().unwrap(), 42.try_into().unwrap());
-    let other = second.clone().with_images(vec![relay]).unwrap();
+    let other = second.with(|fields| fields.images = vec![relay]).unwrap();
     let all = || [alice(), bob(), carol()];
 
     let write = |name: &str, bytes: &[u8]| put(&directory.join(name), bytes);
@@ -50,13 +50,16 @@ pub fn build(directory: &Path) {
     }
     let text = String::from_utf8(second.encode()).unwrap();
     for (name, payload) in [
-        ("spelling.json", text.replace("\n", "")),
+        (
+            "twice.json",
+            text.replace("\"version\": 2", "\"version\": 2, \"version\": 2"),
+        ),
         (
             "three-of-two.json",
             text.replace("\"threshold\": 2", "\"threshold\": 3"),
         ),
         (
-            "unknown-field.json",
+            "missing-field.json",
             text.replace("\"threshold\"", "\"treshold\""),
         ),
     ] {

@@ -8,14 +8,16 @@ mod mirror;
 mod template;
 mod time_server;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 use super::cmdline::Parameters;
-use super::json::{self, Misplaced};
+use super::digest::Sha256Digest;
+use super::json::Read;
 use super::limits::LIMITS;
 use super::manifest::ImageName;
 use super::network::{self, Network, Overrides};
+use super::payload::{self, Payload, PayloadError};
 use crate::failure::{Diagnose, FailureCode};
 
 pub use self::mirror::MirrorUrl;
@@ -24,42 +26,40 @@ pub use self::time_server::TimeServer;
 
 /// How this machine reaches its image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HostConfig {
     /// The image that this machine boots.
     pub image: ImageName,
     /// Where the same store can be read, in order of preference.
-    #[serde(deserialize_with = "mirrors")]
     pub mirrors: Vec<MirrorTemplate>,
+    /// SHA-256 digests of the SubjectPublicKeyInfo of mirrors' certificates. Where there are any, they alone identify
+    /// every mirror, whatever authorities and clocks say; the command line neither adds nor removes one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirror_keys: Vec<Sha256Digest>,
     /// How the machine reaches a network.
     pub network: Network,
     /// Who is asked for the time, in place of those that the network names.
-    #[serde(
-        default,
-        deserialize_with = "servers",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ntp: Vec<TimeServer>,
+}
+
+impl Payload for HostConfig {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "host config";
+    const LIMIT: u64 = LIMITS.payload_bytes;
+
+    fn check(&self) -> Result<(), Invalid> {
+        check_mirrors(&self.mirrors)?;
+        check_mirror_keys(&self.mirror_keys)?;
+        check_servers(&self.ntp)
+    }
 }
 
 /// The host config, or a setting that overrides it, is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum HostConfigError {
-    /// Not JSON, or JSON of another shape; serde's message names line and column.
-    #[error("the host config is not the JSON it should be")]
-    Json(#[source] serde_json::Error),
-    /// A field that is not what it should be; serde's message names line and column.
-    #[error("the host config's field {path} is not what it should be")]
-    Field {
-        /// Which: `mirrors[1]`.
-        path: String,
-        /// Why not.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Longer than [`LIMITS`] allows.
-    #[error("the host config is larger than {} bytes", LIMITS.host_config_bytes)]
-    TooLarge,
+    /// It is not the JSON of a host config, or a value cannot work.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
     /// A kernel command-line setting cannot be used.
     #[error("the kernel command line has an unusable setting: {0}")]
     Cmdline(Invalid),
@@ -75,9 +75,8 @@ impl Diagnose for HostConfigError {
     fn code(&self) -> FailureCode {
         match self {
             Self::Cmdline(_) => FailureCode::ConfigureCmdline,
-            Self::Json(_) | Self::Field { .. } | Self::TooLarge | Self::Incomplete { .. } => {
-                FailureCode::ConfigureHost
-            }
+            Self::Payload(error) if error.needs_upgrade() => FailureCode::ConfigureHostUpgrade,
+            Self::Payload(_) | Self::Incomplete { .. } => FailureCode::ConfigureHost,
         }
     }
 }
@@ -86,29 +85,28 @@ impl HostConfig {
     /// The DSSE payload type of a host config that is signed.
     pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.host-config.v1+json";
 
-    /// Reads a host config.
+    /// Reads a host config out of a signed statement.
     ///
     /// # Errors
     ///
-    /// Refuses unknown and repeated fields, an empty list of mirrors, and values that cannot work.
+    /// [`HostConfigError::Payload`], for the first rule that it breaks.
     pub fn parse(json: &[u8]) -> Result<Self, HostConfigError> {
-        if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes) {
-            return Err(HostConfigError::TooLarge);
-        }
-        json::from_slice_by_field(json).map_err(|Misplaced { field, source }| match field {
-            Some(path) => HostConfigError::Field { path, source },
-            None => HostConfigError::Json(source),
-        })
+        Ok(payload::parse(json)?)
     }
 
-    /// Writes the host config as indented JSON.
+    /// Reads a plain host config, which a person may have written: any JSON will do, tabs and escapes included.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostConfig::parse`].
+    pub fn parse_plain(json: &[u8]) -> Result<Read<Self>, HostConfigError> {
+        Ok(payload::parse_plain(json)?)
+    }
+
+    /// Encodes the host config as indented JSON.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self).unwrap_or_else(|error| {
-            unreachable!("a host config holds no map and no float: {error}")
-        });
-        json.push(b'\n');
-        json
+        payload::encode_pretty(self)
     }
 
     /// Applies the settings of the kernel command line over `file`, the host config found, if any.
@@ -155,9 +153,15 @@ impl HostConfig {
         let ntp: Result<Vec<TimeServer>, _> =
             parameters.all("sealboot.ntp").map(str::parse).collect();
         let ntp = ntp.map_err(invalid)?;
-        let (of_file, mirrors, network, servers) = match file {
-            Some(file) => (Some(file.image), file.mirrors, Some(file.network), file.ntp),
-            None => (None, Vec::new(), None, Vec::new()),
+        let (of_file, mirrors, mirror_keys, network, servers) = match file {
+            Some(file) => (
+                Some(file.image),
+                file.mirrors,
+                file.mirror_keys,
+                Some(file.network),
+                file.ntp,
+            ),
+            None => (None, Vec::new(), Vec::new(), None, Vec::new()),
         };
         let mirrors = if given.is_empty() { mirrors } else { given };
         let missing = |missing| HostConfigError::Incomplete { missing };
@@ -169,6 +173,7 @@ impl HostConfig {
         let config = Self {
             image: (image.or(of_file)).ok_or_else(|| missing("sealboot.image"))?,
             mirrors,
+            mirror_keys,
             network,
             ntp: if ntp.is_empty() { servers } else { ntp },
         };
@@ -193,24 +198,24 @@ impl HostConfig {
     }
 }
 
-fn mirrors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MirrorTemplate>, D::Error> {
-    let mirrors = Vec::deserialize(deserializer)?;
-    check_mirrors(&mirrors).map_err(de::Error::custom)?;
-    Ok(mirrors)
-}
-
-fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TimeServer>, D::Error> {
-    let servers = Vec::deserialize(deserializer)?;
-    check_servers(&servers).map_err(de::Error::custom)?;
-    Ok(servers)
-}
-
 fn check_mirrors(mirrors: &[MirrorTemplate]) -> Result<(), Invalid> {
     if (1..=LIMITS.mirrors).contains(&mirrors.len()) {
         return Ok(());
     }
     let takes = "a list of 1 to 16 URLs";
     Err(Invalid::new("mirrors", mirrors.len(), takes))
+}
+
+fn check_mirror_keys(keys: &[Sha256Digest]) -> Result<(), Invalid> {
+    if keys.len() > LIMITS.mirror_keys {
+        let takes = "a list of at most 32 digests";
+        return Err(Invalid::new("mirror_keys", keys.len(), takes));
+    }
+    let is_repeated = |(at, key): &(usize, &Sha256Digest)| keys[..*at].contains(key);
+    match keys.iter().enumerate().find(is_repeated) {
+        Some((_, key)) => Err(Invalid::new("mirror_keys", key, "given only once")),
+        None => Ok(()),
+    }
 }
 
 fn check_servers(servers: &[TimeServer]) -> Result<(), Invalid> {
@@ -256,7 +261,6 @@ mod tests {
         for (from, to) in [
             ("\"image\": \"relay\",", ""),
             ("\"relay\"", "\"../relay\""),
-            ("\"image\"", "\"extra\": 1, \"image\""),
             (
                 "\"image\": \"relay\"",
                 "\"image\": \"relay\", \"image\": \"relay\"",
@@ -424,10 +428,38 @@ mod tests {
         for count in [0, 17] {
             let error = mirrors(count).expect_err("out of range");
             assert!(
-                matches!(&error, HostConfigError::Field { path, .. } if path == "mirrors"),
+                matches!(&error, HostConfigError::Payload(PayloadError::Contradiction(invalid)) if invalid.field == "mirrors"),
                 "{error:?}"
             );
         }
+    }
+
+    #[test]
+    fn mirror_keys_are_bounded_and_given_once() {
+        let with = |keys: &[String]| {
+            let list = format!("\"mirror_keys\": {keys:?}, \"network\"");
+            HostConfig::parse(WHOLE.replace("\"network\"", &list).as_bytes())
+        };
+        let key = |number: u64| Sha256Digest::of(&number.to_le_bytes()).to_string();
+        let keys: Vec<String> = (0..33).map(key).collect();
+        let config = with(&keys[..32]).expect("valid");
+        assert_eq!(config.mirror_keys.len(), 32);
+        assert_eq!(HostConfig::parse(&config.encode()).expect("valid"), config);
+        for bad in [&keys[..], &[key(1), key(2), key(1)], &[String::new()]] {
+            assert!(with(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_neither_adds_nor_removes_a_mirror_key() {
+        let key = Sha256Digest::of(b"key");
+        let list = format!("\"mirror_keys\": [\"{key}\"], \"network\"");
+        let pinned = WHOLE.replace("\"network\"", &list);
+        let line = "sealboot.mirror=https://other.example/ ip=dhcp sealboot.image=other";
+        let config = merged(Some(&pinned), line).expect("valid");
+        assert_eq!(config.mirror_keys, [key]);
+        assert!(merged(Some(&pinned), "sealboot.mirror_keys=").is_err());
+        assert!(merged(Some(&pinned), "sealboot.mirror-key=x").is_err());
     }
 
     #[test]
@@ -436,35 +468,33 @@ mod tests {
             (
                 "https://boot2.example/store",
                 "boot2.example",
-                "the host config's field mirrors[1] is not what it should be",
+                "field mirrors[1] is not what it should be",
                 r#"mirror: "boot2.example" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 3 column 61"#,
             ),
             (
                 "\"192.0.2.1\"",
                 "\"198.51.100.1\"",
-                "the host config's field network is not what it should be",
+                "field network is not what it should be",
                 r#"network.gateways: "198.51.100.1" is not inside the prefix of one of network.addresses at line 5 column 5"#,
             ),
             (
                 "\"relay\"",
                 "7",
-                "the host config's field image is not what it should be",
+                "field image is not what it should be",
                 "invalid type: integer `7`, expected a string at line 2 column 18",
             ),
             (
                 "\"image\": \"relay\",",
                 "",
-                "the host config is not the JSON it should be",
+                "it is not the JSON that it should be",
                 "missing field `image` at line 5 column 5",
             ),
         ] {
             assert!(WHOLE.contains(from), "{from}");
             let error = HostConfig::parse(WHOLE.replace(from, to).as_bytes()).expect_err(to);
             assert_eq!(error.to_string(), fact);
-            let source = std::error::Error::source(&error)
-                .expect("a cause")
-                .to_string();
-            assert_eq!(source, cause);
+            let causes = crate::failure::causes(std::error::Error::source(&error));
+            assert_eq!(causes, [cause]);
         }
     }
 
@@ -475,7 +505,13 @@ mod tests {
         HostConfig::parse(&json).expect("valid");
         json.push(b' ');
         let error = HostConfig::parse(&json).expect_err("too large");
-        assert!(matches!(error, HostConfigError::TooLarge), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                HostConfigError::Payload(PayloadError::TooLarge { .. })
+            ),
+            "{error:?}"
+        );
     }
 
     #[test]

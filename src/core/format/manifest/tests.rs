@@ -19,7 +19,8 @@ fn a_manifest_is_read_and_written() {
 }
 
 #[test]
-fn another_spelling_of_the_same_is_refused() {
+fn order_and_white_space_are_free() {
+    let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
     for (from, to) in [
         (",", ", "),
         ("{", "\n{"),
@@ -27,18 +28,27 @@ fn another_spelling_of_the_same_is_refused() {
             r#""name":"relay","version":42"#,
             r#""version":42,"name":"relay""#,
         ),
+        (r#""version":42"#, r#""version":42,"new":{"field":[1]}"#),
+    ] {
+        assert!(MANIFEST.contains(from), "{from}");
+        let json = MANIFEST.replacen(from, to, 1);
+        assert_eq!(Manifest::parse(json.as_bytes()).expect(&json), manifest);
+    }
+}
+
+#[test]
+fn a_second_reading_of_a_value_is_refused() {
+    for (from, to) in [
         ("relay", r"\u0072elay"),
+        (r#""version":42"#, r#""version":42,"version":43"#),
+        (r#""version":42"#, r#""version":42.0"#),
         ("12:00:00Z\",\"expires", "13:00:00+01:00\",\"expires"),
         ("12:00:00Z\",\"expires", "12:00:00.0Z\",\"expires"),
         (r#""expires":"2026-12-21T12:00:00Z","#, r#""expires":null,"#),
     ] {
         assert!(MANIFEST.contains(from), "{from}");
         let json = MANIFEST.replacen(from, to, 1);
-        let error = Manifest::parse(json.as_bytes()).expect_err(&json);
-        assert!(
-            matches!(error, ManifestError::Spelling),
-            "{json}: {error:?}"
-        );
+        Manifest::parse(json.as_bytes()).expect_err(&json);
     }
 }
 
@@ -57,7 +67,7 @@ fn fields_that_contradict_each_other_are_refused() {
         (":65536", ":33554432"),
         ("\"size\":1,", "\"size\":0,"),
         ("\"size\":2,", "\"size\":0,"),
-        ("\"size\":2,", "\"size\":18446744073709551615,"),
+        ("\"size\":2,", "\"size\":9007199254740991,"),
         ("2026-12-21", "2026-11-21"),
         ("2026-12-21", "2025-12-21"),
         ("boot/initrd", "boot/initrd.1"),
@@ -67,7 +77,7 @@ fn fields_that_contradict_each_other_are_refused() {
         let json = MANIFEST.replacen(from, to, 1);
         let error = Manifest::parse(json.as_bytes()).expect_err(&json);
         assert!(
-            matches!(error, ManifestError::Contradiction(_)),
+            matches!(error, PayloadError::Contradiction(_)),
             "{json}: {error:?}"
         );
     }

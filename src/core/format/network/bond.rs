@@ -6,11 +6,11 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::names::{InterfaceName, LinkRef, Mtu};
-use crate::format::Invalid;
 use crate::format::limits::LIMITS;
+use crate::format::{Invalid, json};
 
 /// A link of several cards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,22 @@ const LONGEST_MS: u32 = 60_000;
 macro_rules! words {
     ($(#[$about:meta])* $vis:vis $name:ident $field:literal { $($(#[$doc:meta])* $variant:ident $number:literal $word:literal,)+ }) => {
         $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         $vis enum $name {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(deserializer)?;
+                match word.as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => {
+                        let takes = concat!("one of" $(, " ", $word)+);
+                        Err(json::unknown_word(Invalid::new($field, &word, takes)))
+                    }
+                }
+            }
         }
 
         impl FromStr for $name {
@@ -185,7 +198,6 @@ words! {
 
 /// A bond as it is written: every option of every mode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Written {
     pub(super) name: InterfaceName,
     pub(super) ports: Vec<LinkRef>,

@@ -10,10 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::bond::Written as WrittenBond;
 use super::names::{DomainName, InterfaceName, LinkRef, Mtu, VlanId};
 use super::{Bond, DhcpOptions, Interface, Ipv4Method, Ipv6Method, Network, Route, Vlan};
+use crate::format::payload::words;
 use crate::format::{Invalid, json};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
@@ -25,7 +26,10 @@ struct Written {
     gateways: Option<Vec<IpAddr>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<Mtu>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "json::objects",
+        skip_serializing_if = "Option::is_none"
+    )]
     interfaces: Option<Vec<WrittenInterface>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bonds: Vec<WrittenBond>,
@@ -42,7 +46,6 @@ struct Written {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WrittenInterface {
     mode: Mode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,25 +58,25 @@ struct WrittenInterface {
     mtu: Option<Mtu>,
 }
 
-/// How addresses come that are not given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Mode {
-    #[serde(rename = "static")]
-    Static,
-    #[serde(rename = "dhcp")]
-    Dhcp,
-    #[serde(rename = "auto6")]
-    Auto6,
-    #[serde(rename = "dhcp6")]
-    Dhcp6,
-    #[serde(rename = "auto")]
-    DhcpAuto6,
-    #[serde(rename = "dhcp+dhcp6")]
-    DhcpDhcp6,
+words! {
+    /// How addresses come that are not given.
+    enum Mode("network.mode") {
+        /// None come.
+        Static = "static",
+        /// By DHCP.
+        Dhcp = "dhcp",
+        /// By router advertisements.
+        Auto6 = "auto6",
+        /// By DHCPv6.
+        Dhcp6 = "dhcp6",
+        /// By DHCP and by router advertisements.
+        DhcpAuto6 = "auto",
+        /// By DHCP and by DHCPv6.
+        DhcpDhcp6 = "dhcp+dhcp6",
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WrittenVlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<InterfaceName>,
@@ -82,7 +85,6 @@ struct WrittenVlan {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WrittenRoute {
     to: IpNet,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +95,7 @@ struct WrittenRoute {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written: Written = json::object(deserializer)?;
+        let written = Written::deserialize(deserializer)?;
         Self::try_from(written).map_err(de::Error::custom)
     }
 }
@@ -390,9 +392,12 @@ impl From<Interface> for WrittenInterface {
 mod tests {
     use super::*;
     use crate::format::host_config::{HostConfig, HostConfigError};
+    use crate::format::payload::PayloadError;
 
     fn read(text: &str) -> Result<Network, String> {
-        json::from_slice(text.as_bytes()).map_err(|error| error.to_string())
+        let read = json::read(text.as_bytes());
+        read.map(|read| read.value)
+            .map_err(|error| error.source.to_string())
     }
 
     #[test]
@@ -483,16 +488,17 @@ mod tests {
                 r#"{"mode": "dhcp", "routes": [{"to": "10.0.0.0/8"}]}"#,
                 "network.routes: ",
             ),
-            (r#"{"mode": "dhcp", "address": "192.0.2.9/24"}"#, ""),
-            (r#"{"mode": "dhcp", "mode": "dhcp"}"#, ""),
-            (r#"["dhcp"]"#, ""),
+            (r#"{"interfaces": [["dhcp"]]}"#, ""),
         ] {
             let host = format!(
                 "{{\"image\": \"relay\", \"mirrors\": [\"https://m.example/\"],\n\"network\": {text}\n}}"
             );
             let error = HostConfig::parse(host.as_bytes()).expect_err(text);
-            let (HostConfigError::Json(error) | HostConfigError::Field { source: error, .. }) =
-                error
+            let HostConfigError::Payload(
+                PayloadError::Json(error)
+                | PayloadError::Field { source: error, .. }
+                | PayloadError::Word { source: error, .. },
+            ) = error
             else {
                 panic!("{text}: {error}");
             };

@@ -124,7 +124,7 @@ pub struct Route {
 
 /// What DHCP servers are told beside what every client tells them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct DhcpOptions {
     /// Option 61 (not of DHCPv6); without it, the hardware type and the link's address.
     #[serde(skip_serializing_if = "Option::is_none")]

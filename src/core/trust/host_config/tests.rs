@@ -1,9 +1,10 @@
 //! Which host configs each kind of policy takes, and what of a command line.
 
 use super::super::envelope::EnvelopeSignature;
-use super::super::testing::{configured, policy, renewed, sealed, signers};
+use super::super::testing::{configured, group, key, policy, renewed, sealed, signer};
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode};
+use crate::format::host_config::HostConfigError;
 
 const HOST: &str =
     r#"{"image": "relay", "mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#;
@@ -24,10 +25,11 @@ fn requiring() -> TrustPolicy {
 
 /// Two of these must sign host configs.
 fn asking_two() -> TrustPolicy {
-    let mut rule = requiring().host_config().unwrap().clone();
-    rule.keys = signers(&["carol", "dave", "erin"]);
-    rule.threshold = 2;
-    policy(&["alice"]).with_host_config(Some(rule)).unwrap()
+    let changed = requiring().with(|fields| {
+        fields.keys.extend([signer("dave"), signer("erin")]);
+        fields.roles.host_config = Some(vec![group(2, &["carol", "dave", "erin"])]);
+    });
+    changed.unwrap()
 }
 
 fn judge(policy: &TrustPolicy, stored: Option<&[u8]>, line: &str) -> Result<Judged, Refusal> {
@@ -173,14 +175,9 @@ fn signatures_are_counted_by_distinct_keys_of_the_role() {
     ] {
         match (judge(&policy, Some(&signed(by).encode()), ""), expected) {
             (Ok(judged), Ok(signers)) => assert_eq!(names(&judged), Some(signers)),
-            (
-                Err(Refusal::Threshold {
-                    missing, threshold, ..
-                }),
-                Err(expected),
-            ) => {
-                let missing: Vec<&str> = missing.iter().map(SignerName::as_str).collect();
-                assert_eq!((missing, threshold), (expected, 2), "{by:?}");
+            (Err(Refusal::Threshold { count, .. }), Err(expected)) => {
+                let missing: Vec<&str> = count.unmet[0].of.iter().map(SignerName::as_str).collect();
+                assert_eq!((missing, count.required), (expected, 2), "{by:?}");
             }
             (judged, _) => panic!("{by:?}: {judged:?}"),
         }
@@ -188,10 +185,8 @@ fn signatures_are_counted_by_distinct_keys_of_the_role() {
     // The same key twice, the second time under another's id.
     let mut twice = signed(&["carol"]);
     let signature = twice.signatures()[0].clone();
-    twice.join(EnvelopeSignature {
-        key_id: signers(&["dave"])[0].key.id().to_string(),
-        ..signature
-    });
+    let id = key("dave").id().to_string();
+    twice.join(EnvelopeSignature::new(id, signature.bytes));
     assert_eq!(
         code(&policy, Some(&twice.encode()), ""),
         FailureCode::ConfigureHostThreshold
@@ -264,7 +259,10 @@ fn a_signed_host_config_is_bounded_as_a_plain_one_is() {
     stored.push(b' ');
     let refusal = judge(&requiring(), Some(&stored), "").unwrap_err();
     assert!(
-        matches!(refusal, Refusal::HostConfig(HostConfigError::TooLarge)),
+        matches!(
+            refusal,
+            Refusal::HostConfig(HostConfigError::Payload(PayloadError::TooLarge { .. }))
+        ),
         "{refusal:?}"
     );
 }

@@ -3,7 +3,7 @@
 use super::super::policy::AcceptedImage;
 use super::super::testing::{
     channel, freshness, made, manifest, policy, renewed, sealed_freshness, sealed_manifest,
-    seconds, signers, time,
+    seconds, time,
 };
 use super::super::verified::Expected;
 use super::super::{Envelope, TrustPolicy};
@@ -72,7 +72,7 @@ fn judge(
 ) -> (Result<(), Code>, JudgingTime) {
     let name = "relay".parse().unwrap();
     let mut expected = Expected {
-        name: Some(&name),
+        name: &name,
         arch: None,
         now,
     };
@@ -139,7 +139,8 @@ fn a_refused_channel_leaves_the_time_that_its_manifest_proves() {
 fn a_manifest_that_is_not_accepted_proves_nothing() {
     let mut denying = AcceptedImage::new("relay".parse().unwrap(), 41.try_into().unwrap());
     denying.denied_versions.push(42.try_into().unwrap());
-    let denying = TrustPolicy::new(signers(&["alice"]), 1, vec![denying]).unwrap();
+    let denying = policy(&["alice"]).with(|fields| fields.images = vec![denying]);
+    let denying = denying.unwrap();
     let plain = policy(&["alice"]);
     let mut other = manifest(42);
     other.name = "other".parse().unwrap();

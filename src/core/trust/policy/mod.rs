@@ -2,349 +2,300 @@
 //!
 //! ```json
 //! {
-//!   "version": 1,
+//!   "version": 2,
+//!   "created": "2026-12-01T09:00:00Z",
 //!   "keys": [
 //!     {"name": "alice", "key": "ed25519:<64 hex digits>"},
-//!     {"name": "bob", "key": "ed25519:<64 hex digits>"}
+//!     {"name": "bob", "key": "ed25519:<64 hex digits>"},
+//!     {"name": "build-1", "key": "ed25519:<64 hex digits>"},
+//!     {"name": "clockwork", "key": "ed25519:<64 hex digits>"}
 //!   ],
-//!   "threshold": 2,
+//!   "roles": {
+//!     "root": [{"keys": ["alice", "bob"], "threshold": 2}],
+//!     "release": [{"keys": ["build-1"], "threshold": 1}, {"keys": ["alice", "bob"], "threshold": 1}],
+//!     "freshness": [{"keys": ["clockwork"], "threshold": 1}]
+//!   },
 //!   "images": [{"name": "relay", "min_version": 41, "denied_versions": [43]}],
-//!   "denied_digests": ["<SHA-256 of a manifest or of an archive>"],
+//!   "denied_digests": ["<SHA-256 of a manifest, a chunk list or a file>"],
 //!   "expiry": {"required": true, "max_days": 90},
-//!   "freshness": {
-//!     "keys": [{"name": "clockwork", "key": "ed25519:<64 hex digits>"}],
-//!     "threshold": 1, "required": true, "max_hours": 72
-//!   },
-//!   "host_config": {
-//!     "keys": [{"name": "carol", "key": "ed25519:<64 hex digits>"}],
-//!     "threshold": 1, "required": true
-//!   },
-//!   "allow_http": false,
-//!   "mirror_keys": ["<SHA-256 of a mirror's SubjectPublicKeyInfo>"],
-//!   "clock_tolerance_seconds": 300,
-//!   "on_failure": {"first_wait_seconds": 2, "longest_wait_seconds": 60, "reboot_after": 20},
-//!   "disks": "refuse"
+//!   "freshness": {"required": true, "max_hours": 72, "max_releases": 1},
+//!   "on_failure": {"retry_initial_seconds": 2, "retry_max_seconds": 60, "max_attempts": 20}
 //! }
 //! ```
 //!
-//! One version is baked into the initramfs. The next ones come from mirrors, each signed by the
-//! threshold of the one before and by its own; see [`chain`](super::chain). A policy that contradicts
-//! itself does not load: a key or a name given twice, in one role or in two, a threshold of 0 or above
-//! the number of keys, a field that this version does not know.
+//! One version is baked into the initramfs. The next ones come from mirrors, each signed by every group of the role
+//! `root` of the one before and of its own; see [`chain`](super::chain). `docs/formats.md` has every field.
+//!
+//! A [`TrustPolicy`] holds only [`Fields`] that agree with each other.
 
+mod keys;
 mod rules;
-mod signer;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use self::rules::{default_clock_tolerance_seconds, is_default};
-use crate::failure::{Diagnose, FailureCode};
+use self::rules::default_clock_tolerance_seconds;
 use crate::format::Invalid;
 use crate::format::digest::Sha256Digest;
-use crate::format::json;
 use crate::format::limits::LIMITS;
-use crate::format::version::PolicyVersion;
+use crate::format::manifest::ImageName;
+use crate::format::payload::{self, Payload, PayloadError};
+use crate::format::time;
+use crate::format::version::{LoaderVersion, PolicyVersion};
 
+pub use self::keys::{Group, Signer, SignerName, TableKey};
 pub use self::rules::{
-    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FinalAction, FreshnessRule, HostConfigRule,
+    OnExpiry, Roles,
 };
-pub use self::signer::{Signer, SignerName};
 
 /// Seconds that a loader may wait after its first failure.
-pub const FIRST_WAIT_SECONDS: RangeInclusive<u32> = 1..=3600;
+pub const RETRY_INITIAL_SECONDS: RangeInclusive<u32> = 1..=3600;
 /// Seconds that it may wait at most.
-pub const LONGEST_WAIT_SECONDS: RangeInclusive<u32> = 1..=86_400;
+pub const RETRY_MAX_SECONDS: RangeInclusive<u32> = 1..=86_400;
 /// Seconds after which it hangs. A mirror that asks for the longest rest that is granted, 300 s, must not look like that.
 pub const STALL_SECONDS: RangeInclusive<u32> = 360..=86_400;
+/// Hours that a freshness statement may count for.
+pub const FRESHNESS_HOURS: RangeInclusive<u32> = 1..=8760;
 
 /// What a loader accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrustPolicy(Fields);
+
+/// The fields of a trust policy, which may contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrustPolicy {
-    version: PolicyVersion,
-    keys: Vec<Signer>,
-    threshold: usize,
-    images: Vec<AcceptedImage>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    denied_digests: Vec<Sha256Digest>,
+pub struct Fields {
+    /// Which policy of its chain this is.
+    pub version: PolicyVersion,
+    /// When it was created.
+    #[serde(with = "time")]
+    pub created: Timestamp,
+    /// When it expires, if ever.
+    #[serde(
+        with = "time::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires: Option<Timestamp>,
+    /// What its expiry means.
     #[serde(default)]
-    expiry: ExpiryRule,
+    pub on_expiry: OnExpiry,
+    /// The oldest loader that should run under this policy. Advice: an older one prints a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    freshness: Option<FreshnessRule>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    host_config: Option<HostConfigRule>,
+    pub min_loader: Option<LoaderVersion>,
+    /// Every key, with the name of its holder.
+    pub keys: Vec<Signer>,
+    /// Which of the keys sign what.
+    pub roles: Roles,
+    /// The images that may be booted.
+    pub images: Vec<AcceptedImage>,
+    /// SHA-256 digests of manifests, chunk lists and files that are refused whatever they are signed by.
     #[serde(default)]
-    allow_http: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    mirror_keys: Vec<Sha256Digest>,
+    pub denied_digests: Vec<Sha256Digest>,
+    /// Whether images must expire, and how soon.
+    #[serde(default)]
+    pub expiry: ExpiryRule,
+    /// Whether machines need a freshness statement, and what one may say.
+    #[serde(default)]
+    pub freshness: FreshnessRule,
+    /// Which host configs a machine may use.
+    #[serde(default)]
+    pub host_config: HostConfigRule,
+    /// Whether mirrors may be plain http. Signatures protect the image all the same; who fetches it, and which, anyone
+    /// on the path can see.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// How far the clocks of a packer and a machine may differ.
     #[serde(default = "default_clock_tolerance_seconds")]
-    clock_tolerance_seconds: u32,
+    pub clock_tolerance_seconds: u32,
+    /// What the loader does after a failure.
     #[serde(default)]
-    on_failure: FailurePolicy,
-    #[serde(default, skip_serializing_if = "is_default")]
-    disks: Disks,
+    pub on_failure: FailurePolicy,
+    /// Whether a boot goes on where the kernel has found a disk.
+    #[serde(default)]
+    pub disks: Disks,
 }
 
-/// The trust policy does not load.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// Longer than [`LIMITS`] allows.
-    #[error("the trust policy is larger than {} bytes", LIMITS.policy_bytes)]
-    TooLarge,
-    /// Not JSON, or JSON of another shape; serde's message names line and column.
-    #[error("the trust policy is not the JSON it should be")]
-    Json(#[source] serde_json::Error),
-    /// A signed policy in another spelling than `sealboot policy create` gives it.
-    #[error("the signed trust policy is not spelled as `sealboot policy create` spells it")]
-    Spelling,
-    /// Its fields contradict each other.
-    #[error("the trust policy contradicts itself: {0}")]
-    Contradiction(Invalid),
+impl Fields {
+    /// Returns the first version of a policy over these keys, roles and images, with the defaults elsewhere.
+    #[must_use]
+    pub fn new(
+        created: Timestamp,
+        keys: Vec<Signer>,
+        roles: Roles,
+        images: Vec<AcceptedImage>,
+    ) -> Self {
+        Self {
+            version: PolicyVersion::FIRST,
+            created,
+            expires: None,
+            on_expiry: OnExpiry::default(),
+            min_loader: None,
+            keys,
+            roles,
+            images,
+            denied_digests: Vec::new(),
+            expiry: ExpiryRule::default(),
+            freshness: FreshnessRule::DEFAULT,
+            host_config: HostConfigRule::default(),
+            allow_http: false,
+            clock_tolerance_seconds: default_clock_tolerance_seconds(),
+            on_failure: FailurePolicy::DEFAULT,
+            disks: Disks::default(),
+        }
+    }
 }
 
-impl Diagnose for PolicyError {
-    fn code(&self) -> FailureCode {
-        FailureCode::ConfigurePolicy
+impl TryFrom<Fields> for TrustPolicy {
+    type Error = Invalid;
+
+    fn try_from(fields: Fields) -> Result<Self, Invalid> {
+        fields.agree()?;
+        Ok(Self(fields))
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustPolicy {
+    /// Reads the fields; [`Payload::check`] checks that they agree.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Fields::deserialize(deserializer).map(Self)
+    }
+}
+
+impl Payload for TrustPolicy {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "trust policy";
+    const LIMIT: u64 = LIMITS.policy_bytes;
+
+    fn check(&self) -> Result<(), Invalid> {
+        self.0.agree()
     }
 }
 
 impl TrustPolicy {
-    /// The DSSE payload type of a policy that follows another.
+    /// The DSSE payload type of this format. It never changes: policies grow by fields and words.
     pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealboot.trust.v1+json";
 
-    /// A policy over `keys` and `images` that asks for `threshold` signatures, with the defaults elsewhere.
+    /// Reads a policy, baked in or out of a signed statement.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Contradiction`], as for [`TrustPolicy::parse`].
-    pub fn new(
-        keys: Vec<Signer>,
-        threshold: usize,
-        images: Vec<AcceptedImage>,
-    ) -> Result<Self, PolicyError> {
-        let policy = Self {
-            version: PolicyVersion::FIRST,
-            keys,
-            threshold,
-            images,
-            denied_digests: Vec::new(),
-            expiry: ExpiryRule::default(),
-            freshness: None,
-            host_config: None,
-            allow_http: false,
-            mirror_keys: Vec::new(),
-            clock_tolerance_seconds: default_clock_tolerance_seconds(),
-            on_failure: FailurePolicy::default(),
-            disks: Disks::default(),
-        };
-        policy.check()?;
-        Ok(policy)
+    /// [`PayloadError`], for the first rule that it breaks.
+    pub fn parse(json: &[u8]) -> Result<Self, PayloadError> {
+        payload::parse(json)
     }
 
-    /// Reads a policy.
-    ///
-    /// # Errors
-    ///
-    /// Refuses unknown and repeated fields and every contradiction.
-    pub fn parse(json: &[u8]) -> Result<Self, PolicyError> {
-        if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.policy_bytes) {
-            return Err(PolicyError::TooLarge);
-        }
-        let policy: Self = json::from_slice(json).map_err(PolicyError::Json)?;
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Reads a policy out of a signed statement, where it has one spelling.
-    ///
-    /// # Errors
-    ///
-    /// Refuses every byte string that [`TrustPolicy::encode`] would not write.
-    pub fn parse_signed(json: &[u8]) -> Result<Self, PolicyError> {
-        let policy = Self::parse(json)?;
-        if policy.encode() == json {
-            Ok(policy)
-        } else {
-            Err(PolicyError::Spelling)
-        }
-    }
-
-    /// Writes the policy as indented JSON, every field spelled out.
+    /// Encodes the policy as indented JSON, every field spelled out.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self)
-            .unwrap_or_else(|error| unreachable!("a policy holds no map and no float: {error}"));
-        json.push(b'\n');
-        json
+        payload::encode_pretty(self)
     }
 
-    /// Replaces who signs images and policies, and how many of them must.
+    /// Returns the policy with changed fields.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of another role.
-    pub fn with_signers(self, keys: Vec<Signer>, threshold: usize) -> Result<Self, PolicyError> {
-        let policy = Self {
-            keys,
-            threshold,
-            ..self
-        };
-        policy.check()?;
-        Ok(policy)
+    /// Names the first field that contradicts another.
+    pub fn with(&self, change: impl FnOnce(&mut Fields)) -> Result<Self, Invalid> {
+        let mut fields = self.0.clone();
+        change(&mut fields);
+        fields.try_into()
     }
 
-    /// Replaces the images that may be booted.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for none, too many, and a name or a denial that is given twice.
-    pub fn with_images(self, images: Vec<AcceptedImage>) -> Result<Self, PolicyError> {
-        let policy = Self { images, ..self };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Replaces the rule on expiry.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for a longest life of 0 days.
-    pub fn with_expiry(self, expiry: ExpiryRule) -> Result<Self, PolicyError> {
-        let policy = Self { expiry, ..self };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Replaces what happens after a failure.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for waits that are 0 or shrink.
-    pub fn with_on_failure(self, on_failure: FailurePolicy) -> Result<Self, PolicyError> {
-        let policy = Self { on_failure, ..self };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Makes it this version of a chain.
+    /// Returns the fields.
     #[must_use]
-    pub fn with_version(self, version: PolicyVersion) -> Self {
-        Self { version, ..self }
+    pub const fn fields(&self) -> &Fields {
+        &self.0
     }
 
-    /// Replaces who says which version of an image is the newest.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key that signs images.
-    pub fn with_freshness(self, freshness: Option<FreshnessRule>) -> Result<Self, PolicyError> {
-        let policy = Self { freshness, ..self };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Replaces who signs host configs.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for a role that cannot be fulfilled, or has a key of another role.
-    pub fn with_host_config(
-        self,
-        host_config: Option<HostConfigRule>,
-    ) -> Result<Self, PolicyError> {
-        let policy = Self {
-            host_config,
-            ..self
-        };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Replaces the digests that are refused.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError::Contradiction`] for one that is given twice, and for too many.
-    pub fn with_denied_digests(
-        self,
-        denied_digests: Vec<Sha256Digest>,
-    ) -> Result<Self, PolicyError> {
-        let policy = Self {
-            denied_digests,
-            ..self
-        };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Lets mirrors be plain http. Signatures protect the image all the same; that it is fetched, and
-    /// which, then anyone on the path can see.
+    /// Returns which policy of its chain this is.
     #[must_use]
-    pub fn with_plain_http(self) -> Self {
-        Self {
-            allow_http: true,
-            ..self
-        }
+    pub const fn version(&self) -> PolicyVersion {
+        self.0.version
     }
 
-    /// Refuses mirrors that are plain http, which is how a policy starts.
+    /// Returns the table of keys.
     #[must_use]
-    pub fn with_https_only(self) -> Self {
-        Self {
-            allow_http: false,
-            ..self
-        }
+    pub fn keys(&self) -> &[Signer] {
+        &self.0.keys
     }
 
-    /// Takes mirrors by these keys alone, whatever authorities and clocks say; with none, by the baked-in roots.
-    ///
-    /// # Errors
-    ///
-    /// More than [`LIMITS`] allows, or one twice.
-    pub fn with_mirror_keys(self, mirror_keys: Vec<Sha256Digest>) -> Result<Self, PolicyError> {
-        let policy = Self {
-            mirror_keys,
-            ..self
-        };
-        policy.check()?;
-        Ok(policy)
-    }
-
-    /// Replaces whether a boot goes on where the kernel has found a disk.
+    /// Returns the images that may be booted.
     #[must_use]
-    pub fn with_disks(self, disks: Disks) -> Self {
-        Self { disks, ..self }
+    pub fn images(&self) -> &[AcceptedImage] {
+        &self.0.images
     }
 
-    fn check(&self) -> Result<(), PolicyError> {
-        self.agree().map_err(PolicyError::Contradiction)
+    /// Returns the rules of an image; `None` for one that the policy does not accept.
+    #[must_use]
+    pub fn image(&self, name: &ImageName) -> Option<&AcceptedImage> {
+        self.0.images.iter().find(|image| image.name == *name)
     }
 
+    /// Returns `true` if mirrors may be plain http.
+    #[must_use]
+    pub const fn allows_http(&self) -> bool {
+        self.0.allow_http
+    }
+
+    /// Returns whether a boot goes on where the kernel has found a disk.
+    #[must_use]
+    pub const fn disks(&self) -> Disks {
+        self.0.disks
+    }
+
+    /// Returns how far the clocks of a packer and a machine may differ.
+    #[must_use]
+    pub const fn clock_tolerance(&self) -> Duration {
+        Duration::from_secs(self.0.clock_tolerance_seconds as u64)
+    }
+
+    /// Returns what the loader does after a failure.
+    #[must_use]
+    pub const fn on_failure(&self) -> FailurePolicy {
+        self.0.on_failure
+    }
+
+    /// Returns the time of its expiry, if `now` is past it by more than the tolerance.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> Option<Timestamp> {
+        let expires = self.0.expires?;
+        let ends = expires.saturating_add(self.clock_tolerance());
+        (now >= ends.unwrap_or(Timestamp::MAX)).then_some(expires)
+    }
+}
+
+impl Fields {
     /// Checks the agreement of the fields; what one field alone must be, its type has checked.
     fn agree(&self) -> Result<(), Invalid> {
-        role_agrees(&self.keys, self.threshold, &SIGNING_FIELDS)?;
+        if self.expires.is_some_and(|expires| expires <= self.created) {
+            let expires = self.expires.unwrap_or_default();
+            return Err(Invalid::new("expires", expires, "after `created`"));
+        }
+        self.keys_agree()?;
+        self.roles_agree()?;
         bounded(
             "images",
             self.images.len(),
             1..=LIMITS.policy_images,
-            "a list of 1 to 64 images",
+            "a list of 1 to 256 images",
         )?;
-        if let Some(image) = repeated(&self.images, |image| &image.name) {
-            return Err(Invalid::new("images.name", &image.name, "given only once"));
+        if let Some(name) = repeated(self.images.iter().map(|image| &image.name)) {
+            return Err(Invalid::new("images.name", name, "given only once"));
         }
         for image in &self.images {
-            let denied = &image.denied_versions;
             bounded(
                 "images.denied_versions",
-                denied.len(),
-                0..=LIMITS.policy_denied,
+                image.denied_versions.len(),
+                0..=LIMITS.policy_denied_versions,
                 "a list of at most 256 versions",
             )?;
-            if let Some(version) = repeated(denied, |version| *version) {
+            if let Some(version) = repeated(image.denied_versions.iter()) {
                 return Err(Invalid::new(
                     "images.denied_versions",
                     version,
@@ -355,30 +306,44 @@ impl TrustPolicy {
         bounded(
             "denied_digests",
             self.denied_digests.len(),
-            0..=LIMITS.policy_denied,
-            "a list of at most 256 digests",
+            0..=LIMITS.policy_denied_digests,
+            "a list of at most 1024 digests",
         )?;
-        if let Some(digest) = repeated(&self.denied_digests, |digest| *digest) {
+        let has_freshness =
+            |image: &AcceptedImage| image.freshness.is_some() || self.roles.freshness.is_some();
+        if let (true, Some(image)) = (
+            self.freshness.required,
+            self.images.iter().find(|image| !has_freshness(image)),
+        ) {
+            let takes = "an image with a role for freshness, which freshness.required asks for";
+            return Err(Invalid::new("images.name", &image.name, takes));
+        }
+        if self.host_config.required && self.roles.host_config.is_none() {
+            let takes = "possible without a role host_config, which signs them";
+            return Err(Invalid::new("host_config.required", true, takes));
+        }
+        if let Some(digest) = repeated(self.denied_digests.iter()) {
             return Err(Invalid::new("denied_digests", digest, "given only once"));
         }
-        bounded(
-            "mirror_keys",
-            self.mirror_keys.len(),
-            0..=LIMITS.policy_keys,
-            "a list of at most 32 digests",
-        )?;
-        if let Some(key) = repeated(&self.mirror_keys, |key| *key) {
-            return Err(Invalid::new("mirror_keys", key, "given only once"));
-        }
+        self.numbers_agree()
+    }
+
+    fn numbers_agree(&self) -> Result<(), Invalid> {
         if let Some(days) = self.expiry.max_days {
             bounded("expiry.max_days", days, 1..=36_500, "between 1 and 36500")?;
         }
-        if let Some(freshness) = &self.freshness {
-            self.freshness_agrees(freshness)?;
-        }
-        if let Some(host_config) = &self.host_config {
-            self.host_config_agrees(host_config)?;
-        }
+        bounded(
+            "freshness.max_hours",
+            self.freshness.max_hours,
+            FRESHNESS_HOURS,
+            "between 1 and 8760",
+        )?;
+        bounded(
+            "freshness.max_releases",
+            self.freshness.max_releases,
+            1..=8,
+            "between 1 and 8",
+        )?;
         bounded(
             "clock_tolerance_seconds",
             self.clock_tolerance_seconds,
@@ -386,193 +351,141 @@ impl TrustPolicy {
             "at most 86400",
         )?;
         let FailurePolicy {
-            first_wait_seconds: first,
-            longest_wait_seconds: longest,
+            retry_initial_seconds: initial,
+            retry_max_seconds: max,
             stall_seconds: stall,
+            handover_watchdog_seconds: handover,
             ..
         } = self.on_failure;
         bounded(
-            "on_failure.first_wait_seconds",
-            first,
-            FIRST_WAIT_SECONDS,
+            "on_failure.retry_initial_seconds",
+            initial,
+            RETRY_INITIAL_SECONDS,
             "between 1 and 3600",
         )?;
         bounded(
-            "on_failure.longest_wait_seconds",
-            longest,
-            first..=*LONGEST_WAIT_SECONDS.end(),
-            "between the first wait and 86400",
+            "on_failure.retry_max_seconds",
+            max,
+            initial..=*RETRY_MAX_SECONDS.end(),
+            "between retry_initial_seconds and 86400",
         )?;
         bounded(
             "on_failure.stall_seconds",
             stall,
             STALL_SECONDS,
             "between 360 and 86400",
+        )?;
+        bounded(
+            "on_failure.handover_watchdog_seconds",
+            handover,
+            0..=86_400,
+            "at most 86400",
         )
     }
 
-    fn freshness_agrees(&self, rule: &FreshnessRule) -> Result<(), Invalid> {
-        role_agrees(&rule.keys, rule.threshold, &FRESHNESS_FIELDS)?;
-        // The key of a machine that renews every few hours must not count where people sign releases.
-        let signs_images = |signer: &&Signer| self.keys.iter().any(|other| other.key == signer.key);
-        if let Some(signer) = rule.keys.iter().find(signs_images) {
+    fn keys_agree(&self) -> Result<(), Invalid> {
+        bounded(
+            "keys",
+            self.keys.len(),
+            1..=LIMITS.policy_keys,
+            "a list of 1 to 64 keys",
+        )?;
+        if let Some(name) = repeated(self.keys.iter().map(|signer| &signer.name)) {
+            return Err(Invalid::new("keys.name", name, "given only once"));
+        }
+        let keys: Vec<String> = (self.keys.iter())
+            .map(|signer| signer.key.to_string())
+            .collect();
+        match repeated(keys.iter()) {
+            Some(key) => Err(Invalid::new("keys.key", key, "given only once")),
+            None => Ok(()),
+        }
+    }
+
+    fn roles_agree(&self) -> Result<(), Invalid> {
+        let Roles {
+            root,
+            release,
+            freshness,
+            host_config,
+        } = &self.roles;
+        let of_images =
+            |role: fn(&AcceptedImage) -> Option<&Vec<Group>>| self.images.iter().filter_map(role);
+        let releases = of_images(|image| image.release.as_ref());
+        let freshnesses = of_images(|image| image.freshness.as_ref());
+        self.role_agrees("roles.root", root)?;
+        self.role_agrees("roles.release", release)?;
+        let mut release_names = names(release);
+        for role in releases {
+            self.role_agrees("images.release", role)?;
+            release_names.extend(names(role));
+        }
+        let mut freshness_names = BTreeSet::new();
+        if let Some(role) = freshness {
+            self.role_agrees("roles.freshness", role)?;
+            freshness_names.extend(names(role));
+        }
+        for role in freshnesses {
+            self.role_agrees("images.freshness", role)?;
+            freshness_names.extend(names(role));
+        }
+        let mut host_config_names = BTreeSet::new();
+        if let Some(role) = host_config {
+            self.role_agrees("roles.host_config", role)?;
+            host_config_names.extend(names(role));
+        }
+        // The key of a machine that renews every few hours must not count where people release, and who installs
+        // machines decides neither what they run nor how fresh it is.
+        let people = &names(root) | &release_names;
+        for (field, own, others) in [
+            (
+                "roles.freshness",
+                &freshness_names,
+                &people | &host_config_names,
+            ),
+            ("roles.host_config", &host_config_names, people),
+        ] {
+            if let Some(name) = own.intersection(&others).next() {
+                return Err(Invalid::new(field, name, "a key of this role alone"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one role: few groups, of distinct keys of the table, and enough for the threshold.
+    fn role_agrees(&self, field: &'static str, groups: &[Group]) -> Result<(), Invalid> {
+        bounded(
+            field,
+            groups.len(),
+            1..=LIMITS.policy_groups,
+            "a list of 1 to 4 groups",
+        )?;
+        for group in groups {
+            bounded(
+                field,
+                group.threshold,
+                1..=group.keys.len(),
+                "a threshold between 1 and the number of keys in its group",
+            )?;
+        }
+        let names = groups.iter().flat_map(|group| &group.keys);
+        if let Some(name) = repeated(names.clone()) {
             return Err(Invalid::new(
-                FRESHNESS_FIELDS.key,
-                signer.key,
-                "of this role alone",
+                field,
+                name,
+                "a key of one group of the role, given once",
             ));
         }
-        bounded(
-            "freshness.max_hours",
-            rule.max_hours,
-            1..=8760,
-            "between 1 and 8760",
-        )
-    }
-
-    fn host_config_agrees(&self, rule: &HostConfigRule) -> Result<(), Invalid> {
-        role_agrees(&rule.keys, rule.threshold, &HOST_CONFIG_FIELDS)?;
-        // Who installs machines decides nothing about what they run, or about how fresh it is.
-        let renews = self.freshness.iter().flat_map(|rule| &rule.keys);
-        let mut others = self.keys.iter().chain(renews);
-        match others.find(|other| rule.keys.iter().any(|own| own.key == other.key)) {
+        let known: BTreeSet<&SignerName> = self.keys.iter().map(|signer| &signer.name).collect();
+        match names.into_iter().find(|name| !known.contains(name)) {
+            Some(name) => Err(Invalid::new(field, name, "a name in `keys`")),
             None => Ok(()),
-            Some(signer) => Err(Invalid::new(
-                HOST_CONFIG_FIELDS.key,
-                signer.key,
-                "of this role alone",
-            )),
         }
     }
-
-    /// The keys that may sign, in the order of the file.
-    #[must_use]
-    pub fn keys(&self) -> &[Signer] {
-        &self.keys
-    }
-
-    /// How many distinct keys must have signed.
-    #[must_use]
-    pub const fn threshold(&self) -> usize {
-        self.threshold
-    }
-
-    /// The images that may be booted.
-    #[must_use]
-    pub fn images(&self) -> &[AcceptedImage] {
-        &self.images
-    }
-
-    /// Whether images must expire, and how soon.
-    #[must_use]
-    pub const fn expiry(&self) -> ExpiryRule {
-        self.expiry
-    }
-
-    /// Which policy of a chain this is.
-    #[must_use]
-    pub const fn version(&self) -> PolicyVersion {
-        self.version
-    }
-
-    /// SHA-256 digests of manifests and archives that are refused whatever they are signed by.
-    #[must_use]
-    pub fn denied_digests(&self) -> &[Sha256Digest] {
-        &self.denied_digests
-    }
-
-    /// Who says which version of an image is the newest, if anybody does.
-    #[must_use]
-    pub const fn freshness(&self) -> Option<&FreshnessRule> {
-        self.freshness.as_ref()
-    }
-
-    /// Who signs host configs, if anybody does.
-    #[must_use]
-    pub const fn host_config(&self) -> Option<&HostConfigRule> {
-        self.host_config.as_ref()
-    }
-
-    /// Whether mirrors may be plain http.
-    #[must_use]
-    pub const fn allows_http(&self) -> bool {
-        self.allow_http
-    }
-
-    /// The keys by which mirrors are known; none where their certificates are checked.
-    #[must_use]
-    pub fn mirror_keys(&self) -> &[Sha256Digest] {
-        &self.mirror_keys
-    }
-
-    /// How far the clocks of a packer and a machine may stand apart.
-    #[must_use]
-    pub fn clock_tolerance(&self) -> Duration {
-        Duration::from_secs(u64::from(self.clock_tolerance_seconds))
-    }
-
-    /// Returns whether a boot goes on where the kernel has found a disk.
-    #[must_use]
-    pub const fn disks(&self) -> Disks {
-        self.disks
-    }
-
-    /// What the loader does after a failure.
-    #[must_use]
-    pub const fn on_failure(&self) -> FailurePolicy {
-        self.on_failure
-    }
 }
 
-/// What the fields of a role are called where it stands in a policy.
-struct RoleFields {
-    keys: &'static str,
-    key: &'static str,
-    name: &'static str,
-    threshold: &'static str,
-}
-
-const SIGNING_FIELDS: RoleFields = RoleFields {
-    keys: "keys",
-    key: "keys.key",
-    name: "keys.name",
-    threshold: "threshold",
-};
-
-const FRESHNESS_FIELDS: RoleFields = RoleFields {
-    keys: "freshness.keys",
-    key: "freshness.keys.key",
-    name: "freshness.keys.name",
-    threshold: "freshness.threshold",
-};
-
-const HOST_CONFIG_FIELDS: RoleFields = RoleFields {
-    keys: "host_config.keys",
-    key: "host_config.keys.key",
-    name: "host_config.keys.name",
-    threshold: "host_config.threshold",
-};
-
-/// Checks the keys of a role: distinct, named distinctly, and enough for its threshold.
-fn role_agrees(keys: &[Signer], threshold: usize, fields: &RoleFields) -> Result<(), Invalid> {
-    bounded(
-        fields.keys,
-        keys.len(),
-        1..=LIMITS.policy_keys,
-        "a list of 1 to 32 keys",
-    )?;
-    if let Some(signer) = repeated(keys, |signer| signer.key) {
-        return Err(Invalid::new(fields.key, signer.key, "given only once"));
-    }
-    if let Some(signer) = repeated(keys, |signer| &signer.name) {
-        return Err(Invalid::new(fields.name, &signer.name, "given only once"));
-    }
-    bounded(
-        fields.threshold,
-        threshold,
-        1..=keys.len(),
-        "between 1 and the number of keys",
-    )
+fn names(groups: &[Group]) -> BTreeSet<&SignerName> {
+    groups.iter().flat_map(|group| &group.keys).collect()
 }
 
 fn bounded<T: PartialOrd + fmt::Display>(
@@ -588,12 +501,10 @@ fn bounded<T: PartialOrd + fmt::Display>(
     }
 }
 
-/// The first item whose key an earlier one has.
-fn repeated<'a, T, K: PartialEq>(items: &'a [T], key: impl Fn(&'a T) -> K) -> Option<&'a T> {
-    let mut items_at = items.iter().enumerate();
-    let twice =
-        items_at.find(|(at, item)| items[..*at].iter().any(|earlier| key(earlier) == key(item)));
-    twice.map(|(_, item)| item)
+/// Returns the first item that an earlier one equals.
+fn repeated<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().find(|item| !seen.insert(*item))
 }
 
 #[cfg(test)]

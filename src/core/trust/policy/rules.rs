@@ -1,13 +1,30 @@
 //! The rules of a trust policy, each with its defaults.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::signer::Signer;
+use super::keys::Group;
 use crate::format::manifest::{ImageName, ImageVersion};
+use crate::format::payload::words;
+use crate::format::time;
+
+/// The groups of keys that sign each kind of statement. Every group of a role must reach its threshold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles {
+    /// Signs the next trust policy.
+    pub root: Vec<Group>,
+    /// Signs manifests, unless an image has a role of its own.
+    pub release: Vec<Group>,
+    /// Signs freshness statements, unless an image has a role of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Vec<Group>>,
+    /// Signs host configs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_config: Option<Vec<Group>>,
+}
 
 /// An image that the loader may boot, and the oldest version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AcceptedImage {
     /// The image's name.
     pub name: ImageName,
@@ -15,158 +32,178 @@ pub struct AcceptedImage {
     #[serde(default = "first_version")]
     pub min_version: ImageVersion,
     /// Versions that are refused whatever they are signed by: bad releases.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub denied_versions: Vec<ImageVersion>,
+    /// The groups that sign this image's manifests, in place of the role `release`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Vec<Group>>,
+    /// The groups that sign this image's freshness statements, in place of the role `freshness`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Vec<Group>>,
 }
 
 impl AcceptedImage {
-    /// This image from this version on, none denied.
+    /// Returns this image from this version on, with no denied version and no role of its own.
     #[must_use]
     pub const fn new(name: ImageName, min_version: ImageVersion) -> Self {
         Self {
             name,
             min_version,
             denied_versions: Vec::new(),
+            release: None,
+            freshness: None,
         }
     }
 }
 
 /// Whether images must expire, and how soon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ExpiryRule {
     /// Whether a manifest without an expiry is refused.
     #[serde(default)]
     pub required: bool,
-    /// The longest time from `created` to `expires` that a manifest may grant itself, in days.
+    /// The longest time from `created` to `expires` that a manifest may have, in days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_days: Option<u32>,
 }
 
-/// Who says which version is the newest, and for how long that counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Whether machines need a freshness statement, and what one may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreshnessRule {
-    /// The keys of this role; none of them may also sign images.
-    pub keys: Vec<Signer>,
-    /// How many of them must sign a freshness statement.
-    pub threshold: usize,
     /// Whether an image without a freshness statement is refused.
     #[serde(default)]
     pub required: bool,
-    /// The longest that a statement may count for, in hours.
+    /// The longest time from `created` to `expires` of a statement, in hours.
+    #[serde(default = "default_max_hours")]
     pub max_hours: u32,
+    /// The most versions of one architecture that a statement may list as current.
+    #[serde(default = "default_max_releases")]
+    pub max_releases: u32,
 }
 
-/// Who says how machines reach their images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Which host configs a machine may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostConfigRule {
-    /// The keys of this role; none of them may have another one.
-    pub keys: Vec<Signer>,
-    /// How many of them must sign a host config.
-    pub threshold: usize,
-    /// Whether a host config that is not signed is refused, and all that the command line says in its place.
-    #[serde(default, skip_serializing_if = "is_default")]
+    /// Whether an unsigned host config is refused, and every setting of the command line in its place.
+    #[serde(default)]
     pub required: bool,
+    /// Signed host configs that were created before this are refused.
+    #[serde(
+        with = "time::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub not_before: Option<Timestamp>,
 }
 
-/// What the loader does after a failure: waits, doubling with jitter, and in the end gives up.
+/// What the loader does after a failure: it waits, doubling with jitter, and in the end takes the final action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct FailurePolicy {
     /// The wait after the first failure, in seconds.
-    #[serde(default = "default_first_wait_seconds")]
-    pub first_wait_seconds: u32,
+    pub retry_initial_seconds: u32,
     /// The longest wait, in seconds.
-    #[serde(default = "default_longest_wait_seconds")]
-    pub longest_wait_seconds: u32,
-    /// After how many failures the loader gives up, which mostly is a reboot; 0 means never.
-    #[serde(default = "default_reboot_after")]
-    pub reboot_after: u32,
-    /// What giving up is.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub give_up: GiveUp,
+    pub retry_max_seconds: u32,
+    /// After how many failures the loader takes the final action; 0 means never.
+    pub max_attempts: u32,
+    /// What the loader does then.
+    pub final_action: FinalAction,
     /// For how long nothing may happen, in seconds, before the watchdog resets the machine.
-    #[serde(
-        default = "default_stall_seconds",
-        skip_serializing_if = "is_default_stall_seconds"
-    )]
     pub stall_seconds: u32,
-    /// Whether whoever stands at a console may have a shell, where the initramfs has one.
-    #[serde(default, skip_serializing_if = "is_default")]
+    /// Whether a person at a console may have a shell, where the initramfs has one.
     pub shell: bool,
+    /// After how many entries of a release that its OS did not confirm the next release is taken; 0 means never.
+    pub unconfirmed_boots: u32,
+    /// For how long the watchdog stays armed over the handover, in seconds; 0 disarms it.
+    pub handover_watchdog_seconds: u32,
 }
 
-/// What the loader does once it has tried often enough.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GiveUp {
-    /// It resets the machine: firmware, cards and buses start anew.
-    #[default]
-    Reboot,
-    /// It enters the kernel that is baked into the initramfs for this; where there is none, it reboots.
-    Fallback,
-    /// It powers the machine off.
-    PowerOff,
+words! {
+    /// What the loader does after the last attempt.
+    #[derive(Default)]
+    pub enum FinalAction("on_failure.final_action") {
+        /// It resets the machine: firmware, cards and buses start again.
+        #[default]
+        Reboot = "reboot",
+        /// It enters the kernel that is baked into the initramfs for this; where there is none, it reboots.
+        Fallback = "fallback",
+        /// It powers the machine off.
+        PowerOff = "power-off",
+    }
 }
 
-/// Whether a boot goes on where the kernel has found a disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Disks {
-    /// It does: the loader names the disk and opens none.
-    #[default]
-    Allow,
-    /// It ends.
-    Refuse,
+words! {
+    /// What an expired trust policy means.
+    #[derive(Default)]
+    pub enum OnExpiry("on_expiry") {
+        /// The loader prints a warning and goes on.
+        #[default]
+        Warn = "warn",
+        /// The loader refuses every image.
+        Refuse = "refuse",
+    }
 }
 
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands out references"
-)]
-const fn is_default_stall_seconds(seconds: &u32) -> bool {
-    *seconds == default_stall_seconds()
+words! {
+    /// Whether a boot goes on where the kernel has found a disk.
+    #[derive(Default)]
+    pub enum Disks("disks") {
+        /// It goes on.
+        #[default]
+        Allow = "allow",
+        /// It ends.
+        Refuse = "refuse",
+    }
 }
 
-// Two seconds let a restarting server come back; a minute keeps a fleet from hammering a broken one.
-const fn default_first_wait_seconds() -> u32 {
-    2
+const fn default_max_hours() -> u32 {
+    FreshnessRule::DEFAULT.max_hours
 }
-const fn default_longest_wait_seconds() -> u32 {
-    60
+
+const fn default_max_releases() -> u32 {
+    FreshnessRule::DEFAULT.max_releases
 }
-// With the waits above, about a quarter of an hour: firmware and switches have then settled, and only
-// a reset of the hardware is left to try.
-const fn default_reboot_after() -> u32 {
-    20
-}
-// Above every wait that a stage ends by itself: a download without a new chunk gives up after 600 s, a mirror may
-// ask for 300 s of rest, and a stage without a network ends after 120.
-const fn default_stall_seconds() -> u32 {
-    900
-}
-// Real-time clocks drift by seconds a day; five minutes is what Kerberos made customary.
-pub(super) const fn default_clock_tolerance_seconds() -> u32 {
-    300
-}
+
 const fn first_version() -> ImageVersion {
     ImageVersion::FIRST
 }
 
-impl FailurePolicy {
-    /// What counts where a policy says nothing, and before one is read.
+// Real-time clocks drift by seconds a day; five minutes is what Kerberos made customary.
+pub(super) const fn default_clock_tolerance_seconds() -> u32 {
+    300
+}
+
+impl FreshnessRule {
+    /// The defaults. Three days let a renewing machine be repaired after a weekend.
     pub const DEFAULT: Self = Self {
-        first_wait_seconds: default_first_wait_seconds(),
-        longest_wait_seconds: default_longest_wait_seconds(),
-        reboot_after: default_reboot_after(),
-        give_up: GiveUp::Reboot,
-        stall_seconds: default_stall_seconds(),
+        required: false,
+        max_hours: 72,
+        max_releases: 1,
+    };
+}
+
+impl Default for FreshnessRule {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl FailurePolicy {
+    /// The defaults, which are also in force before a policy is read.
+    pub const DEFAULT: Self = Self {
+        // Two seconds let a restarting server come back; a minute keeps a fleet from hammering a broken one.
+        retry_initial_seconds: 2,
+        retry_max_seconds: 60,
+        // With these waits, about a quarter of an hour: firmware and switches have then settled, and only a reset of
+        // the hardware is left to try.
+        max_attempts: 20,
+        final_action: FinalAction::Reboot,
+        // Above every wait that a stage ends by itself: a download without a new chunk gives up after 600 s, a mirror
+        // may ask for 300 s of rest, and a stage without a network ends after 120.
+        stall_seconds: 900,
         shell: false,
+        unconfirmed_boots: 3,
+        handover_watchdog_seconds: 0,
     };
 }
 

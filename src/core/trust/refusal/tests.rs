@@ -1,25 +1,26 @@
 //! What each refusal is called, and what it tells a person.
 
-use super::super::statement::Ignored;
-use super::super::testing::{made, signers};
+use super::super::statement::IgnoredSignature;
+use super::super::testing::{made, names};
 use super::*;
 use crate::failure::Report;
 use crate::format::Invalid;
 use crate::format::limits::LIMITS;
 
-fn names(of: &[&str]) -> Vec<SignerName> {
-    signers(of).into_iter().map(|signer| signer.name).collect()
-}
-
+/// Of three who must sign.
 fn threshold(statement: Statement, signed: &[&str], missing: &[&str]) -> Refusal {
+    let unmet = Unmet {
+        lacking: 3 - signed.len(),
+        of: names(missing),
+    };
     Refusal::Threshold {
         statement,
-        threshold: 3,
-        tally: Tally {
+        count: SignatureCount {
             signers: names(signed),
+            required: 3,
+            unmet: vec![unmet],
             ignored: Vec::new(),
         },
-        missing: names(missing),
     }
 }
 
@@ -44,7 +45,12 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
         now: made(),
     };
     let short = |statement| threshold(statement, &[], &[]);
-    let host = || HostConfigError::TooLarge;
+    let unknown = |statement| Refusal::UnknownKeyTypes { statement };
+    let unusable = || PayloadError::TooLarge { limit: 1 };
+    let newer = || PayloadError::Critical {
+        word: "sealed".to_owned(),
+    };
+    let host = || HostConfigError::Payload(unusable());
     let cmdline = || HostConfigError::Cmdline(invalid());
     for (refusal, code) in [
         (envelope(Statement::Manifest), Code::ManifestEnvelope),
@@ -76,9 +82,13 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
         (future(Statement::Manifest), Code::ManifestFuture),
         (future(Statement::Policy), Code::ManifestFuture),
         (future(Statement::Freshness), Code::FreshnessFuture),
+        (Refusal::Manifest(unusable()), Code::ManifestInvalid),
+        (Refusal::Manifest(newer()), Code::ManifestUpgrade),
+        (Refusal::Freshness(newer()), Code::FreshnessUpgrade),
+        (Refusal::Policy(newer()), Code::TrustUpgrade),
         (
-            Refusal::Manifest(ManifestError::Spelling),
-            Code::ManifestInvalid,
+            Refusal::HostConfig(newer().into()),
+            Code::ConfigureHostUpgrade,
         ),
         (
             Refusal::OtherImage {
@@ -136,10 +146,7 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
             Code::ManifestDenied,
         ),
         (Refusal::NotFresh, Code::FreshnessMissing),
-        (
-            Refusal::Freshness(FreshnessError::Spelling),
-            Code::FreshnessInvalid,
-        ),
+        (Refusal::Freshness(unusable()), Code::FreshnessInvalid),
         (
             Refusal::FreshnessOfOther {
                 found: name(),
@@ -177,7 +184,7 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
             Code::TrustStale,
         ),
         (
-            Refusal::Policy(PolicyError::Contradiction(invalid())),
+            Refusal::Policy(PayloadError::Contradiction(invalid())),
             Code::TrustInvalid,
         ),
         (
@@ -196,6 +203,18 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
             Code::TrustThreshold,
         ),
         (
+            Refusal::PolicyExpired {
+                version: policy(2),
+                expires: made(),
+                now: made(),
+            },
+            Code::TrustExpired,
+        ),
+        (unknown(Statement::Manifest), Code::ManifestUpgrade),
+        (unknown(Statement::Policy), Code::TrustUpgrade),
+        (unknown(Statement::Freshness), Code::FreshnessUpgrade),
+        (unknown(Statement::HostConfig), Code::ConfigureHostUpgrade),
+        (
             Refusal::ChainTooLong {
                 from: policy(1),
                 limit: 64,
@@ -211,19 +230,19 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
 #[test]
 fn who_has_signed_and_who_must_still_is_said() {
     let mut refusal = threshold(Statement::Manifest, &["alice"], &["bob", "carol", "dave"]);
-    if let Refusal::Threshold { tally, .. } = &mut refusal {
-        tally.ignored = vec![
-            ("\x1b[2J".to_owned(), Ignored::NotByATrustedKey),
-            ("00".to_owned(), Ignored::SameKeyAgain),
+    if let Refusal::Threshold { count, .. } = &mut refusal {
+        count.ignored = vec![
+            ("\x1b[2J".to_owned(), IgnoredSignature::NotByATrustedKey),
+            ("00".to_owned(), IgnoredSignature::SameKeyAgain),
         ];
     }
     assert_eq!(
         Report(&refusal).to_string(),
         "1 of 3 required signatures are there\n  \
          signed by alice\n  \
-         ignored the signature under key id \"\\u{1b}[2J\": no key of the trust policy made it\n  \
-         ignored the signature under key id \"00\": its key has signed already, and counts once\n  \
-         hint: 2 more of bob, carol, dave must run `sealboot image sign`; then publish again"
+         ignored the signature under key id \"\\u{1b}[2J\": no key of the role that had not yet signed made it\n  \
+         ignored the signature under key id \"00\": its key has signed already and counts once\n  \
+         hint: 2 of bob, carol, dave must also run `sealboot image sign`; then publish again"
     );
 }
 
@@ -231,8 +250,7 @@ fn who_has_signed_and_who_must_still_is_said() {
 fn a_hint_names_the_values_at_hand_where_they_help() {
     use FailureCode as Code;
     let general = |refusal: &Refusal| refusal.hint() == refusal.code().remedy();
-    // Nobody can be named, or it is not for `image sign` to mend.
-    assert!(general(&threshold(Statement::Manifest, &["alice"], &[])));
+    // It is not for `image sign` to mend.
     assert!(general(&threshold(
         Statement::Policy,
         &["alice"],
@@ -245,10 +263,9 @@ fn a_hint_names_the_values_at_hand_where_they_help() {
     )));
     assert!(general(&Refusal::NotFresh));
     assert!(general(&Refusal::HostRole));
-    assert!(general(&threshold(Statement::HostConfig, &["carol"], &[])));
     assert_eq!(
         threshold(Statement::HostConfig, &["carol"], &["dave", "erin"]).hint(),
-        "2 more of dave, erin must run `sealboot host-config sign`; then put it in its place again"
+        "2 of dave, erin must also run `sealboot host-config sign`; then put it in its place again"
     );
     assert!(
         Refusal::HostUnsigned
@@ -321,11 +338,11 @@ fn each_kind_of_statement_has_its_own_type() {
 #[test]
 fn key_ids_of_a_crowded_envelope_do_not_flood_the_console() {
     let worst = "\u{10ffff}".repeat(LIMITS.key_id_bytes / 4);
-    let tally = Tally {
-        ignored: vec![(worst, Ignored::NotByATrustedKey); LIMITS.signatures],
-        ..Tally::default()
+    let count = SignatureCount {
+        ignored: vec![(worst, IgnoredSignature::NotByATrustedKey); LIMITS.signatures],
+        ..SignatureCount::default()
     };
-    let text = describe(&tally);
+    let text = describe(&count);
     assert!(text.len() < 4 << 10, "{}", text.len());
     assert_eq!(text.lines().skip(1).count(), IGNORED_SHOWN + 1);
     assert!(text.ends_with("\n  ignored as well: 24 more"), "{text}");
@@ -339,9 +356,12 @@ fn key_ids_of_a_crowded_envelope_do_not_flood_the_console() {
 
 #[test]
 fn a_key_id_of_the_usual_length_is_shown_whole() {
-    let tally = Tally {
-        ignored: vec![("21fe31dfa154a261".to_owned(), Ignored::SameKeyAgain)],
-        ..Tally::default()
+    let count = SignatureCount {
+        ignored: vec![(
+            "21fe31dfa154a261".to_owned(),
+            IgnoredSignature::SameKeyAgain,
+        )],
+        ..SignatureCount::default()
     };
-    assert!(describe(&tally).contains("\"21fe31dfa154a261\""));
+    assert!(describe(&count).contains("\"21fe31dfa154a261\""));
 }

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::super::policy::{AcceptedImage, ExpiryRule};
 use super::super::testing::{
-    channel, freshness, made, manifest, policy, renewed, sealed, sealed_freshness, sealed_manifest,
-    seconds, time,
+    channel, freshness, group, made, manifest, policy, renewed, sealed, sealed_freshness,
+    sealed_manifest, seconds, signer, time, versioned,
 };
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode as Code};
 
-fn expected<'a>(name: Option<&'a ImageName>, now: Timestamp) -> Expected<'a> {
+fn expected(name: &ImageName, now: Timestamp) -> Expected<'_> {
     Expected {
         name,
         arch: Some(Arch::X86_64),
@@ -25,7 +25,7 @@ fn relay() -> ImageName {
 /// The code under which a manifest of alice's is refused, if it is.
 fn judged_at(now: Timestamp, policy: &TrustPolicy, manifest: &Manifest) -> Result<(), Code> {
     let envelope = sealed_manifest(manifest, &["alice"]).encode();
-    let verified = policy.verify_manifest(&envelope, &expected(Some(&relay()), now));
+    let verified = policy.verify_manifest(&envelope, &expected(&relay(), now));
     verified.map(|_| ()).map_err(|refusal| refusal.code())
 }
 
@@ -48,7 +48,7 @@ fn what_is_verified_is_what_was_signed_and_by_whom() {
     let both = policy(&["alice", "bob"]);
     let envelope = sealed_manifest(&manifest(42), &["bob", "alice"]);
     let verified = both
-        .verify_manifest(&envelope.encode(), &expected(None, made()))
+        .verify_manifest(&envelope.encode(), &expected(&relay(), made()))
         .unwrap();
     assert_eq!(*verified.as_ref(), manifest(42));
     assert_eq!(
@@ -79,21 +79,21 @@ fn an_image_is_the_one_that_was_asked_for_and_that_the_policy_accepts() {
         policy.verify_manifest(&envelope(manifest), &expected)
     };
     let native = Some(Arch::X86_64);
-    judge(&manifest(42), Some(&relay), native).unwrap();
-    judge(&manifest(42), None, None).unwrap();
-    let refusal = judge(&manifest(42), Some(&exit), native).unwrap_err();
+    judge(&manifest(42), &relay, native).unwrap();
+    judge(&manifest(42), &relay, None).unwrap();
+    let refusal = judge(&other, &relay, native).unwrap_err();
     assert!(
-        matches!(&refusal, Refusal::OtherImage { found, expected } if *found == relay && *expected == exit),
+        matches!(&refusal, Refusal::OtherImage { found, expected } if *found == exit && *expected == relay),
         "{refusal:?}"
     );
-    for name in [None, Some(&exit)] {
-        let refusal = judge(&other, name, native).unwrap_err();
+    for manifest in [&manifest(42), &other] {
+        let refusal = judge(manifest, &exit, native).unwrap_err();
         assert!(
             matches!(&refusal, Refusal::NameNotAccepted { name } if *name == exit),
             "{refusal:?}"
         );
     }
-    let refusal = judge(&manifest(42), None, Some(Arch::Aarch64)).unwrap_err();
+    let refusal = judge(&manifest(42), &relay, Some(Arch::Aarch64)).unwrap_err();
     assert!(
         matches!(
             refusal,
@@ -107,10 +107,44 @@ fn an_image_is_the_one_that_was_asked_for_and_that_the_policy_accepts() {
 }
 
 #[test]
+fn the_name_that_was_asked_for_selects_the_keys() {
+    let mut dns = AcceptedImage::new("dns".parse().unwrap(), 1.try_into().unwrap());
+    dns.release = Some(vec![group(1, &["team-b"])]);
+    let policy = of_alice().with(|fields| {
+        fields.keys.push(signer("team-b"));
+        fields.images.push(dns);
+    });
+    let policy = policy.unwrap();
+    let judge = |asked: &str, named: &str, by: &str| {
+        let mut manifest = manifest(42);
+        manifest.name = named.parse().unwrap();
+        let envelope = sealed_manifest(&manifest, &[by]).encode();
+        let verified =
+            policy.verify_manifest(&envelope, &expected(&asked.parse().unwrap(), made()));
+        verified.map(drop).map_err(|refusal| refusal.code())
+    };
+    assert_eq!(judge("relay", "relay", "alice"), Ok(()));
+    assert_eq!(judge("dns", "dns", "team-b"), Ok(()));
+    assert_eq!(judge("dns", "dns", "alice"), Err(Code::ManifestThreshold));
+    assert_eq!(
+        judge("relay", "relay", "team-b"),
+        Err(Code::ManifestThreshold)
+    );
+    // A team cannot sign under its own role what is another team's.
+    assert_eq!(judge("dns", "relay", "team-b"), Err(Code::ManifestName));
+    assert_eq!(
+        judge("relay", "dns", "team-b"),
+        Err(Code::ManifestThreshold)
+    );
+}
+
+#[test]
 fn versions_below_the_floor_and_denied_ones_are_refused() {
     let mut image = AcceptedImage::new(relay(), 41.try_into().unwrap());
     image.denied_versions = vec![43.try_into().unwrap()];
-    let policy = of_alice().with_images(vec![image]).unwrap();
+    let policy = of_alice()
+        .with(|fields| fields.images = vec![image])
+        .unwrap();
     for (version, expected) in [
         (40, Err(Code::ManifestRollback)),
         (41, Ok(())),
@@ -131,10 +165,11 @@ fn a_denied_manifest_or_archive_is_refused() {
         (archive_digest, Some("archive")),
         (Sha256Digest::of(b"something else"), None),
     ] {
-        let policy = of_alice().with_denied_digests(vec![digest]).unwrap();
+        let policy = of_alice().with(|fields| fields.denied_digests = vec![digest]);
+        let policy = policy.unwrap();
         let envelope = sealed_manifest(&manifest(42), &["alice"]).encode();
         match (
-            policy.verify_manifest(&envelope, &expected(None, made())),
+            policy.verify_manifest(&envelope, &expected(&relay(), made())),
             named,
         ) {
             (Ok(_), None) => {}
@@ -181,10 +216,10 @@ fn clocks_may_differ_by_the_tolerance_and_no_more() {
 fn a_life_is_as_long_as_the_policy_allows() {
     let strict = |required, max_days| {
         let rule = ExpiryRule { required, max_days };
-        of_alice().with_expiry(rule).unwrap()
+        of_alice().with(|fields| fields.expiry = rule).unwrap()
     };
     let days = |count: i64| SignedDuration::from_hours(24 * count);
-    let a_little = SignedDuration::from_nanos(1);
+    let a_little = SignedDuration::from_secs(1);
     for (policy, manifest, expected) in [
         (strict(false, Some(90)), manifest(42), Ok(())),
         (strict(true, None), manifest(42), Err(Code::ManifestExpiry)),
@@ -215,7 +250,7 @@ fn a_life_is_as_long_as_the_policy_allows() {
     ] {
         let envelope = sealed_manifest(&living(life), &["alice"]).encode();
         let refusal = strict(true, Some(90))
-            .verify_manifest(&envelope, &expected(None, made()))
+            .verify_manifest(&envelope, &expected(&relay(), made()))
             .unwrap_err();
         assert!(
             matches!(refusal, Refusal::LifeTooLong { granted_days, max_days: 90 } if granted_days == granted),
@@ -228,7 +263,7 @@ fn a_life_is_as_long_as_the_policy_allows() {
 fn bytes_that_hold_no_manifest_are_refused_by_what_they_hold() {
     let policy = of_alice();
     let judge = |envelope: &[u8]| {
-        let judged = policy.verify_manifest(envelope, &expected(None, made()));
+        let judged = policy.verify_manifest(envelope, &expected(&relay(), made()));
         judged.unwrap_err().code()
     };
     let payload = |payload: &[u8]| {
@@ -251,7 +286,7 @@ fn current(
     now: Timestamp,
 ) -> Result<Current, Refusal> {
     let channel = channel(sealed_manifest(&manifest(version), &["alice"]), freshness);
-    policy.verify_channel(&channel, &expected(Some(&relay()), now))
+    policy.verify_channel(&channel, &expected(&relay(), now))
 }
 
 fn code(judged: Result<Current, Refusal>) -> Result<(), Code> {
@@ -305,7 +340,7 @@ fn a_statement_that_is_there_is_judged_though_none_is_required() {
 
 #[test]
 fn what_is_older_than_the_newest_is_stale() {
-    let policy = renewed(of_alice(), true).with_version(3.try_into().unwrap());
+    let policy = versioned(renewed(of_alice(), true), 3);
     for (version, newest, trust, expected) in [
         (42, 42, 3, Ok(())),
         (43, 42, 3, Ok(())),
@@ -328,7 +363,7 @@ fn a_bad_manifest_is_refused_whatever_is_said_of_its_freshness() {
         Err(Code::ManifestRollback)
     );
     let refusal = policy
-        .verify_channel(b"{}", &expected(None, made()))
+        .verify_channel(b"{}", &expected(&relay(), made()))
         .unwrap_err();
     assert_eq!(refusal.code(), Code::ManifestEnvelope);
 }
@@ -443,7 +478,7 @@ fn what_its_role_has_said_is_known_however_long_ago_and_nothing_else_is() {
         expires: time("1980-01-01T00:00:00Z"),
         ..freshness(42, 1)
     };
-    let stated = policy.stated(&sealed_freshness(&long_ago, &["clockwork"]));
+    let stated = policy.stated(&relay(), &sealed_freshness(&long_ago, &["clockwork"]));
     assert_eq!(stated, Some(long_ago.clone()));
     for envelope in [
         sealed_freshness(&long_ago, &[]),
@@ -451,8 +486,8 @@ fn what_its_role_has_said_is_known_however_long_ago_and_nothing_else_is() {
         sealed_manifest(&manifest(42), &["clockwork"]),
         sealed(Freshness::PAYLOAD_TYPE, b"{}".to_vec(), &["clockwork"]),
     ] {
-        assert_eq!(policy.stated(&envelope), None, "{envelope:?}");
+        assert_eq!(policy.stated(&relay(), &envelope), None, "{envelope:?}");
     }
     let nobodys = sealed_freshness(&long_ago, &["clockwork"]);
-    assert_eq!(of_alice().stated(&nobodys), None);
+    assert_eq!(of_alice().stated(&relay(), &nobodys), None);
 }

@@ -217,9 +217,9 @@ fn field(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sealboot_core::trust::PolicyError;
+    use sealboot_core::format::host_config::HostConfigError;
 
-    fn printed(run: impl FnOnce() -> Result<Done<()>, PolicyError>) -> String {
+    fn printed(run: impl FnOnce() -> Result<Done<()>, HostConfigError>) -> String {
         let mut out = Vec::new();
         let _ = Console::new(&mut out, &Loader::new()).stage(Stage::Configure, run);
         let text = String::from_utf8(out).unwrap();
@@ -248,12 +248,15 @@ mod tests {
 
     #[test]
     fn a_stage_that_fails_prints_code_fact_and_hint() {
-        let text = printed(|| Err(PolicyError::TooLarge));
+        let text = printed(|| Err(HostConfigError::Incomplete { missing: "ip" }));
         assert_eq!(
             text,
-            "sealboot: stage=configure status=failed code=CONFIGURE-POLICY ms=N\n\
-             sealboot: the trust policy is larger than 65536 bytes\n  \
-             hint: check the file with `sealboot policy check` and build the initramfs again\n"
+            format!(
+                "sealboot: stage=configure status=failed code=CONFIGURE-HOST ms=N\n\
+                 sealboot: there is no host config, and the kernel command line has no ip=\n  \
+                 hint: {}\n",
+                FailureCode::ConfigureHost.remedy()
+            )
         );
     }
 

@@ -28,7 +28,7 @@ use super::loader::Loader;
 use crate::{jitter, net};
 use sealboot_core::failure::{FailureCode, Report, causes};
 use sealboot_core::format::kept::{End, Then};
-use sealboot_core::trust::policy::GiveUp;
+use sealboot_core::trust::policy::FinalAction;
 
 /// How long consoles are waited for before the machine is left: a serial line of 9600 baud shows fifty lines in it.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(5);
@@ -57,10 +57,10 @@ pub(super) fn after_failure(
         }
         Next::GiveUp(wait) => {
             let seconds = wait.as_secs_f64();
-            let (then, doing) = match policy.give_up {
-                GiveUp::Reboot => (Then::Reboot, "rebooting"),
-                GiveUp::Fallback => (Then::Fallback, "entering the fallback"),
-                GiveUp::PowerOff => (Then::PowerOff, "powering off"),
+            let (then, doing) = match policy.final_action {
+                FinalAction::Reboot => (Then::Reboot, "rebooting"),
+                FinalAction::Fallback => (Then::Fallback, "entering the fallback"),
+                FinalAction::PowerOff => (Then::PowerOff, "powering off"),
             };
             console.say(format_args!("{told}, {code}: {doing} in {seconds:.1} s"));
             let end = format!("the end: {doing} {seconds:.1} s after {told}, {code}");
@@ -181,7 +181,7 @@ fn without_fallback(end: End, why: &str) -> End {
 /// A bug in the loader: nothing of this run can be trusted to go on, so the machine reboots, after the
 /// policy's longest wait so that the message can be read and a bug does not make a hot loop.
 pub(super) fn after_panic(loader: &Loader, panic: &str) -> ! {
-    let wait = Duration::from_secs(u64::from(loader.failure_policy().longest_wait_seconds));
+    let wait = Duration::from_secs(u64::from(loader.failure_policy().retry_max_seconds));
     loader.heartbeat.expect_quiet_until(Instant::now() + wait);
     let code = FailureCode::LoaderPanic;
     let mut console = loader.console();

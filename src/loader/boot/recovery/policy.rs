@@ -43,7 +43,7 @@ impl Failures {
     /// Which failure this is, and of how many where the policy has a limit.
     #[must_use]
     pub fn told(self, policy: &FailurePolicy) -> String {
-        match policy.reboot_after {
+        match policy.max_attempts {
             0 => format!("failure {}", self.0),
             // A newer policy may grant fewer than there were already.
             limit => format!("failure {} of {}", self.0, limit.max(self.0)),
@@ -57,10 +57,10 @@ impl Failures {
     pub fn add(&mut self, policy: &FailurePolicy, jitter: f64) -> Next {
         self.0 = self.0.saturating_add(1);
         let doublings = (self.0 - 1).min(31);
-        let wait = u64::from(policy.first_wait_seconds) << doublings;
-        let wait = Duration::from_secs(wait.min(u64::from(policy.longest_wait_seconds)));
+        let wait = u64::from(policy.retry_initial_seconds) << doublings;
+        let wait = Duration::from_secs(wait.min(u64::from(policy.retry_max_seconds)));
         let wait = jitter::shortened(wait, jitter);
-        if policy.reboot_after != 0 && self.0 >= policy.reboot_after {
+        if policy.max_attempts != 0 && self.0 >= policy.max_attempts {
             Next::GiveUp(wait)
         } else {
             Next::Wait(wait)
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
 
     const POLICY: FailurePolicy = FailurePolicy {
-        first_wait_seconds: 2,
-        longest_wait_seconds: 60,
-        reboot_after: 8,
+        retry_initial_seconds: 2,
+        retry_max_seconds: 60,
+        max_attempts: 8,
         ..FailurePolicy::DEFAULT
     };
 
@@ -122,14 +122,14 @@ mod tests {
         let mut failures = Failures::default();
         failures.add(&POLICY, 0.0);
         failures.add(&POLICY, 0.0);
-        for (reboot_after, told) in [
+        for (max_attempts, told) in [
             (8, "failure 2 of 8"),
             (2, "failure 2 of 2"),
             (1, "failure 2 of 2"),
             (0, "failure 2"),
         ] {
             let policy = FailurePolicy {
-                reboot_after,
+                max_attempts,
                 ..POLICY
             };
             assert_eq!(failures.told(&policy), told);
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn without_a_limit_it_never_reboots() {
         let policy = FailurePolicy {
-            reboot_after: 0,
+            max_attempts: 0,
             ..POLICY
         };
         assert!(

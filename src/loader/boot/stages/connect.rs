@@ -16,7 +16,6 @@ use crate::net::{self, Connection, NetError};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::host_config::{MirrorTemplate, MirrorUrl, TimeServer};
 use sealboot_core::format::network::Network;
-use sealboot_core::trust::ClockState;
 use sealboot_sys::firmware::identity::IdentityError;
 
 /// A network that leads to mirrors.
@@ -81,16 +80,16 @@ pub async fn run(
     let mirrors = mirrors?;
     let says_of_clock = set_clock(configured, &connection, clock).await;
     // Only now does the clock say what certificates are judged by.
-    let (roots, judged) = (&configured.tls_roots, clock.judging_time(Reading::now()));
-    let client = match (configured.chain.newest().mirror_keys(), judged.clock()) {
-        ([], ClockState::Set) => Client::new(roots.clone(), connection.resolver(), heartbeat),
-        ([], ClockState::Unset) => {
-            Client::with_unset_clock(roots.clone(), judged.at(), connection.resolver(), heartbeat)
-        }
-        (keys, _) => Client::with_mirror_keys(keys, connection.resolver(), heartbeat),
-    };
-    let client = client
-        .unwrap_or_else(|error| panic!("the HTTPS client refuses a fixed configuration: {error}"));
+    let judged = clock.judging_time(Reading::now());
+    let roots = configured.tls_roots.clone();
+    let client = Client::of_host(
+        &configured.host,
+        roots,
+        &judged,
+        connection.resolver(),
+        heartbeat,
+    )
+    .unwrap_or_else(|error| panic!("the HTTPS client refuses a fixed configuration: {error}"));
     let addresses: Vec<String> = connection.addresses().map(|own| own.to_string()).collect();
     let interface = connection.interface().clone();
     let mut says = connection.to_string();

@@ -180,6 +180,7 @@ async fn ask(
     now: &mut JudgingTime,
 ) -> Result<Current, ManifestStageError> {
     check_scheme(mirror, chain)?;
+    now.prove(chain.newest().fields().created);
     while let Some(version) = chain.next() {
         let Some(envelope) = client
             .policy(mirror, version)
@@ -191,12 +192,13 @@ async fn ask(
         chain
             .step(&envelope)
             .map_err(|refusal| refused(mirror, chain, *now, refusal))?;
-        // A policy has no `created` yet. Once it has, `now.prove` belongs here.
+        now.prove(chain.newest().fields().created);
         info!(
             "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
         );
         check_scheme(mirror, chain)?;
     }
+    check_expiry(mirror, chain, *now)?;
     check_host_config(presented, chain)?;
     chain.judge_disks()?;
     let channel = client
@@ -204,7 +206,7 @@ async fn ask(
         .await
         .map_err(ManifestStageError::Mirrors)?;
     let mut expected = Expected {
-        name: Some(image),
+        name: image,
         arch: Some(Arch::NATIVE),
         now: *now,
     };
@@ -235,6 +237,25 @@ fn check_host_config(presented: &Presented, chain: &InForce) -> Result<(), Manif
     };
     let judged = chain.newest().judge_host_config(presented);
     judged.map(drop).map_err(refused)
+}
+
+/// Judges the expiry of the newest policy, once the walk has ended.
+fn check_expiry(
+    mirror: &MirrorUrl,
+    chain: &InForce,
+    now: JudgingTime,
+) -> Result<(), ManifestStageError> {
+    let policy = chain.newest();
+    policy
+        .check_expiry(now.at())
+        .map_err(|refusal| refused(mirror, chain, now, refusal))?;
+    if let Some(expires) = policy.expired(now.at()) {
+        warn!(
+            "version {} of the trust policy expired at {expires}; it lets the boot go on",
+            policy.version()
+        );
+    }
+    Ok(())
 }
 
 fn check_scheme(mirror: &MirrorUrl, chain: &InForce) -> Result<(), ManifestStageError> {

@@ -29,9 +29,8 @@ use sealboot_core::format::archive::{MemberPath, tar_size};
 use sealboot_core::format::cmdline::Cmdline;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{
-    Arch, Archive, ImageName, ImageVersion, Label, Manifest, ManifestError,
-};
+use sealboot_core::format::manifest::{Arch, Archive, ImageName, ImageVersion, Label, Manifest};
+use sealboot_core::format::payload::PayloadError;
 use sealboot_core::trust::Envelope;
 use sealboot_store::Store;
 use sealboot_store::files::{self, Existing};
@@ -292,10 +291,8 @@ fn too_many_chunks(size: u64, archive_size: u64) -> PackError {
 fn encode(manifest: &Manifest, archive_size: u64) -> Result<Vec<u8>, PackError> {
     let payload = manifest.encode();
     Manifest::parse(&payload).map_err(|error| match error {
-        ManifestError::Contradiction(invalid) => PackError::Manifest(invalid),
-        ManifestError::Json(_) | ManifestError::Spelling => {
-            unreachable!("it was just written: {error}")
-        }
+        PayloadError::Contradiction(invalid) => PackError::Manifest(invalid),
+        error => unreachable!("it was just encoded: {error}"),
     })?;
     let envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, payload).encode();
     let size = envelope.len() as u64;

@@ -258,7 +258,13 @@ async fn sign_and_publish(steps: &Steps, line: &str) -> Result<(), Failure> {
     steps.title("The trust policy: both must sign");
     let mut command = steps.sealboot(["policy", "create", "--threshold", "2"]);
     command.args(["--key", "keys/alice.pub", "--key", "keys/bob.pub"]);
-    command.args(["--name", "demo", "--require-expiry", "--max-life", "30d"]);
+    command.args([
+        "--image",
+        "demo",
+        "--require-expiry",
+        "--max-validity",
+        "30d",
+    ]);
     command.args(["--out", "trust.json"]);
     steps.run(command).await?;
 
@@ -336,6 +342,7 @@ async fn build_initramfs(
     let config = HostConfig {
         image: "demo".parse().map_err(|error| unusable(&error))?,
         mirrors: vec![mirror.parse().map_err(|error| unusable(&error))?],
+        mirror_keys: Vec::new(),
         network: Network::by_dhcp(),
         ntp: Vec::new(),
     };

@@ -35,7 +35,8 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let policy = args.policy.as_deref().map(load).transpose()?;
     let roles: Vec<Role<'_>> = match &policy {
         Some(policy) => vec![
-            TrustPolicy::configuring(policy).ok_or_else(|| Failure::refused(&Refusal::HostRole))?,
+            TrustPolicy::host_config_role(policy)
+                .ok_or_else(|| Failure::refused(&Refusal::HostRole))?,
         ],
         None => Vec::new(),
     };

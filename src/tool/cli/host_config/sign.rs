@@ -7,6 +7,7 @@ use clap::Args;
 use super::{describe, doubts, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
 use crate::cli::support::{Failure, output};
+use sealboot_core::format::json::Read;
 
 /// Add a signature to a host config, or write one that travels by itself.
 ///
@@ -29,8 +30,14 @@ pub(in crate::cli) struct SignArgs {
 
 pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let signer = args.options.signer()?;
-    let (file, config) = to_be_signed(&args.file)?;
-    let outcome = args.options.sign(signer, &file, |_| {
+    let (
+        file,
+        Read {
+            value: config,
+            unknown,
+        },
+    ) = to_be_signed(&args.file)?;
+    let outcome = args.options.sign(signer, &file, &unknown, |_| {
         output::talk(describe(&config, None, None).trim_end());
         doubts(&config).iter().for_each(output::warn);
     })?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{describe, describe_freshness};
+use super::{describe, describe_freshness, release_role};
 use crate::cli::policy;
 use crate::cli::signatures;
 use crate::cli::support::{Failure, output};
@@ -63,7 +63,13 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let freshness = stored.unverified_freshness(&args.envelope)?;
     let envelope = stored.into_envelope();
     let manifest = unverified_manifest(&args.envelope, &envelope)?;
-    let counted = policy.map(|policy| Counted::of(&policy, &envelope));
+    let counted = match &policy {
+        Some(policy) => {
+            let role = release_role(policy, &manifest.name)?;
+            Some(Counted::of(role, &envelope))
+        }
+        None => None,
+    };
     if args.json {
         return output::json(&Inspected {
             verified: false,

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::release_role;
 use crate::cli::policy;
 use crate::cli::signatures::{describe, merge};
 use crate::cli::support::{Failure, output};
-use sealboot_core::trust::{Role, TrustPolicy};
 use sealboot_store::image::unverified_manifest;
 use sealboot_store::path::Place;
 use sealboot_store::tally::Counted;
@@ -43,12 +43,15 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         None => None,
     };
     let file = EnvelopeFile::open(Kind::Image, &args.envelope)?;
-    unverified_manifest(&args.envelope, file.envelope())?;
-    let roles: Vec<Role<'_>> = policy.iter().map(TrustPolicy::signing).collect();
-    merge(&file, &args.signatures, &roles)?;
-    match &policy {
-        Some(policy) => {
-            let counted = Counted::of(policy, &Kind::Image.read(&args.envelope)?);
+    let name = unverified_manifest(&args.envelope, file.envelope())?.name;
+    let role = match &policy {
+        Some(policy) => Some(release_role(policy, &name)?),
+        None => None,
+    };
+    merge(&file, &args.signatures, role.as_slice())?;
+    match role {
+        Some(role) => {
+            let counted = Counted::of(role, &Kind::Image.read(&args.envelope)?);
             output::talk(describe(&counted).trim_end());
         }
         None => output::warn(

@@ -7,7 +7,8 @@ use clap::Args;
 use super::{compare, describe};
 use crate::cli::signatures;
 use crate::cli::support::{Failure, output};
-use sealboot_store::image::unverified_manifest;
+use sealboot_core::format::json::Read;
+use sealboot_store::image::unverified;
 use sealboot_store::path::Place;
 use sealboot_store::{EnvelopeFile, Kind};
 
@@ -33,8 +34,11 @@ pub(crate) struct SignArgs {
 pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let signer = args.options.signer()?;
     let file = EnvelopeFile::open(Kind::Image, &args.envelope)?;
-    let manifest = unverified_manifest(&args.envelope, file.envelope())?;
-    args.options.sign(signer, &file, |_| {
+    let Read {
+        value: manifest,
+        unknown,
+    } = unverified(&args.envelope, file.envelope())?;
+    args.options.sign(signer, &file, &unknown, |_| {
         output::talk(describe(&manifest).trim_end());
         let place = Place::of(&args.envelope);
         output::talk(compare::with_published(

@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::release_role;
 use crate::cli::policy;
 use crate::cli::signatures;
 use crate::cli::support::{Failure, output, time};
@@ -14,10 +15,10 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Refusal, TrustPolicy, Verified};
+use sealboot_core::trust::{Channel, Refusal, Statement, TrustPolicy, Verified};
 use sealboot_store::Store;
 use sealboot_store::files;
-use sealboot_store::image::StoredImage;
+use sealboot_store::image::{StoredImage, unverified_manifest};
 use sealboot_store::path::Place;
 use sealboot_store::tally::Counted;
 
@@ -80,14 +81,27 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         .or(place.map(|place| place.store.root().to_owned()));
     let policy = policy::newest(&args.policy, root.as_deref())?;
     let bytes = files::read_stored(&args.envelope, LIMITS.channel_bytes)?;
+    let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
+    // A machine takes nothing but a channel from where it looks for one.
+    let stored = StoredImage::parse(&bytes);
+    let is_channel = matches!(stored, Ok(StoredImage::Channel(_)));
+    let name = match args.name.clone().or(placed) {
+        Some(name) => name,
+        // Without another, the name that the envelope claims selects the role that must have signed it.
+        None => {
+            let envelope = stored.map(StoredImage::into_envelope).map_err(|source| {
+                let statement = Statement::Manifest;
+                refused(Refusal::Envelope { statement, source })
+            })?;
+            unverified_manifest(&args.envelope, &envelope)?.name
+        }
+    };
     let expected = Expected {
-        name: args.name.as_ref().or(placed.as_ref()),
+        name: &name,
         arch: None,
         now: args.at.unwrap_or_else(time::now).into(),
     };
-    let refused = |refusal: Refusal| Failure::refused(&refusal).context(args.envelope.display());
-    // A machine takes nothing but a channel from where it looks for one.
-    let is_channel = matches!(StoredImage::parse(&bytes), Ok(StoredImage::Channel(_)));
+    policy.check_expiry(expected.now.at()).map_err(refused)?;
     let (verified, freshness) = if fetched || is_channel || Channel::is_one(&bytes) {
         let current = policy.verify_channel(&bytes, &expected).map_err(refused)?;
         (current.manifest().clone(), current.freshness().cloned())
@@ -121,8 +135,9 @@ fn report(
     let stored = StoredImage::parse(stored)
         .map_err(|error| Failure::new("the envelope cannot be read again").because(&error))?;
     let is_channel = matches!(stored, StoredImage::Channel(_));
-    let counted = Counted::of(policy, &stored.into_envelope());
     let manifest = verified.as_ref();
+    let role = release_role(policy, &manifest.name)?;
+    let counted = Counted::of(role, &stored.into_envelope());
     if args.json {
         return output::json(&Report {
             verified: true,

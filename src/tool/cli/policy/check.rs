@@ -1,127 +1,129 @@
 //! `sealboot policy check`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::describe::{describe, weaknesses};
+use super::advice::weaknesses;
+use super::describe::describe;
+use super::fields::FIELDS;
+use crate::cli::support::unknown::listed;
 use crate::cli::support::{Failure, output};
-use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::failure::{Diagnose, FailureCode};
+use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::format::payload::{PayloadError, parse_with_unknown};
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::envelope::is_envelope;
-use sealboot_core::trust::policy::{AcceptedImage, ExpiryRule, FailurePolicy, Signer, SignerName};
+use sealboot_core::trust::policy::SignerName;
 use sealboot_store::Kind;
 use sealboot_store::files;
 use sealboot_store::policy::unverified;
 
-/// Read a trust policy as a loader does, and say what it means.
+/// Read a trust policy as a loader does, and show what it means
 ///
-/// Exits with 3 and the loader's failure code where a loader would refuse the file. Takes the policy
-/// itself, as it is baked in, or a signed one, whose signatures are not checked.
+/// Exits with 3 and the loader's failure code where a loader would refuse the file. Reads the policy
+/// itself, as it is baked in, or a signed one, whose signatures are not checked. A field that this
+/// version does not know is refused in a plain policy: it is probably misspelt.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckArgs {
     /// The trust policy
     file: PathBuf,
 
-    /// Print JSON instead of text
+    /// Print JSON instead of text: the policy with every field, the key ids, and the warnings
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct Summary<'a> {
-    version: PolicyVersion,
-    threshold: usize,
-    signers: Vec<SummarySigner<'a>>,
-    images: &'a [AcceptedImage],
-    denied_digests: &'a [Sha256Digest],
-    expiry: ExpiryRule,
-    freshness: Option<SummaryFreshness<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_config: Option<SummaryHostConfig<'a>>,
-    allow_http: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    mirror_keys: &'a [Sha256Digest],
-    clock_tolerance_seconds: u64,
-    on_failure: FailurePolicy,
+struct Checked<'a> {
+    #[serde(flatten)]
+    policy: &'a TrustPolicy,
+    key_ids: BTreeMap<&'a SignerName, String>,
+    unknown_fields: Vec<String>,
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct SummarySigner<'a> {
-    name: &'a SignerName,
-    key_id: String,
-    key: String,
+/// A loader refuses the policy.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the trust policy")]
+struct Unusable {
+    source: PayloadError,
+    /// What a name in it may have been meant for.
+    near: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SummaryFreshness<'a> {
-    threshold: usize,
-    signers: Vec<SummarySigner<'a>>,
-    required: bool,
-    max_hours: u32,
-}
+impl Diagnose for Unusable {
+    fn code(&self) -> FailureCode {
+        FailureCode::ConfigurePolicy
+    }
 
-#[derive(Serialize)]
-struct SummaryHostConfig<'a> {
-    threshold: usize,
-    signers: Vec<SummarySigner<'a>>,
-    required: bool,
+    fn hint(&self) -> String {
+        if self.source.needs_upgrade() {
+            "use a newer version of sealboot, in the loaders too".to_owned()
+        } else if let Some(near) = &self.near {
+            near.clone()
+        } else {
+            "correct the file, or create it with `sealboot policy create`".to_owned()
+        }
+    }
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let bytes = files::read(&args.file, LIMITS.policy_envelope_bytes)?;
-    let policy = if is_envelope(&bytes) {
-        let policy = unverified(&args.file, &Kind::Policy.parse(&args.file, &bytes)?)?;
-        output::talk("this is what the envelope holds; its signatures were not checked");
-        policy
-    } else {
-        TrustPolicy::parse(&bytes).map_err(|error| {
-            Failure::refused(&error)
-                .context(args.file.display())
-                .hint("correct the file, or make it with `sealboot policy create`")
-        })?
-    };
-    let warnings = weaknesses(&policy);
+    let Read {
+        value: policy,
+        unknown,
+    } = read(&args.file)?;
+    let policy = &policy;
+    let mut warnings = weaknesses(policy);
+    if !unknown.is_empty() {
+        let fields = listed(&unknown);
+        warnings.insert(
+            0,
+            format!("this version of sealboot does not know {fields}"),
+        );
+    }
     if !args.json {
-        output::data(&describe(&policy))?;
+        output::data(&describe(policy))?;
         warnings.iter().for_each(output::warn);
         return Ok(());
     }
-    output::json(&Summary {
-        version: policy.version(),
-        threshold: policy.threshold(),
-        signers: signers(policy.keys()),
-        images: policy.images(),
-        denied_digests: policy.denied_digests(),
-        expiry: policy.expiry(),
-        freshness: policy.freshness().map(|rule| SummaryFreshness {
-            threshold: rule.threshold,
-            signers: signers(&rule.keys),
-            required: rule.required,
-            max_hours: rule.max_hours,
-        }),
-        host_config: policy.host_config().map(|rule| SummaryHostConfig {
-            threshold: rule.threshold,
-            signers: signers(&rule.keys),
-            required: rule.required,
-        }),
-        allow_http: policy.allows_http(),
-        mirror_keys: policy.mirror_keys(),
-        clock_tolerance_seconds: policy.clock_tolerance().as_secs(),
-        on_failure: policy.on_failure(),
+    let key_ids = policy.keys().iter().filter_map(|signer| {
+        let key = signer.key.known()?;
+        Some((&signer.name, key.id().to_string()))
+    });
+    output::json(&Checked {
+        policy,
+        key_ids: key_ids.collect(),
+        unknown_fields: unknown,
         warnings,
     })
 }
 
-fn signers(keys: &[Signer]) -> Vec<SummarySigner<'_>> {
-    let signers = keys.iter().map(|signer| SummarySigner {
-        name: &signer.name,
-        key_id: signer.key.id().to_string(),
-        key: signer.key.to_string(),
-    });
-    signers.collect()
+fn read(path: &Path) -> Result<Read<TrustPolicy>, Failure> {
+    let bytes = files::read(path, LIMITS.policy_envelope_bytes)?;
+    if is_envelope(&bytes) {
+        let read = unverified(path, &Kind::Policy.parse(path, &bytes)?)?;
+        output::talk("the signatures of this envelope were not checked");
+        return Ok(read);
+    }
+    let read: Read<TrustPolicy> = parse_with_unknown(&bytes).map_err(|source| {
+        let near = FIELDS.misspelt(&bytes);
+        Failure::refused(&Unusable { source, near }).context(path.display())
+    })?;
+    if read.unknown.is_empty() {
+        return Ok(read);
+    }
+    let fields = listed(&read.unknown);
+    Err(Failure::new(format!(
+        "{}: a trust policy does not have {fields}",
+        path.display()
+    ))
+    .hint(
+        FIELDS
+            .did_you_mean(&read.unknown)
+            .unwrap_or_else(|| "correct the name, or take the field out".to_owned()),
+    ))
 }

@@ -4,25 +4,25 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::roles::Roles;
+use super::roots::Roots;
 use crate::cli::signatures::merge;
 use crate::cli::support::{Failure, output};
-use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_core::trust::Role;
 use sealboot_store::Kind;
-use sealboot_store::policy::{before, to_be_signed};
+use sealboot_store::policy::{ToSign, before, to_be_signed};
 
-/// Join signatures that were made elsewhere to a policy's envelope, in place.
+/// Join signatures that were made elsewhere to a policy's envelope, in place
 ///
-/// Takes what `sealboot policy sign --detached` wrote, and copies of the envelope that were signed in
+/// Reads what `sealboot policy sign --detached` wrote, and copies of the envelope that were signed in
 /// place. A signature over anything else is refused, and then nothing is changed; one that is there
-/// already is left as it is. Prints the path of the envelope.
+/// already stays. Prints the path of the envelope.
 ///
 /// Without --policy nothing is verified: the envelope then holds what the files held. With it, each
-/// signature must be by a signer of one of the two policies, and it is said who is missing.
+/// signature must be by a root key of one of the two policies, and stderr has which are missing.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MergeArgs {
-    /// Refuse signatures that no signer made, be it of this policy, which the new one follows, or of
-    /// the new one
+    /// Refuse signatures that no root key made: of this policy, which the new one follows, or of the
+    /// new one
     #[arg(long, value_name = "OLD")]
     policy: Option<PathBuf>,
 
@@ -39,22 +39,22 @@ pub(in crate::cli) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
-    let (file, policy) = to_be_signed(&args.file)?;
+    let ToSign { file, policy, .. } = to_be_signed(&args.file)?;
     let old = match &args.policy {
-        Some(path) => Some(before(path, args.store.as_deref(), Some(policy.version()))?),
+        Some(path) => Some(before(path, args.store.as_deref(), Some(policy.version()))?.value),
         None => None,
     };
-    let roles = Roles {
+    let roots = Roots {
         old: old.as_ref(),
         new: &policy,
     };
     let counting: Vec<Role<'_>> = match old {
-        Some(_) => roles.each().map(TrustPolicy::signing).collect(),
+        Some(_) => roots.each().collect(),
         None => Vec::new(),
     };
     merge(&file, &args.signatures, &counting)?;
     if old.is_some() {
-        output::talk(roles.standing(&Kind::Policy.read(file.shown())?).trim_end());
+        output::talk(roots.standing(&Kind::Policy.read(file.shown())?).trim_end());
     } else {
         output::warn(
             "no signature was verified: give --policy, or leave it to `sealboot policy publish`",

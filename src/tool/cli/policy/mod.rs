@@ -1,13 +1,18 @@
-//! `sealboot policy`: what loaders will accept, made, explained, signed and handed on.
+//! `sealboot policy`: creates, checks, signs and publishes what loaders accept.
 
+mod advice;
 mod check;
 mod create;
 mod describe;
+mod fields;
+mod keys;
 mod merge;
 mod publish;
-mod roles;
+mod roots;
 mod rules;
 mod sign;
+#[cfg(test)]
+mod testing;
 
 use std::path::Path;
 
@@ -18,17 +23,19 @@ use sealboot_core::trust::TrustPolicy;
 use sealboot_store::Store;
 use sealboot_store::policy::load;
 
-/// Make, check, sign and publish trust policies: what a loader accepts.
+/// Create, check, sign and publish trust policies: what a loader accepts
 ///
-/// A policy names the keys that may sign, how many of them must, the images that may boot, and how
-/// fresh they must be. The first is baked into the loader's initramfs. The next ones come from a store,
-/// each signed as the one before asks and as it asks itself; nothing else changes what a machine trusts.
+/// A policy has keys, and roles with the signatures that each needs: root signs the next
+/// policy, release signs images, freshness the statements that list current releases, host config the
+/// host configs. It names the images that may boot, and how fresh they must be. The first policy is
+/// baked into the loader's initramfs. The next ones come from a store, each signed by root of the one
+/// before and by its own root; nothing else changes what a machine trusts.
 ///
 /// To replace a key of a fleet whose machines have trust.json baked in:
 ///
 ///   sealboot policy create --from trust.json --key A.pub --key B.pub --out trust-2.json
 ///   sealboot policy sign --policy trust.json --key K.key trust-2.json       each signer
-///   sealboot image sign and publish, for the images that run: signed as both policies ask
+///   sealboot image sign and publish, for the images that run: signed as both policies require
 ///   sealboot policy publish --policy trust.json --store DIR trust-2.signed.json
 ///   sealboot freshness renew, where the policy has a role for it
 #[derive(Debug, Subcommand)]

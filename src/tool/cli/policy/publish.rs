@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::roles::Roles;
+use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::format::manifest::ImageName;
 use sealboot_store::{NextPolicy, Step, Store};
 
-/// Hand machines the policy that follows theirs.
+/// Publish the next trust policy to a store
 ///
 /// Walks the store's policies from the one that is baked in, as a machine does, checks that the signed
-/// policy is the next one, and puts it into the store. From then on it judges everything for all
+/// policy is the next one, and writes it to the store. From then on it judges everything for all
 /// machines that read this store: a removed key counts for nothing at once. Prints the path of what
 /// they fetch. What was published stays: a policy is replaced by one that follows it.
 ///
 /// Images of the store that the new policy would refuse stop the machines that run them. They are named
-/// first, and nothing is done unless that is agreed to. To avoid it, have each image that runs signed as
-/// both policies ask, and publish it again, before the policy.
+/// first, and nothing is done until the operator agrees. To avoid it, have each image that runs signed as
+/// both policies require, and publish it again, before the policy.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PublishArgs {
     /// The trust policy that the machines have
@@ -29,8 +29,7 @@ pub(in crate::cli) struct PublishArgs {
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
 
-    /// Publish though the new policy refuses this image, and its machines will not boot; give one for
-    /// each
+    /// Publish though the new policy refuses this image, and its machines will not boot (repeatable)
     #[arg(long, value_name = "IMAGE")]
     let_stop: Vec<ImageName>,
 
@@ -55,12 +54,14 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     agreed.extend(agreed_to(&next, &agreed)?);
 
     let version = next.policy().version();
-    let renewed = next.policy().freshness().is_some();
-    let roles = Roles {
+    let roles = &next.policy().fields().roles;
+    let mut images = next.policy().images().iter();
+    let renewed = roles.freshness.is_some() || images.any(|image| image.freshness.is_some());
+    let roots = Roots {
         old: Some(next.before()),
         new: next.policy(),
     };
-    let standing = roles.standing(next.envelope());
+    let standing = roots.standing(next.envelope());
     let path = next.publish(&agreed)?;
     output::talk(format!("published version {version} of the trust policy"));
     output::talk(standing.trim_end());

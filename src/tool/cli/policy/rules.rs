@@ -1,45 +1,47 @@
-//! What the command line says of a policy besides its keys, and what becomes of it and the old policy.
+//! What the command line says of a policy besides its keys.
 
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use jiff::Timestamp;
 
+use super::keys::find_image;
+use crate::cli::support::time::Expiry;
 use crate::cli::support::{Failure, time};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
-use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::TrustPolicy;
+use sealboot_core::format::version::LoaderVersion;
 use sealboot_core::trust::policy::{
-    AcceptedImage, Disks, ExpiryRule, FailurePolicy, FreshnessRule, GiveUp, HostConfigRule,
-    PolicyError, Signer,
+    AcceptedImage, Disks, ExpiryRule, FailurePolicy, Fields, FinalAction, FreshnessRule,
+    HostConfigRule, OnExpiry,
 };
 
 /// What a policy says besides its keys, as far as the command line does.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rules")]
 pub(super) struct Rules {
-    /// How many of the signers must sign an image
-    #[arg(long, value_name = "N", required_unless_present = "from")]
-    threshold: Option<usize>,
+    /// Set the rules for people or for build machines; other options override them
+    #[arg(long, value_name = "WHO", value_enum)]
+    profile: Option<Profile>,
 
-    /// An image that may boot, and the oldest version of it; give one for each image
+    /// Accept this image, from this version on (repeatable)
     ///
-    /// Without a version, every version may boot: name the oldest good one, for a stale or hostile
-    /// mirror can serve any that was ever signed. With --from, the old policy's oldest version stays.
+    /// Without a version, every version may boot. Name the oldest good one: a stale or hostile mirror can
+    /// serve any version that was ever signed. With --from, the old policy's oldest version stays.
     #[arg(
-        long = "name",
+        long = "image",
         value_name = "IMAGE[=MIN_VERSION]",
         required_unless_present = "from"
     )]
     images: Vec<ImageArgument>,
 
-    /// Refuse this version of an image whatever it is signed by: a bad release
+    /// Refuse this version of an image whatever its signatures: a bad release (repeatable)
     #[arg(long = "deny-version", value_name = "IMAGE=VERSION", value_parser = denied_version)]
     denied_versions: Vec<(ImageName, ImageVersion)>,
 
-    /// Refuse what has this SHA-256, be it a manifest or an archive
+    /// Refuse the manifest, chunk list or file with this SHA-256 (repeatable)
     #[arg(long = "deny-digest", value_name = "HEX")]
     denied_digests: Vec<Sha256Digest>,
 
@@ -47,333 +49,271 @@ pub(super) struct Rules {
     #[arg(long)]
     require_expiry: bool,
 
-    /// The longest time from creation to expiry that an image may grant itself, such as 90d
+    /// Limit how long an image is valid, such as 90d
     #[arg(long, value_name = "DAYS", value_parser = time::days)]
-    max_life: Option<u32>,
+    max_validity: Option<u32>,
 
-    /// How many of the keys of freshness must sign a statement [default: 1]
-    #[arg(long, value_name = "N")]
-    freshness_threshold: Option<usize>,
-
-    /// Refuse an image of which no statement says that it is the newest
+    /// Refuse an image that no freshness statement lists
     #[arg(long)]
     require_freshness: bool,
 
-    /// The longest that such a statement may count for, such as 72h or 3d [default: 72h]
+    /// Limit how long a freshness statement is valid, such as 3d [default: 72h]
     #[arg(long, value_name = "SPAN", value_parser = time::hours)]
     max_freshness: Option<u32>,
 
-    /// How many of the keys of host configs must sign one [default: 1]
+    /// Let a freshness statement list at most N current versions of an image [default: 1]
+    ///
+    /// With more than one, a mirror chooses among them.
     #[arg(long, value_name = "N")]
-    host_config_threshold: Option<usize>,
+    max_releases: Option<u32>,
 
-    /// Refuse a host config that is not signed, and what the kernel command line says in its place
+    /// Refuse host configs that are not signed
+    ///
+    /// Settings of the kernel command line that replace those of a host config are refused too.
     #[arg(long)]
     require_signed_host_config: bool,
 
-    /// Let mirrors be plain http
+    /// Refuse signed host configs that were created before this time
     ///
-    /// Signatures protect the image all the same, but everybody on the way sees which image is fetched.
+    /// A time such as 2026-12-31T23:59:59Z.
+    #[arg(long, value_name = "TIME", value_parser = sealboot_core::format::time::parse)]
+    host_config_not_before: Option<Timestamp>,
+
+    /// Allow mirrors over plain http
+    ///
+    /// Signatures protect the image all the same, but everyone on the way sees which image is fetched.
     #[arg(long)]
     allow_http: bool,
 
-    /// Let mirrors be https only again, where the old policy allowed plain http
+    /// Allow https only, where the old policy allows plain http
     #[arg(long, requires = "from", conflicts_with = "allow_http")]
     https_only: bool,
 
-    /// Take mirrors by this key alone, whatever authorities and clocks say; can be given several times
+    /// Let the clocks of a packer and a machine differ by this much, such as 5m [default: 5m]
+    #[arg(long, value_name = "SPAN", value_parser = time::up_to_a_day)]
+    clock_tolerance: Option<u32>,
+
+    /// Let the policy itself expire after a span or at a time [default: never]
     ///
-    /// A PEM file with the mirror's certificate, or SHA-256 of its SubjectPublicKeyInfo in hexadecimal digits. No
-    /// certificate is then checked: no authority, no name, no date. A mirror's next key needs a policy that names it
-    /// before it is used.
-    #[arg(long = "mirror-key", value_name = "PEM|SHA256", value_parser = mirror_key)]
-    mirror_keys: Vec<Sha256Digest>,
+    /// A span such as 365d, or a time such as 2026-12-31T23:59:59Z. Publish the next policy before then;
+    /// --on-expiry sets what happens otherwise.
+    #[arg(long, value_name = "TIME|SPAN")]
+    expires: Option<Expiry>,
 
-    /// Check certificates again, where the old policy took mirrors by their keys
-    #[arg(long, requires = "from", conflicts_with = "mirror_keys")]
-    no_mirror_keys: bool,
+    /// Warn, or refuse every image, once the policy has expired [default: warn]
+    #[arg(long, value_name = "WHAT", value_parser = words(OnExpiry::ALL, OnExpiry::as_str))]
+    on_expiry: Option<OnExpiry>,
 
-    /// How long the loader waits after its first failure, such as 2s; the wait then doubles [default: 2s]
+    /// Let loaders older than this version print a warning, such as 1.2.0
+    #[arg(long, value_name = "VERSION")]
+    min_loader: Option<LoaderVersion>,
+
+    /// Allow or refuse a boot where the kernel has found a disk [default: allow]
+    #[arg(long, value_name = "WHAT", value_parser = words(Disks::ALL, Disks::as_str))]
+    disks: Option<Disks>,
+
+    /// Wait this long after the first failure, such as 2s; the wait then doubles [default: 2s]
     ///
     /// A real pause is half to all of it, at random, so that many machines do not come back together.
-    #[arg(long, value_name = "SPAN", value_parser = time::first_wait)]
-    first_wait: Option<u32>,
+    #[arg(long, value_name = "SPAN", value_parser = time::retry_initial)]
+    retry_initial: Option<u32>,
 
-    /// The longest that the loader waits between two tries, such as 60s or 5m [default: 60s]
+    /// Wait at most this long between two attempts, such as 60s or 5m [default: 60s]
     ///
     /// A real pause is half to all of it, at random; a mirror may ask for a longer one.
-    #[arg(long, value_name = "SPAN", value_parser = time::longest_wait)]
-    longest_wait: Option<u32>,
+    #[arg(long, value_name = "SPAN", value_parser = time::retry_max)]
+    retry_max: Option<u32>,
 
-    /// Give up after this many failures, which is a reboot unless --give-up says otherwise; 0 is never [default: 20]
-    #[arg(long, value_name = "FAILURES")]
-    reboot_after: Option<u32>,
+    /// Take the final action after this many failures; 0 means never [default: 20]
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
 
-    /// What to do instead of a reboot: enter the kernel that is baked into the initramfs as its fallback, or power
-    /// the machine off [default: reboot]
-    #[arg(long, value_name = "WHAT", value_enum)]
-    give_up: Option<GiveUpArg>,
+    /// Do this after the last attempt [default: reboot]
+    ///
+    /// The fallback is a kernel that is baked into the initramfs for this.
+    #[arg(long, value_name = "WHAT", value_parser = words(FinalAction::ALL, FinalAction::as_str))]
+    final_action: Option<FinalAction>,
 
-    /// Reset a machine whose loader hangs, after this long without any progress, such as 10m; at least 6m
-    /// [default: 15m]
+    /// Reset a machine after this long without progress, at least 6m [default: 15m]
     #[arg(long, value_name = "SPAN", value_parser = time::stall)]
     stall: Option<u32>,
 
-    /// Let whoever stands at a console have a shell after a failure, where the initramfs has one (--shell)
+    /// Boot the next release after N unconfirmed boots of one [default: 3]
     ///
-    /// A shell runs with all rights before an image boots: it is for machines whose consoles nobody else reaches.
+    /// The OS of a release confirms a boot. 0 means that it need not.
+    #[arg(long, value_name = "N")]
+    unconfirmed_boots: Option<u32>,
+
+    /// Keep the watchdog armed this long over the handover, such as 2m [default: 0s]
+    ///
+    /// The machine is reset if its OS does not take over the watchdog in time. 0s disarms it.
+    #[arg(long, value_name = "SPAN", value_parser = time::up_to_a_day)]
+    handover_watchdog: Option<u32>,
+
+    /// Allow a shell at the console after a failure
+    ///
+    /// An initramfs has one if it was built with --shell. It runs with all rights before an image boots: use it
+    /// only for machines with guarded consoles.
     #[arg(long)]
     allow_shell: bool,
 
-    /// Refuse a shell again, where the old policy allowed one
+    /// Allow no shell, where the old policy allows one
     #[arg(long, requires = "from", conflicts_with = "allow_shell")]
     no_shell: bool,
-
-    /// Whether a boot goes on where the kernel has found a disk [default: allow]
-    ///
-    /// The loader opens no disk either way. A kernel that has a disk's driver built in has read its partition table before
-    /// the loader runs; `sealboot initramfs build` prints the words that disable such drivers.
-    #[arg(long, value_name = "WHAT", value_enum)]
-    disks: Option<DisksArg>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DisksArg {
-    Allow,
-    Refuse,
+/// How images are released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Profile {
+    /// People sign: images must expire, within 7 days; a freshness statement is required where the policy
+    /// has a role for it
+    People,
+    /// Build machines sign: two groups must release, as two machines of different owners; images must expire, within 2
+    /// days; a freshness statement is required, and valid for at most 48 hours
+    Unattended,
 }
-
-impl From<DisksArg> for Disks {
-    fn from(arg: DisksArg) -> Self {
-        match arg {
-            DisksArg::Allow => Self::Allow,
-            DisksArg::Refuse => Self::Refuse,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum GiveUpArg {
-    Reboot,
-    Fallback,
-    PowerOff,
-}
-
-impl From<GiveUpArg> for GiveUp {
-    fn from(arg: GiveUpArg) -> Self {
-        match arg {
-            GiveUpArg::Reboot => Self::Reboot,
-            GiveUpArg::Fallback => Self::Fallback,
-            GiveUpArg::PowerOff => Self::PowerOff,
-        }
-    }
-}
-
-/// The keys that the command line names, by role.
-#[derive(Debug, Default)]
-pub(super) struct Keys {
-    pub(super) signing: Vec<Signer>,
-    pub(super) freshness: Vec<Signer>,
-    pub(super) host_config: Vec<Signer>,
-}
-
-/// As long as a freshness statement counts at most if nobody says otherwise: a long weekend in which
-/// nobody sees that renewing has stopped.
-const USUAL_FRESHNESS_HOURS: u32 = 72;
 
 impl Rules {
-    /// The policy over these keys. Where it follows `old`, an empty list is the old one.
-    pub(super) fn policy(
-        self,
-        keys: Keys,
-        old: Option<&TrustPolicy>,
-    ) -> Result<TrustPolicy, Failure> {
-        let freshness = self.freshness(keys.freshness, old)?;
-        let host_config = self.host_config(keys.host_config, old)?;
-        let mut images = self.images(old.map_or(&[], TrustPolicy::images));
+    /// Puts the images that are given in the place of those that `fields` has, and adds the denials.
+    pub(super) fn apply_images(&self, fields: &mut Fields) -> Result<(), Failure> {
+        if !self.images.is_empty() {
+            let old = std::mem::take(&mut fields.images);
+            let images = self.images.iter().map(|given| given.accepted(&old));
+            fields.images = images.collect();
+        }
         for (name, version) in &self.denied_versions {
-            let image = images
-                .iter_mut()
-                .find(|image| image.name == *name)
-                .ok_or_else(|| {
-                    Failure::new(format!("the trust policy accepts no image \"{name}\", so none of its versions need be denied"))
-                        .hint("an image that is not named boots in no version; deny those of the images that are")
-                })?;
-            add(&mut image.denied_versions, *version);
+            add(
+                &mut find_image(&mut fields.images, name)?.denied_versions,
+                *version,
+            );
         }
-        let policy = match old {
-            None => TrustPolicy::new(keys.signing, self.threshold.unwrap_or_default(), images),
-            Some(old) => self.following(old, next_version(old)?, keys.signing, images),
-        };
-        policy
-            .and_then(|policy| self.with_rules(policy))
-            .and_then(|policy| policy.with_freshness(freshness))
-            .and_then(|policy| policy.with_host_config(host_config))
-            // What is written must load, and could be larger than a policy may be.
-            .and_then(|policy| TrustPolicy::parse_signed(&policy.encode()))
-            .map_err(|error| contradiction(&error))
-    }
-
-    /// The old policy in this version, over these keys and images. Without its other roles: a key may go
-    /// from one to another.
-    fn following(
-        &self,
-        old: &TrustPolicy,
-        version: PolicyVersion,
-        keys: Vec<Signer>,
-        images: Vec<AcceptedImage>,
-    ) -> Result<TrustPolicy, PolicyError> {
-        let keys = if keys.is_empty() {
-            old.keys().to_vec()
-        } else {
-            keys
-        };
-        let threshold = self.threshold.unwrap_or(old.threshold());
-        old.clone()
-            .with_version(version)
-            .with_freshness(None)?
-            .with_host_config(None)?
-            .with_signers(keys, threshold)?
-            .with_images(images)
-    }
-
-    fn with_rules(&self, policy: TrustPolicy) -> Result<TrustPolicy, PolicyError> {
-        let expiry = ExpiryRule {
-            required: self.require_expiry || policy.expiry().required,
-            max_days: self.max_life.or(policy.expiry().max_days),
-        };
-        let old = policy.on_failure();
-        let on_failure = FailurePolicy {
-            first_wait_seconds: self.first_wait.unwrap_or(old.first_wait_seconds),
-            longest_wait_seconds: self.longest_wait.unwrap_or(old.longest_wait_seconds),
-            reboot_after: self.reboot_after.unwrap_or(old.reboot_after),
-            give_up: self.give_up.map_or(old.give_up, GiveUp::from),
-            stall_seconds: self.stall.unwrap_or(old.stall_seconds),
-            shell: (old.shell || self.allow_shell) && !self.no_shell,
-        };
-        let mut denied = policy.denied_digests().to_vec();
         for digest in &self.denied_digests {
-            add(&mut denied, *digest);
+            add(&mut fields.denied_digests, *digest);
         }
-        let mut mirror_keys = policy.mirror_keys().to_vec();
-        if self.no_mirror_keys {
-            mirror_keys.clear();
-        }
-        for key in &self.mirror_keys {
-            add(&mut mirror_keys, *key);
-        }
-        let policy = policy
-            .with_expiry(expiry)?
-            .with_on_failure(on_failure)?
-            .with_denied_digests(denied)?
-            .with_mirror_keys(mirror_keys)?;
-        let disks = self.disks.map_or(policy.disks(), Disks::from);
-        let policy = policy.with_disks(disks);
-        Ok(if self.allow_http {
-            policy.with_plain_http()
-        } else if self.https_only {
-            policy.with_https_only()
-        } else {
-            policy
-        })
+        Ok(())
     }
 
-    /// The images that are named, with the denials of the old policy; where none is, the old ones.
-    fn images(&self, old: &[AcceptedImage]) -> Vec<AcceptedImage> {
-        if self.images.is_empty() {
-            return old.to_vec();
+    /// Puts the rules that are given in the place of those that `fields` has. Keys and images must be there.
+    pub(super) fn apply(self, fields: &mut Fields) -> Result<(), Failure> {
+        if let Some(profile) = self.profile {
+            profile.apply(fields)?;
         }
-        let named = self.images.iter().map(|named| {
-            let old = old.iter().find(|image| image.name == named.name);
-            AcceptedImage {
-                name: named.name.clone(),
-                min_version: named
-                    .min_version
-                    .or(old.map(|image| image.min_version))
-                    .unwrap_or(ImageVersion::FIRST),
-                denied_versions: old.map_or(Vec::new(), |image| image.denied_versions.clone()),
-            }
-        });
-        named.collect()
-    }
-
-    fn freshness(
-        &self,
-        keys: Vec<Signer>,
-        old: Option<&TrustPolicy>,
-    ) -> Result<Option<FreshnessRule>, Failure> {
-        let old = old.and_then(TrustPolicy::freshness);
-        let keys = match old {
-            Some(old) if keys.is_empty() => old.keys.clone(),
-            _ => keys,
-        };
-        if !keys.is_empty() {
-            let threshold = old.map_or(1, |old| old.threshold);
-            let max_hours = old.map_or(USUAL_FRESHNESS_HOURS, |old| old.max_hours);
-            return Ok(Some(FreshnessRule {
-                keys,
-                threshold: self.freshness_threshold.unwrap_or(threshold),
-                required: self.require_freshness || old.is_some_and(|old| old.required),
-                max_hours: self.max_freshness.unwrap_or(max_hours),
-            }));
+        let ExpiryRule { required, max_days } = &mut fields.expiry;
+        *required |= self.require_expiry;
+        *max_days = self.max_validity.or(*max_days);
+        let FreshnessRule {
+            required,
+            max_hours,
+            max_releases,
+        } = &mut fields.freshness;
+        *required |= self.require_freshness;
+        set(max_hours, self.max_freshness);
+        set(max_releases, self.max_releases);
+        let HostConfigRule {
+            required,
+            not_before,
+        } = &mut fields.host_config;
+        *required |= self.require_signed_host_config;
+        *not_before = self.host_config_not_before.or(*not_before);
+        fields.allow_http = (fields.allow_http || self.allow_http) && !self.https_only;
+        set(&mut fields.clock_tolerance_seconds, self.clock_tolerance);
+        if let Some(expires) = self.expires {
+            fields.expires = Some(moment(expires, fields.created)?);
         }
-        let asked = [
-            (self.require_freshness, "--require-freshness"),
-            (self.max_freshness.is_some(), "--max-freshness"),
-            (self.freshness_threshold.is_some(), "--freshness-threshold"),
-        ];
-        match asked.iter().find(|(asked, _)| *asked) {
-            None => Ok(None),
-            Some((_, option)) => Err(Failure::new(format!(
-                "{option} is given, but there is no key for freshness"
-            ))
-            .hint("say whose statements count: --freshness-key FILE.pub")),
-        }
-    }
-
-    fn host_config(
-        &self,
-        keys: Vec<Signer>,
-        old: Option<&TrustPolicy>,
-    ) -> Result<Option<HostConfigRule>, Failure> {
-        let old = old.and_then(TrustPolicy::host_config);
-        let keys = match old {
-            Some(old) if keys.is_empty() => old.keys.clone(),
-            _ => keys,
-        };
-        if !keys.is_empty() {
-            let threshold = old.map_or(1, |old| old.threshold);
-            return Ok(Some(HostConfigRule {
-                keys,
-                threshold: self.host_config_threshold.unwrap_or(threshold),
-                required: self.require_signed_host_config || old.is_some_and(|old| old.required),
-            }));
-        }
-        let asked = [
-            (
-                self.require_signed_host_config,
-                "--require-signed-host-config",
-            ),
-            (
-                self.host_config_threshold.is_some(),
-                "--host-config-threshold",
-            ),
-        ];
-        match asked.iter().find(|(asked, _)| *asked) {
-            None => Ok(None),
-            Some((_, option)) => Err(Failure::new(format!(
-                "{option} is given, but there is no key for host configs"
-            ))
-            .hint("say who signs them: --host-config-key FILE.pub")),
-        }
+        set(&mut fields.on_expiry, self.on_expiry);
+        fields.min_loader = self.min_loader.or(fields.min_loader);
+        set(&mut fields.disks, self.disks);
+        let FailurePolicy {
+            retry_initial_seconds,
+            retry_max_seconds,
+            max_attempts,
+            final_action,
+            stall_seconds,
+            shell,
+            unconfirmed_boots,
+            handover_watchdog_seconds,
+        } = &mut fields.on_failure;
+        set(retry_initial_seconds, self.retry_initial);
+        set(retry_max_seconds, self.retry_max);
+        set(max_attempts, self.max_attempts);
+        set(final_action, self.final_action);
+        set(stall_seconds, self.stall);
+        *shell = (*shell || self.allow_shell) && !self.no_shell;
+        set(unconfirmed_boots, self.unconfirmed_boots);
+        set(handover_watchdog_seconds, self.handover_watchdog);
+        check_roles(fields)
     }
 }
 
-fn next_version(old: &TrustPolicy) -> Result<PolicyVersion, Failure> {
-    old.version().next().ok_or_else(|| {
-        Failure::new("the old trust policy has the last version that there is")
-            .hint("bake a first version into new initramfs")
-    })
+impl Profile {
+    fn apply(self, fields: &mut Fields) -> Result<(), Failure> {
+        fields.expiry.required = true;
+        match self {
+            Self::People => {
+                fields.expiry.max_days = Some(7);
+                fields.freshness.required = without_freshness(fields).is_none();
+            }
+            Self::Unattended => {
+                fields.expiry.max_days = Some(2);
+                fields.freshness.required = true;
+                fields.freshness.max_hours = 48;
+                let own = fields
+                    .images
+                    .iter()
+                    .filter_map(|image| image.release.as_ref());
+                let mut roles = [&fields.roles.release].into_iter().chain(own);
+                if roles.any(|groups| groups.len() < 2) {
+                    return Err(Failure::new(
+                        "--profile unattended needs two groups that release, and there is one",
+                    )
+                    .hint("give the build machines of two owners: --release 1:build-1 --release 1:build-2"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a statement which is required has a role to sign it.
+fn check_roles(fields: &Fields) -> Result<(), Failure> {
+    if let Some(image) = without_freshness(fields).filter(|_| fields.freshness.required) {
+        return Err(Failure::new(format!(
+            "freshness is required, and no key signs freshness statements of {}",
+            image.name
+        ))
+        .hint("give the key of the machine that signs them: --freshness-key FILE.pub"));
+    }
+    if fields.host_config.required && fields.roles.host_config.is_none() {
+        return Err(
+            Failure::new("signed host configs are required, and no key signs them")
+                .hint("give the key of the person who signs them: --host-config-key FILE.pub"),
+        );
+    }
+    Ok(())
+}
+
+/// Returns an image that has no role for freshness.
+fn without_freshness(fields: &Fields) -> Option<&AcceptedImage> {
+    let mut images = fields.images.iter();
+    images.find(|image| image.freshness.is_none() && fields.roles.freshness.is_none())
+}
+
+fn moment(expires: Expiry, created: Timestamp) -> Result<Timestamp, Failure> {
+    match expires {
+        Expiry::At(moment) => Ok(moment),
+        Expiry::After(span) => created.checked_add(span).map_err(|error| {
+            Failure::new("cannot set the expiry")
+                .because(&error)
+                .hint("give a shorter span with --expires")
+        }),
+    }
+}
+
+/// Replaces a value by one that is given.
+fn set<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
 }
 
 /// Adds what is not there yet: what is denied twice is denied once.
@@ -383,11 +323,30 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     }
 }
 
+/// Returns a parser for the words of a field, which it also lists in help texts.
+fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = Invalid> + Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|one| word(*one))).try_map(|word| word.parse::<T>())
+}
+
 /// `IMAGE[=MIN_VERSION]`.
 #[derive(Debug, Clone)]
 struct ImageArgument {
     name: ImageName,
     min_version: Option<ImageVersion>,
+}
+
+impl ImageArgument {
+    /// Returns the image, with what an old policy says of it.
+    fn accepted(&self, old: &[AcceptedImage]) -> AcceptedImage {
+        let old = old.iter().find(|image| image.name == self.name).cloned();
+        let first = || AcceptedImage::new(self.name.clone(), ImageVersion::FIRST);
+        let mut image = old.unwrap_or_else(first);
+        set(&mut image.min_version, self.min_version);
+        image
+    }
 }
 
 impl FromStr for ImageArgument {
@@ -410,428 +369,4 @@ fn denied_version(text: &str) -> Result<(ImageName, ImageVersion), Invalid> {
         .split_once('=')
         .ok_or_else(|| Invalid::new("denied version", text, "IMAGE=VERSION, such as relay=43"))?;
     Ok((name.parse()?, version.parse()?))
-}
-
-const FEWER_DENIALS: &str = "deny less: raise the oldest version that may boot, --name IMAGE=MIN_VERSION, and take out of the old policy's file what is below it";
-
-fn contradiction(error: &PolicyError) -> Failure {
-    let failure = Failure::new("these make no trust policy").because(error);
-    let invalid = match error {
-        PolicyError::Contradiction(invalid) => invalid,
-        PolicyError::TooLarge => return failure.hint(FEWER_DENIALS),
-        _ => return failure,
-    };
-    match invalid.field {
-        "keys.key" => failure.hint("two of the key files hold the same key; each signer needs one of their own"),
-        "keys.name" => failure.hint("tell the signers apart: --key NAME=FILE.pub"),
-        "threshold" => failure.hint("with fewer signers than the threshold nothing could ever boot, and with a threshold of 0 anything would"),
-        "images.name" => failure.hint("give each --name once, with the oldest version that may boot"),
-        "freshness.keys.key" => failure.hint("freshness needs keys of its own, each given once: they often live on a server, and must not count where people sign"),
-        "freshness.keys.name" => failure.hint("tell them apart: --freshness-key NAME=FILE.pub"),
-        "freshness.threshold" => failure.hint("give as many --freshness-key as must sign, or another --freshness-threshold"),
-        "host_config.keys.key" => failure.hint("host configs need keys of their own, each given once: who installs machines must not count where images are released"),
-        "host_config.keys.name" => failure.hint("tell them apart: --host-config-key NAME=FILE.pub"),
-        "host_config.threshold" => failure.hint("give as many --host-config-key as must sign, or another --host-config-threshold"),
-        "on_failure.longest_wait_seconds" => failure.hint("make --longest-wait at least as long as --first-wait"),
-        "images.denied_versions" | "denied_digests" => failure.hint(FEWER_DENIALS),
-        _ => failure,
-    }
-}
-
-/// Reads a mirror's key: digits, or a PEM file with its certificate, of which the first counts.
-fn mirror_key(text: &str) -> Result<Sha256Digest, String> {
-    if let Ok(digest) = text.parse() {
-        return Ok(digest);
-    }
-    let certificate = CertificateDer::from_pem_file(text).map_err(|error| {
-        format!("it is neither 64 hexadecimal digits nor a PEM file with a certificate: {error}")
-    })?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate)
-        .map_err(|_| "the certificate in it cannot be read".to_owned())?;
-    Ok(Sha256Digest::of(certificate.public_key().raw))
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls_pki_types::SubjectPublicKeyInfoDer;
-
-    use super::*;
-
-    #[test]
-    fn a_mirrors_key_is_digits_or_in_a_certificate() {
-        let digest = "ab".repeat(32);
-        assert_eq!(mirror_key(&digest).expect("digits").to_string(), digest);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let spki = SubjectPublicKeyInfoDer::from_pem_slice(key.public_key_pem().as_bytes());
-        let spki = Sha256Digest::of(&spki.expect("a public key"));
-        let directory = tempfile::tempdir().expect("a directory");
-        let put = |name: &str, pem: String| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, pem).expect("written");
-            path.to_str().expect("text").to_owned()
-        };
-        let params = rcgen::CertificateParams::new(["boot.example".to_owned()]).expect("a name");
-        let certificate = params.self_signed(&key).expect("signed");
-        let file = put("server.pem", certificate.pem());
-        assert_eq!(mirror_key(&file), Ok(spki));
-        for bad in [
-            put("key.pem", key.serialize_pem()),
-            put("empty.pem", String::new()),
-            "absent.pem".to_owned(),
-            digest.to_uppercase(),
-        ] {
-            assert!(mirror_key(&bad).is_err(), "{bad}");
-        }
-    }
-
-    const KEYS: [&str; 4] = [
-        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
-        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
-        "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
-    ];
-
-    fn signer(name: &str, key: usize) -> Signer {
-        Signer {
-            name: name.parse().expect("a name"),
-            key: format!("ed25519:{}", KEYS[key]).parse().expect("a key"),
-        }
-    }
-
-    fn version(version: u64) -> ImageVersion {
-        version.try_into().expect("in range")
-    }
-
-    fn images(images: &[&str]) -> Vec<ImageArgument> {
-        let images = images.iter().map(|image| image.parse());
-        images.collect::<Result<_, _>>().expect("images")
-    }
-
-    /// Everything that a policy can say, none of it the default.
-    fn whole() -> TrustPolicy {
-        let json = format!(
-            r#"{{
-                "version": 4,
-                "keys": [{{"name": "alice", "key": "ed25519:{}"}}, {{"name": "bob", "key": "ed25519:{}"}}],
-                "threshold": 2,
-                "images": [{{"name": "relay", "min_version": 41, "denied_versions": [43, 44]}}, {{"name": "exit", "min_version": 7}}],
-                "denied_digests": ["{}"],
-                "expiry": {{"required": true, "max_days": 90}},
-                "freshness": {{"keys": [{{"name": "clockwork", "key": "ed25519:{}"}}], "threshold": 1, "required": true, "max_hours": 5}},
-                "host_config": {{"keys": [{{"name": "dora", "key": "ed25519:{}"}}], "threshold": 1, "required": true}},
-                "allow_http": true,
-                "clock_tolerance_seconds": 17,
-                "on_failure": {{"first_wait_seconds": 3, "longest_wait_seconds": 61, "reboot_after": 21}}
-            }}"#,
-            KEYS[0], KEYS[1], KEYS[0], KEYS[2], KEYS[3]
-        );
-        TrustPolicy::parse(json.as_bytes()).expect("agrees with itself")
-    }
-
-    fn signing(keys: Vec<Signer>) -> Keys {
-        Keys {
-            signing: keys,
-            ..Keys::default()
-        }
-    }
-
-    fn next(rules: Rules) -> TrustPolicy {
-        let old = whole();
-        rules
-            .policy(Keys::default(), Some(&old))
-            .expect("agrees with itself")
-    }
-
-    #[test]
-    fn with_nothing_given_only_the_version_changes() {
-        let old = whole();
-        let next = next(Rules::default());
-        assert_eq!(next.version().as_u64(), 5);
-        assert_eq!(next.with_version(old.version()), old);
-    }
-
-    #[test]
-    fn a_raised_floor_keeps_what_is_denied() {
-        let rules = Rules {
-            images: images(&["relay=50", "new"]),
-            denied_versions: vec![("relay".parse().expect("a name"), version(55))],
-            ..Rules::default()
-        };
-        let next = next(rules);
-        let [relay, new] = next.images() else {
-            panic!("{:?}", next.images());
-        };
-        assert_eq!(relay.min_version, version(50));
-        assert_eq!(relay.denied_versions, [43, 44, 55].map(version));
-        assert_eq!(new.name.as_str(), "new", "the list replaces the old one");
-        assert_eq!(new.min_version, ImageVersion::FIRST);
-    }
-
-    #[test]
-    fn an_image_that_is_named_without_a_version_keeps_its_floor() {
-        let rules = Rules {
-            images: images(&["relay"]),
-            ..Rules::default()
-        };
-        assert_eq!(next(rules).images(), &whole().images()[..1]);
-    }
-
-    #[test]
-    fn what_is_denied_again_is_denied_once() {
-        let digest = whole().denied_digests()[0];
-        let rules = Rules {
-            denied_versions: vec![("relay".parse().expect("a name"), version(43)); 2],
-            denied_digests: vec![digest, digest],
-            ..Rules::default()
-        };
-        let next = next(rules);
-        assert_eq!(next.images()[0].denied_versions, [43, 44].map(version));
-        assert_eq!(next.denied_digests(), [digest]);
-    }
-
-    #[test]
-    fn single_values_replace_and_nothing_else_moves() {
-        let rules = Rules {
-            max_life: Some(30),
-            max_freshness: Some(6),
-            longest_wait: Some(99),
-            ..Rules::default()
-        };
-        let next = next(rules);
-        let old = whole();
-        assert_eq!(next.expiry().max_days, Some(30));
-        assert!(next.expiry().required);
-        let freshness = next.freshness().expect("inherited");
-        assert_eq!(freshness.max_hours, 6);
-        assert!(freshness.required);
-        assert_eq!(next.on_failure().longest_wait_seconds, 99);
-        assert_eq!(next.on_failure().first_wait_seconds, 3);
-        assert_eq!(next.keys(), old.keys());
-        assert_eq!(next.clock_tolerance(), old.clock_tolerance());
-        assert!(next.allows_http());
-    }
-
-    #[test]
-    fn plain_http_is_forbidden_again() {
-        let rules = Rules {
-            https_only: true,
-            ..Rules::default()
-        };
-        assert!(!next(rules).allows_http());
-    }
-
-    #[test]
-    fn keys_replace_keys_and_may_change_their_role() {
-        let policy = Rules::default()
-            .policy(
-                Keys {
-                    signing: vec![signer("bob", 1), signer("clockwork", 2)],
-                    freshness: vec![signer("alice", 0)],
-                    ..Keys::default()
-                },
-                Some(&whole()),
-            )
-            .expect("agrees with itself");
-        assert_eq!(policy.keys(), [signer("bob", 1), signer("clockwork", 2)]);
-        let freshness = policy.freshness().expect("given");
-        assert_eq!(freshness.keys, [signer("alice", 0)]);
-        assert_eq!(freshness.max_hours, 5, "the old role's rules stay");
-    }
-
-    #[test]
-    fn a_key_that_would_have_both_roles_is_refused() {
-        let both = Rules::default().policy(
-            signing(vec![signer("bob", 1), signer("clockwork", 2)]),
-            Some(&whole()),
-        );
-        assert_eq!(
-            both.expect_err("one key").fact(),
-            "these make no trust policy"
-        );
-    }
-
-    #[test]
-    fn an_inherited_threshold_that_fewer_keys_cannot_reach_is_refused() {
-        let fewer = Rules::default().policy(signing(vec![signer("bob", 1)]), Some(&whole()));
-        assert_eq!(
-            fewer.expect_err("one of two").fact(),
-            "these make no trust policy"
-        );
-    }
-
-    #[test]
-    fn a_role_for_freshness_starts_with_one_key_and_three_days() {
-        let rules = Rules {
-            threshold: Some(1),
-            images: images(&["relay"]),
-            ..Rules::default()
-        };
-        let policy = rules
-            .policy(
-                Keys {
-                    freshness: vec![signer("clockwork", 2)],
-                    ..signing(vec![signer("alice", 0)])
-                },
-                None,
-            )
-            .expect("agrees with itself");
-        let freshness = policy.freshness().expect("given");
-        assert_eq!((freshness.threshold, freshness.max_hours), (1, 72));
-        assert!(!freshness.required);
-        assert_eq!(policy.version(), PolicyVersion::FIRST);
-    }
-
-    #[test]
-    fn rules_about_freshness_need_somebody_who_says_it() {
-        let old = whole().with_freshness(None).expect("agrees with itself");
-        for (rules, option) in [
-            (
-                Rules {
-                    require_freshness: true,
-                    ..Rules::default()
-                },
-                "--require-freshness",
-            ),
-            (
-                Rules {
-                    max_freshness: Some(1),
-                    ..Rules::default()
-                },
-                "--max-freshness",
-            ),
-            (
-                Rules {
-                    freshness_threshold: Some(1),
-                    ..Rules::default()
-                },
-                "--freshness-threshold",
-            ),
-        ] {
-            let failure = rules.policy(Keys::default(), Some(&old)).expect_err(option);
-            assert!(failure.fact().starts_with(option), "{failure}");
-        }
-    }
-
-    #[test]
-    fn a_role_for_host_configs_starts_with_one_key_and_is_carried_on() {
-        let rules = Rules {
-            threshold: Some(1),
-            images: images(&["relay"]),
-            ..Rules::default()
-        };
-        let keys = Keys {
-            host_config: vec![signer("dora", 3)],
-            ..signing(vec![signer("alice", 0)])
-        };
-        let policy = rules.policy(keys, None).expect("agrees with itself");
-        let rule = policy.host_config().expect("given");
-        assert_eq!((rule.threshold, rule.required), (1, false));
-        let rules = Rules {
-            require_signed_host_config: true,
-            host_config_threshold: Some(2),
-            ..Rules::default()
-        };
-        let keys = Keys {
-            host_config: vec![signer("bob", 1), signer("dora", 3)],
-            ..Keys::default()
-        };
-        let next = rules.policy(keys, Some(&policy)).expect("agrees");
-        let rule = next.host_config().expect("given");
-        assert_eq!(
-            (rule.keys.len(), rule.threshold, rule.required),
-            (2, 2, true)
-        );
-        let again = Rules::default().policy(Keys::default(), Some(&next));
-        assert_eq!(again.expect("agrees").host_config(), Some(rule));
-    }
-
-    #[test]
-    fn rules_about_host_configs_need_somebody_who_signs_them() {
-        let old = whole().with_host_config(None).expect("agrees with itself");
-        for (rules, option) in [
-            (
-                Rules {
-                    require_signed_host_config: true,
-                    ..Rules::default()
-                },
-                "--require-signed-host-config",
-            ),
-            (
-                Rules {
-                    host_config_threshold: Some(1),
-                    ..Rules::default()
-                },
-                "--host-config-threshold",
-            ),
-        ] {
-            let failure = rules.policy(Keys::default(), Some(&old)).expect_err(option);
-            assert!(failure.fact().starts_with(option), "{failure}");
-        }
-    }
-
-    #[test]
-    fn keys_may_change_places_between_all_three_roles() {
-        let keys = Keys {
-            signing: vec![signer("dora", 3), signer("clockwork", 2)],
-            freshness: vec![signer("bob", 1)],
-            host_config: vec![signer("alice", 0)],
-        };
-        let policy = Rules::default().policy(keys, Some(&whole()));
-        let policy = policy.expect("agrees with itself");
-        assert_eq!(
-            policy.host_config().expect("given").keys,
-            [signer("alice", 0)]
-        );
-        let both = Keys {
-            host_config: vec![signer("bob", 1)],
-            ..Keys::default()
-        };
-        let failure = Rules::default()
-            .policy(both, Some(&whole()))
-            .expect_err("bob");
-        assert!(
-            failure
-                .to_string()
-                .contains("host configs need keys of their own"),
-            "{failure}"
-        );
-    }
-
-    #[test]
-    fn an_image_that_is_not_accepted_cannot_be_denied() {
-        let rules = Rules {
-            denied_versions: vec![("other".parse().expect("a name"), version(1))],
-            ..Rules::default()
-        };
-        assert!(rules.policy(Keys::default(), Some(&whole())).is_err());
-    }
-
-    #[test]
-    fn a_policy_that_could_not_be_read_is_not_made() {
-        let names: Vec<String> = (0..64).map(|at| format!("image-{at}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let denied = names.iter().flat_map(|name| {
-            let name: ImageName = name.parse().expect("a name");
-            (1..=120).map(move |number| (name.clone(), version(number)))
-        });
-        let rules = Rules {
-            images: images(&names),
-            denied_versions: denied.collect(),
-            ..Rules::default()
-        };
-        let failure = rules
-            .policy(Keys::default(), Some(&whole()))
-            .expect_err("too large");
-        assert!(
-            failure.to_string().contains("larger than 65536 bytes"),
-            "{failure}"
-        );
-    }
-
-    #[test]
-    fn after_the_last_version_there_is_none() {
-        let last = whole().with_version(9_007_199_254_740_991.try_into().expect("in range"));
-        let after = Rules::default().policy(Keys::default(), Some(&last));
-        assert!(after.is_err());
-    }
 }

@@ -42,8 +42,8 @@ pub(super) fn rows(counted: &Counted) -> Vec<[String; 2]> {
         names(&counted.signers)
     };
     let required = match counted.missing {
-        0 => format!("{} required", counted.threshold),
-        missing => format!("{} required, {missing} missing", counted.threshold),
+        0 => format!("{} required", counted.required),
+        missing => format!("{} required, {missing} missing", counted.required),
     };
     let mut rows = vec![row("signed by", format!("{signed} ({required})"))];
     if !counted.not_signed_by.is_empty() {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::now_holds;
 use crate::cli::support::signer::Signer;
+use crate::cli::support::unknown::listed;
 use crate::cli::support::{Failure, output, passphrase};
 use sealboot_core::trust::PublicKey;
 use sealboot_core::trust::detached::DetachedSignatures;
@@ -40,6 +41,10 @@ pub(in crate::cli) struct Options {
     /// Sign without asking, on a terminal too
     #[arg(long)]
     yes: bool,
+
+    /// Sign what has fields that this version of sealboot does not know
+    #[arg(long)]
+    unknown_fields: bool,
 }
 
 /// What became of the envelope.
@@ -62,16 +67,24 @@ impl Options {
     }
 
     /// Signs what is in `file`. `show` says on stderr what that is, and is called with the signer's key,
-    /// where it is known by then.
+    /// where it is known by then; `unknown` are the paths of the fields that it cannot show.
     pub(in crate::cli) fn sign(
         &self,
         signer: Signer,
         file: &EnvelopeFile,
+        unknown: &[String],
         show: impl FnOnce(Option<&PublicKey>),
     ) -> Result<Outcome, Failure> {
         let public = signer.public();
         if let Some(public) = public.filter(|key| !self.detached && file.is_signed_by(key)) {
             return Ok(nothing_to_do(file, &public));
+        }
+        if !unknown.is_empty() && !self.unknown_fields {
+            return Err(Failure::new(format!(
+                "what is to be signed has {}, which this version of sealboot does not know",
+                listed(unknown)
+            ))
+            .hint("sign with the version that wrote it; --unknown-fields signs it unseen"));
         }
         match &self.out {
             Some(out) if out.symlink_metadata().is_ok() => {
@@ -87,6 +100,12 @@ impl Options {
 
         output::talk(format!("signing with {signer}:"));
         show(public.as_ref());
+        if !unknown.is_empty() {
+            output::warn(format!(
+                "the signature also covers {}, which this version of sealboot does not know",
+                listed(unknown)
+            ));
+        }
         if !self.yes && passphrase::interactive() && !output::agreed("Sign this?")? {
             return Err(Failure::new("not signed").hint("nothing was changed"));
         }

@@ -82,12 +82,6 @@ impl Failure {
         self
     }
 
-    /// What went wrong, without causes and hint.
-    #[cfg(test)]
-    pub(in crate::cli) fn fact(&self) -> &str {
-        &self.fact
-    }
-
     /// What the process exits with.
     #[must_use]
     pub(in crate::cli) const fn exit(&self) -> Exit {

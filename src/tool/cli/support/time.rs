@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Failure;
 use sealboot_core::format::Invalid;
-use sealboot_core::trust::policy::{FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, STALL_SECONDS};
+use sealboot_core::trust::policy::{RETRY_INITIAL_SECONDS, RETRY_MAX_SECONDS, STALL_SECONDS};
 
 /// When something ends: after a while, or at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,8 @@ pub(in crate::cli) fn hours(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 1 second to 1 hour, as far as a trust policy goes.
-pub(in crate::cli) fn first_wait(text: &str) -> Result<u32, Invalid> {
-    seconds(text, FIRST_WAIT_SECONDS)
+pub(in crate::cli) fn retry_initial(text: &str) -> Result<u32, Invalid> {
+    seconds(text, RETRY_INITIAL_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1h, such as 2s or 5m"))
 }
 
@@ -133,8 +133,8 @@ pub(in crate::cli) fn first_wait(text: &str) -> Result<u32, Invalid> {
 /// # Errors
 ///
 /// For everything that is not 1 second to a day, as far as a trust policy goes.
-pub(in crate::cli) fn longest_wait(text: &str) -> Result<u32, Invalid> {
-    seconds(text, LONGEST_WAIT_SECONDS)
+pub(in crate::cli) fn retry_max(text: &str) -> Result<u32, Invalid> {
+    seconds(text, RETRY_MAX_SECONDS)
         .ok_or_else(|| Invalid::new("wait", text, "a span from 1s to 1d, such as 60s, 5m or 1h"))
 }
 
@@ -151,6 +151,16 @@ pub(in crate::cli) fn stall(text: &str) -> Result<u32, Invalid> {
             "a span from 6m to 1d, such as 10m or 1h: a mirror may ask for five minutes of rest",
         )
     })
+}
+
+/// How far clocks may differ, or how long a watchdog stays armed, in seconds; 0 is allowed.
+///
+/// # Errors
+///
+/// For everything that is not 0 seconds to a day.
+pub(in crate::cli) fn up_to_a_day(text: &str) -> Result<u32, Invalid> {
+    seconds(text, 0..=86_400)
+        .ok_or_else(|| Invalid::new("span", text, "a span from 0s to 1d, such as 90s or 5m"))
 }
 
 /// A whole number of seconds, minutes, hours or days, `2s`, `5m`, `1h` or `1d`, in seconds.
@@ -222,11 +232,13 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         assert_eq!(days("90d"), Ok(90));
-        assert_eq!(first_wait("2s"), Ok(2));
-        assert_eq!(first_wait("60m"), Ok(3600));
-        assert_eq!(longest_wait("5m"), Ok(300));
-        assert_eq!(longest_wait("24h"), Ok(86_400));
-        assert_eq!(longest_wait("1d"), Ok(86_400));
+        assert_eq!(retry_initial("2s"), Ok(2));
+        assert_eq!(retry_initial("60m"), Ok(3600));
+        assert_eq!(retry_max("5m"), Ok(300));
+        assert_eq!(retry_max("24h"), Ok(86_400));
+        assert_eq!(retry_max("1d"), Ok(86_400));
+        assert_eq!(up_to_a_day("0s"), Ok(0));
+        assert_eq!(up_to_a_day("1d"), Ok(86_400));
         assert_eq!(stall("6m"), Ok(360));
         assert_eq!(stall("1d"), Ok(86_400));
         assert_eq!(hours("72h"), Ok(72));
@@ -262,10 +274,13 @@ mod tests {
             assert!(days(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "s", "0s", "2", "+2s", "25h", "2d", "86401s"] {
-            assert!(longest_wait(bad).is_err(), "{bad:?}");
+            assert!(retry_max(bad).is_err(), "{bad:?}");
         }
         for bad in ["0s", "3601s", "2h"] {
-            assert!(first_wait(bad).is_err(), "{bad:?}");
+            assert!(retry_initial(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "0", "-1s", "25h"] {
+            assert!(up_to_a_day(bad).is_err(), "{bad:?}");
         }
         for bad in ["5m", "359s", "25h"] {
             assert!(stall(bad).is_err(), "{bad:?}");

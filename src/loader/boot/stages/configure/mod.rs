@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tracing::warn;
 
 pub use self::source::{FindError, Found, Source, find};
+
 use crate::boot::console::Done;
 use crate::boot::in_force::{DisksError, InForce};
 use crate::boot::loader::Loader;
@@ -26,9 +28,10 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::{HostConfig, HostConfigError};
 use sealboot_core::format::layout::{self, POLICY_FILE, TLS_ROOTS_FILE};
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::format::payload::PayloadError;
+use sealboot_core::format::version::{LoaderVersion, PolicyVersion};
 use sealboot_core::trust::policy::SignerName;
-use sealboot_core::trust::{Judged, PolicyError, Presented, Refusal, TrustPolicy};
+use sealboot_core::trust::{Judged, Presented, Refusal, TrustPolicy};
 use sealboot_sys::firmware::identity::{Identity, IdentityError};
 
 /// All that a boot goes by.
@@ -67,7 +70,13 @@ pub enum ConfigureError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: PolicyError,
+        source: PayloadError,
+    },
+    /// The root of the trust policy needs keys of types that this loader does not know.
+    #[error("the root of the trust policy {} needs keys of types that this loader does not know", path.display())]
+    UnknownKeyTypes {
+        /// The file.
+        path: PathBuf,
     },
     /// The trust policy refuses to boot beside a disk.
     #[error(transparent)]
@@ -130,6 +139,8 @@ pub enum ConfigureError {
 impl Diagnose for ConfigureError {
     fn code(&self) -> FailureCode {
         match self {
+            Self::Policy { source, .. } if source.needs_upgrade() => FailureCode::TrustUpgrade,
+            Self::UnknownKeyTypes { .. } => FailureCode::TrustUpgrade,
             Self::ReadPolicy { .. } | Self::Policy { .. } => FailureCode::ConfigurePolicy,
             Self::Disks(error) => error.code(),
             Self::Find(error) => error.code(),
@@ -178,11 +189,13 @@ pub fn run<'a>(
     let chain = chain.get_or_insert_with(|| InForce::new(baked_in, loader).at(root));
     chain.judge_disks()?;
     let policy = chain.newest();
+    warn_of_age(policy);
     let (presented, source) = find_host_config(root, cmdline)?;
     let judged = judge(policy, &presented, source.as_ref())?;
     let source = source.as_ref().map_or("cmdline", Source::word);
     let (proof, signers) = (proof(&judged), names(&judged, ","));
     let signed = said(&judged);
+    let ignored = judged.ignored().to_vec();
     let host = judged.into_config();
     if let Some(mirror) = host
         .mirrors
@@ -193,18 +206,23 @@ pub fn run<'a>(
             mirror: mirror.to_string(),
         });
     }
+    for field in &ignored {
+        warn!("the host config's field {field} is unknown to this loader and was ignored");
+    }
     let identity = Identity::read(root);
     for mirror in &host.mirrors {
         identity.suits(mirror)?;
     }
     let tls_roots = read_tls_roots(root)?;
+    let release = policy.release_role(&host.image);
+    let (required, keys) = release.map_or((0, 0), |role| (role.required(), role.signers().count()));
     let says = format!(
         "image \"{}\"{signed}, mirrors: {}, version {} of the trust policy, signatures required: {} of {}",
         host.image,
         host.mirrors.len(),
         policy.version(),
-        policy.threshold(),
-        policy.keys().len(),
+        required,
+        keys,
     );
     let mut done = Done::new((), says)
         .with("source", source)
@@ -216,8 +234,8 @@ pub fn run<'a>(
         .with("image", &host.image)
         .with("mirrors", host.mirrors.len())
         .with("trust", policy.version())
-        .with("threshold", policy.threshold())
-        .with("keys", policy.keys().len());
+        .with("required", required)
+        .with("keys", keys);
     Ok(done.map(|()| Configured {
         chain,
         policy_sha256,
@@ -228,6 +246,19 @@ pub fn run<'a>(
     }))
 }
 
+/// Warns where the policy advises a newer loader than this one.
+fn warn_of_age(policy: &TrustPolicy) {
+    let own: Option<LoaderVersion> = env!("CARGO_PKG_VERSION").parse().ok();
+    if let (Some(advised), Some(own)) = (policy.fields().min_loader, own)
+        && own < advised
+    {
+        warn!(
+            "version {} of the trust policy advises a loader of version {advised} or newer; this is {own}: build the initramfs again",
+            policy.version()
+        );
+    }
+}
+
 fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureError> {
     let path = layout::under(root, POLICY_FILE);
     let json =
@@ -236,7 +267,11 @@ fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureErro
             source,
         })?;
     let policy = TrustPolicy::parse(&json);
-    let policy = policy.map_err(|source| ConfigureError::Policy { path, source })?;
+    let policy = match policy {
+        Ok(policy) if policy.root_role().is_reachable() => policy,
+        Ok(_) => return Err(ConfigureError::UnknownKeyTypes { path }),
+        Err(source) => return Err(ConfigureError::Policy { path, source }),
+    };
     Ok((policy, Sha256Digest::of(&json)))
 }
 

@@ -5,13 +5,14 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use super::*;
 use crate::boot::LOADER;
 use sealboot_core::failure::Report;
-use sealboot_core::trust::policy::{HostConfigRule, Signer};
+use sealboot_core::trust::policy::{Group, Signer};
 use sealboot_core::trust::{Envelope, PublicKey};
 
 const POLICY: &str = r#"{
     "version": 1,
+    "created": "2026-11-21T12:00:00Z",
     "keys": [{"name": "alice", "key": "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}],
-    "threshold": 1,
+    "roles": {"root": [{"keys": ["alice"], "threshold": 1}], "release": [{"keys": ["alice"], "threshold": 1}]},
     "images": [{"name": "relay"}]
 }"#;
 const HOST: &str =
@@ -57,13 +58,16 @@ fn done(
 fn with_role(key: &SigningKey, required: bool) -> TrustPolicy {
     let key = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
     let name = "carol".parse().unwrap();
-    let rule = HostConfigRule {
-        keys: vec![Signer { name, key }],
-        threshold: 1,
-        required,
-    };
     let policy = TrustPolicy::parse(POLICY.as_bytes()).unwrap();
-    policy.with_host_config(Some(rule)).unwrap()
+    let changed = policy.with(|fields| {
+        fields.keys.push(Signer::new(name, key));
+        fields.roles.host_config = Some(vec![Group {
+            keys: vec!["carol".parse().unwrap()],
+            threshold: 1,
+        }]);
+        fields.host_config.required = required;
+    });
+    changed.unwrap()
 }
 
 fn signed(by: &SigningKey) -> Vec<u8> {
@@ -259,7 +263,7 @@ fn an_invalid_source_is_named_with_field_line_and_column_and_nothing_falls_throu
     assert_eq!(
         Report(&error).to_string(),
         r#"the host config in the EFI variable SealbootHostConfig-df55c348-5613-44bd-be79-b44fa251bce8 does not load
-  caused by: the host config's field mirrors[0] is not what it should be
+  caused by: field mirrors[0] is not what it should be
   caused by: mirror: "boot.example/" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 1 column 47
   hint: write a good one on the machine (sealboot host-config write-efi FILE), or remove it (sealboot host-config remove-efi)"#
     );
@@ -304,12 +308,9 @@ fn what_the_firmware_says_reaches_another_mirror_and_changes_no_trust() {
     for (json, code) in [
         (HOST.replace("https", "http"), FailureCode::FetchPlainHttp),
         (
-            HOST.replace('{', "{\"allow_http\": true, "),
-            FailureCode::ConfigureHost,
-        ),
-        (
-            HOST.replace('{', "{\"tls_roots\": [], "),
-            FailureCode::ConfigureHost,
+            HOST.replace("https", "http")
+                .replacen('{', "{\"allow_http\": true, ", 1),
+            FailureCode::FetchPlainHttp,
         ),
     ] {
         assert_eq!(said(json.clone()).unwrap_err(), code, "{json}");
@@ -395,7 +396,7 @@ fn plain_http_is_used_where_the_policy_allows_it() {
     let allow = |etc: &Path| {
         fs::write(
             etc.join("trust.json"),
-            POLICY.replace("\"threshold\"", "\"allow_http\": true, \"threshold\""),
+            POLICY.replace("\"images\"", "\"allow_http\": true, \"images\""),
         )
         .unwrap();
         fs::write(etc.join("host.json"), HOST.replace("https", "http")).unwrap();
