@@ -126,4 +126,35 @@ mod tests {
         let mut silent = |notice| panic!("{notice:?}");
         store.newest_policy(second, &mut silent).unwrap();
     }
+
+    #[test]
+    fn a_chain_that_ends_soon_is_warned_of() {
+        for (steps, left) in [
+            (47, None),
+            (48, Some("16 more")),
+            (63, Some("1 more")),
+            (64, Some("no more")),
+        ] {
+            let (_dir, store) = store();
+            for number in 2..2 + steps {
+                let envelope = sealed_policy(&versioned(&policy(&["alice"]), number), &["alice"]);
+                fs::write(store.policy(version(number)), envelope.encode()).unwrap();
+            }
+            let mut warned = Vec::new();
+            let mut say = |notice: Notice| {
+                if notice.is_warning() {
+                    warned.push(notice.to_string());
+                }
+            };
+            store.newest_policy(policy(&["alice"]), &mut say).unwrap();
+            assert_eq!(
+                warned.len(),
+                usize::from(left.is_some()),
+                "{steps}: {warned:?}"
+            );
+            for (left, warned) in left.iter().zip(&warned) {
+                assert!(warned.contains(left), "{warned}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@
 mod clock;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sealboot::keys::pem::PrivateKey;
@@ -181,6 +182,42 @@ async fn what_one_mirror_proved_of_the_policy_holds_for_the_others_and_for_later
     world.mirrors.remove(0);
     let refused = world.accepted(&mut chain, noon()).await.map(drop);
     assert_eq!(refused, Err(FailureCode::ManifestThreshold));
+}
+
+/// Policies 2 to 1 + `steps`, each of alice and bob.
+fn long_chain(steps: u64) -> Vec<Vec<u8>> {
+    let policy = |number| seal_policy(&versioned(&first(), number), &[&alice(), &bob()]);
+    (2..2 + steps).map(policy).collect()
+}
+
+#[tokio::test]
+async fn a_chain_that_ends_soon_is_warned_of() {
+    for (steps, warns) in [(47, false), (48, true)] {
+        let mut world = World::new();
+        world.with(&manifest(42), &[alice(), bob()], &long_chain(steps));
+        let printed = tempfile::NamedTempFile::new().unwrap();
+        let console = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(Arc::new(printed.reopen().unwrap()))
+            .finish();
+        let guard = tracing::subscriber::set_default(console);
+        assert_eq!(world.version(&first(), noon()).await, Ok(42));
+        drop(guard);
+        let printed = std::fs::read_to_string(printed.path()).unwrap();
+        let sentence = "only 16 more versions of the trust policy can follow";
+        assert_eq!(printed.contains(sentence), warns, "{steps}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_policy_ends_the_walk() {
+    let mut world = World::new();
+    let mirror = world.with(&manifest(42), &[alice(), bob()], &long_chain(20));
+    let mirror = mirror.mirrors.last().unwrap();
+    std::fs::remove_file(mirror.path("trust/12.json")).unwrap();
+    let mut chain = InForce::new(first(), &LOADER);
+    world.accepted(&mut chain, noon()).await.map(drop).unwrap();
+    assert_eq!(chain.newest().version().as_u64(), 11);
 }
 
 #[tokio::test]
