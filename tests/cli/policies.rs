@@ -75,6 +75,20 @@ fn of_two_policies_published_in_the_same_moment_one_stays() {
 }
 
 #[test]
+fn publishing_a_policy_names_the_keys_that_could_fork_the_chain() {
+    let world = world_of_policies();
+    let publish = ["policy", "publish", "--policy", "policies/1.json"];
+    let store = ["--store", "store", "--let-stop", "relay"];
+    let output = (sealboot(&world).args(publish).args(store))
+        .arg("policies/good.json")
+        .output()
+        .expect("the program can be run");
+    let said = text(&output.stderr);
+    let warning = "warning: version 2 no longer has alice in its root, but machines begin with version 1: 2 of alice, bob can still give them another version 2, and with it any image; build their initramfs again with version 2\n";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
 fn a_published_policy_can_be_read_by_the_server_whatever_the_umask() {
     for umask in ["000", "077", "777"] {
         let world = world_of_policies();
