@@ -61,7 +61,11 @@ impl Store {
         say: &mut dyn FnMut(Notice),
     ) -> Result<TrustPolicy, StoreError> {
         let from = baked_in.version();
-        let newest = self.walk(Chain::from(baked_in), None)?.newest().clone();
+        let chain = self.walk(Chain::from(baked_in), None)?;
+        if let Some(ends_soon) = chain.ends_soon() {
+            say(Notice::ChainEndsSoon(ends_soon));
+        }
+        let newest = chain.newest().clone();
         if newest.version() != from {
             say(Notice::JudgedBy {
                 version: newest.version(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::chain::EndsSoon;
 
 use crate::StoreError;
 
@@ -23,6 +24,8 @@ pub enum Notice {
         /// The version that was given.
         from: PolicyVersion,
     },
+    /// Machines will soon stop following the store's trust policies.
+    ChainEndsSoon(EndsSoon),
     /// An archive was copied from another store.
     ArchiveCopied {
         /// Its place in this one.
@@ -64,7 +67,8 @@ impl Notice {
     pub const fn is_warning(&self) -> bool {
         match self {
             Self::JudgedBy { .. } | Self::ArchiveCopied { .. } | Self::Renewed { .. } => false,
-            Self::GoesBack { .. }
+            Self::ChainEndsSoon(_)
+            | Self::GoesBack { .. }
             | Self::FreshnessMissing
             | Self::NotRenewed { .. }
             | Self::PolicyUnknown { .. } => true,
@@ -84,6 +88,7 @@ impl fmt::Display for Notice {
                 "judged by version {version} of the trust policy, {}, which follows from version {from}",
                 path.display()
             ),
+            Self::ChainEndsSoon(ends_soon) => ends_soon.fmt(f),
             Self::ArchiveCopied { path } => {
                 write!(f, "copied the archive to {}", path.display())
             }

@@ -15,6 +15,8 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::chain::EndsSoon;
+use sealboot_core::trust::policy::{Signer, SignerName};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
 
@@ -44,6 +46,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct NextPolicy {
     store: Store,
+    baked_in: TrustPolicy,
+    ends_soon: Option<EndsSoon>,
     before: TrustPolicy,
     policy: TrustPolicy,
     envelope: Envelope,
@@ -100,6 +104,31 @@ impl fmt::Display for Stop {
 }
 
 impl NextPolicy {
+    /// Returns the policy that machines begin with.
+    #[must_use]
+    pub const fn baked_in(&self) -> &TrustPolicy {
+        &self.baked_in
+    }
+
+    /// Returns the keys of the baked-in policy's root that are not in the new policy's. As long as machines begin with
+    /// that policy, they count in its root: with enough others of it, they can sign another chain.
+    #[must_use]
+    pub fn removed_root_keys(&self) -> Vec<SignerName> {
+        let kept = |removed: &Signer| {
+            let mut signers = self.policy.root_role().signers();
+            signers.any(|signer| signer.key == removed.key)
+        };
+        let signers = self.baked_in.root_role().signers();
+        let removed = signers.filter(|signer| !kept(signer));
+        removed.map(|signer| signer.name.clone()).collect()
+    }
+
+    /// Returns what to warn of where few policies can follow the new one.
+    #[must_use]
+    pub const fn ends_soon(&self) -> Option<EndsSoon> {
+        self.ends_soon
+    }
+
     /// Returns the policy that machines end with now.
     #[must_use]
     pub const fn before(&self) -> &TrustPolicy {
@@ -172,7 +201,7 @@ impl Store {
     ) -> Result<Step, StoreError> {
         let first = load(baked_in)?;
         let from = first.version();
-        let chain = self.walk(Chain::from(first), None)?;
+        let chain = self.walk(Chain::from(first.clone()), None)?;
         let path = envelope;
         let envelope = signed_envelope(path)?;
         if let Some(version) = claimed(&envelope).map(|policy| policy.version()) {
@@ -205,6 +234,8 @@ impl Store {
         let (before, policy) = (chain.newest().clone(), longer.newest().clone());
         Ok(Step::Next(Box::new(NextPolicy {
             store: self.clone(),
+            baked_in: first,
+            ends_soon: longer.ends_soon(),
             stops: self.stops(&before, &policy, now)?,
             before,
             policy,

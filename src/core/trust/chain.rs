@@ -9,6 +9,8 @@
 //! Whether a mirror shows the whole chain is for freshness to say: the statement names the newest
 //! version of the policy too.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::policy::{OnExpiry, TrustPolicy};
@@ -27,7 +29,37 @@ pub struct Chain {
     steps: usize,
 }
 
+/// Few versions of the trust policy can follow before machines with this baked-in one stop following.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndsSoon {
+    /// The baked-in version.
+    pub from: PolicyVersion,
+    /// How many versions can follow.
+    pub left: usize,
+}
+
+impl fmt::Display for EndsSoon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.left {
+            0 => f.write_str("no more versions of the trust policy can follow"),
+            1 => f.write_str("only 1 more version of the trust policy can follow"),
+            left => write!(
+                f,
+                "only {left} more versions of the trust policy can follow"
+            ),
+        }?;
+        write!(
+            f,
+            ": a machine takes {} steps from the version that is baked in, {}; build the initramfs again with the newest",
+            LIMITS.policy_chain, self.from
+        )
+    }
+}
+
 impl Chain {
+    /// From how many steps on the end of the chain is warned of.
+    const WARN_FROM: usize = 48;
+
     /// A walk that has only begun.
     #[must_use]
     pub fn from(baked_in: TrustPolicy) -> Self {
@@ -42,6 +74,15 @@ impl Chain {
     #[must_use]
     pub const fn newest(&self) -> &TrustPolicy {
         &self.newest
+    }
+
+    /// Returns what to warn of where the walk has used up most of its steps.
+    #[must_use]
+    pub fn ends_soon(&self) -> Option<EndsSoon> {
+        (self.steps >= Self::WARN_FROM).then(|| EndsSoon {
+            from: self.from,
+            left: LIMITS.policy_chain.saturating_sub(self.steps),
+        })
     }
 
     /// Which version to look for next; `None` where versions end.

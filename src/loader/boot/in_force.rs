@@ -11,6 +11,7 @@ use super::loader::Loader;
 use crate::hardware::Disk;
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::trust::chain::EndsSoon;
 use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::{Chain, Refusal, TrustPolicy};
 
@@ -90,6 +91,12 @@ impl InForce {
     #[must_use]
     pub fn next(&self) -> Option<PolicyVersion> {
         self.chain.next()
+    }
+
+    /// Returns what to warn of where the walk has used up most of its steps.
+    #[must_use]
+    pub fn ends_soon(&self) -> Option<EndsSoon> {
+        self.chain.ends_soon()
     }
 
     /// Verifies the envelope of the next policy and puts that policy in force.

@@ -4,9 +4,11 @@
 //! roots alone, names resolved by the servers of the link. No proxy, no cookie, no credential, no user
 //! agent: a mirror learns which file was asked for, and from where. Redirects are followed to https alone.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
@@ -186,6 +188,21 @@ impl Client {
                 .map(Some)
         };
         within(&url, request).await
+    }
+
+    /// Reads the envelopes of the trust policies from version `first` on, as [`Client::policy`] does, in the order of
+    /// their versions. Ends with the last version that there can be; the caller stops at the first that is `None`.
+    ///
+    /// Once the mirror has the first, the next eight are requested at once; where it does not, no other is.
+    pub fn policies(
+        &self,
+        mirror: &MirrorUrl,
+        first: PolicyVersion,
+    ) -> impl Stream<Item = Result<Option<Vec<u8>>, FetchError>> {
+        const AT_ONCE: usize = 8;
+        let later = iter::successors(first.next(), |version| version.next());
+        let later = stream::iter(later).map(|version| self.policy(mirror, version));
+        stream::once(self.policy(mirror, first)).chain(later.buffered(AT_ONCE))
     }
 
     /// Asks for a small file.

@@ -9,8 +9,10 @@
 //! The newest policy judges the host config and the machine's disks too: where it does not take the one that led here, or
 //! refuses disks and there is one, it says nothing about images. Another mirror may show a policy that is newer still.
 
+use std::pin::pin;
 use std::time::Instant;
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -171,6 +173,37 @@ pub async fn run(
     Err(failure)
 }
 
+/// Goes along the trust policies that a mirror shows, from version `first` on, until it has no other.
+async fn walk(
+    mirror: &MirrorUrl,
+    first: PolicyVersion,
+    chain: &mut InForce,
+    client: &Client,
+    now: &mut JudgingTime,
+) -> Result<(), ManifestStageError> {
+    let mut policies = pin!(client.policies(mirror, first));
+    let mut is_longer = false;
+    while let Some(envelope) = policies.next().await {
+        let Some(envelope) = envelope.map_err(ManifestStageError::Mirrors)? else {
+            break;
+        };
+        chain
+            .step(&envelope)
+            .map_err(|refusal| refused(mirror, chain, *now, refusal))?;
+        is_longer = true;
+        now.prove(chain.newest().fields().created);
+        info!(
+            "{mirror} shows version {} of the trust policy, signed by the one before and by itself",
+            chain.newest().version()
+        );
+        check_scheme(mirror, chain)?;
+    }
+    if let Some(ends_soon) = chain.ends_soon().filter(|_| is_longer) {
+        warn!("{ends_soon}");
+    }
+    Ok(())
+}
+
 async fn ask(
     mirror: &MirrorUrl,
     image: &ImageName,
@@ -181,22 +214,8 @@ async fn ask(
 ) -> Result<Current, ManifestStageError> {
     check_scheme(mirror, chain)?;
     now.prove(chain.newest().fields().created);
-    while let Some(version) = chain.next() {
-        let Some(envelope) = client
-            .policy(mirror, version)
-            .await
-            .map_err(ManifestStageError::Mirrors)?
-        else {
-            break;
-        };
-        chain
-            .step(&envelope)
-            .map_err(|refusal| refused(mirror, chain, *now, refusal))?;
-        now.prove(chain.newest().fields().created);
-        info!(
-            "{mirror} shows version {version} of the trust policy, signed by the one before and by itself"
-        );
-        check_scheme(mirror, chain)?;
+    if let Some(first) = chain.next() {
+        walk(mirror, first, chain, client, now).await?;
     }
     check_expiry(mirror, chain, *now)?;
     check_host_config(presented, chain)?;

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::describe::in_words;
 use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::format::manifest::ImageName;
+use sealboot_store::tally::names;
 use sealboot_store::{NextPolicy, Step, Store};
 
 /// Publish the next trust policy to a store
@@ -50,6 +52,8 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         Step::Next(next) => next,
     };
     next.stops().iter().for_each(output::warn);
+    next.ends_soon().iter().for_each(output::warn);
+    fork(&next).iter().for_each(output::warn);
     let mut agreed = args.let_stop.clone();
     agreed.extend(agreed_to(&next, &agreed)?);
 
@@ -71,6 +75,21 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         );
     }
     output::data(&format!("{}\n", path.display()))
+}
+
+/// Whose keys could still fork the chain of policies on machines that begin with the baked-in one.
+fn fork(next: &NextPolicy) -> Option<String> {
+    let removed = next.removed_root_keys();
+    let (baked_in, version) = (next.baked_in(), next.policy().version());
+    (!removed.is_empty()).then(|| {
+        format!(
+            "version {version} no longer has {} in its root, but machines begin with version {}: {} can still give them another version {}, and with it any image; build their initramfs again with version {version}",
+            names(&removed),
+            baked_in.version(),
+            in_words(baked_in.root_role().groups()),
+            baked_in.version().next().unwrap_or(version),
+        )
+    })
 }
 
 /// Asks, on a terminal, whether the machines of the other images that stop may do so.
