@@ -199,9 +199,14 @@ fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, StoreEr
     if matches!(path.try_exists(), Ok(false)) {
         return Ok(None);
     }
-    let damaged = |error| Damaged {
-        path: path.to_owned(),
-        error: Box::new(error),
+    let damaged = |error| match error {
+        // What cannot be read may be as good as ever.
+        StoreError::Unreadable { .. } => error,
+        error => Damaged {
+            path: path.to_owned(),
+            error: Box::new(error),
+        }
+        .into(),
     };
     let envelope = StoredImage::read(path).map_err(damaged)?.into_envelope();
     let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
@@ -346,6 +351,16 @@ mod tests {
         let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
         assert!(!error.is_refusal());
+    }
+
+    #[test]
+    fn a_channel_that_cannot_be_read_is_not_called_damaged() {
+        let (_dir, store) = store();
+        let envelope = release_file(&store, 42, &["alice"]);
+        let channel = store.channel(&image());
+        std::os::unix::fs::symlink(&channel, &channel).unwrap();
+        let error = publish(&store, &envelope, Older::Refuse).unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
     }
 
     #[test]

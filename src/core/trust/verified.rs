@@ -253,10 +253,13 @@ impl TrustPolicy {
     }
 
     fn check_denied(&self, manifest: &Verified<Manifest>) -> Result<(), Refusal> {
-        for (what, digest) in [
+        let statement = manifest.as_ref();
+        let files = statement.files.iter().map(|file| ("file", &file.sha256));
+        let whole = [
             ("manifest", manifest.payload_sha256()),
-            ("archive", &manifest.as_ref().archive.sha256),
-        ] {
+            ("archive", &statement.archive.sha256),
+        ];
+        for (what, digest) in whole.into_iter().chain(files) {
             if self.fields().denied_digests.contains(digest) {
                 return Err(Refusal::DeniedDigest {
                     what,

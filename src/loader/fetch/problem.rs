@@ -44,7 +44,7 @@ pub enum FetchProblem {
     #[error("the server's certificate is from an authority that the baked-in roots do not hold")]
     TlsRoots,
     /// The server's key is none of those that the trust policy names.
-    #[error("the server's key is none of the mirror keys in the trust policy")]
+    #[error("the server's key is none of the mirror keys in the host config")]
     TlsKey,
     /// The certificate is out of its dates.
     #[error("the server's certificate is not valid at this machine's time")]

@@ -19,11 +19,14 @@ impl StoreError {
             Self::Unreadable { source, .. } => match source.kind() {
                 ErrorKind::NotFound => "check the path".to_owned(),
                 ErrorKind::IsADirectory => "give a file in it".to_owned(),
+                ErrorKind::PermissionDenied => {
+                    "run this as a user who can read it, or correct its permissions".to_owned()
+                }
                 _ => return None,
             },
             Self::TooLarge { .. } => "is this the file that you meant?".to_owned(),
             Self::NotRegular { .. } => {
-                "a store holds nothing else: remove it, and publish again".to_owned()
+                "name a regular file; a store holds nothing else, so find out who put it there".to_owned()
             }
             Self::Unwritable { path, source } => {
                 let directory = directory(path).display();
@@ -36,7 +39,7 @@ impl StoreError {
                 }
             }
             Self::Exists { .. } => {
-                "nothing was changed; choose another name, or move the file away yourself"
+                "nothing was changed; look at what is there, or choose another name"
                     .to_owned()
             }
             Self::NoDirectory { .. } => return None,
@@ -92,7 +95,7 @@ impl StoreError {
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
             Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
             Self::Damaged(Damaged { path, .. }) => format!(
-                "look at {}, and remove it if it is worth nothing; then publish again",
+                "bring {} back from another copy of the store: it says which version machines have seen, and without it an older one could be published",
                 path.display()
             ),
             Self::OtherName { .. } => "the store was rearranged by hand: move that file to where it belongs".to_owned(),

@@ -15,6 +15,7 @@ use self::fields::FIELDS;
 use super::support::unknown::listed;
 use super::support::{Failure, output};
 use sealboot_core::failure::{Diagnose, FailureCode};
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::{HostConfig, HostConfigError, MirrorTemplate, TimeServer};
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
@@ -107,6 +108,8 @@ struct Summary<'a> {
     image: &'a ImageName,
     min_version: Option<ImageVersion>,
     mirrors: &'a [MirrorTemplate],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mirror_keys: &'a [Sha256Digest],
     network: &'a Network,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ntp: &'a [TimeServer],
@@ -197,6 +200,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             image: &config.image,
             min_version,
             mirrors: &config.mirrors,
+            mirror_keys: &config.mirror_keys,
             network: &config.network,
             ntp: &config.ntp,
             signatures: signatures.as_ref(),
@@ -366,6 +370,10 @@ fn describe(config: &HostConfig, min_version: Option<ImageVersion>, by: Option<S
     for (at, mirror) in config.mirrors.iter().enumerate() {
         let name = if at == 0 { "mirrors" } else { "" };
         rows.push(row(name, mirror.to_string()));
+    }
+    for (at, key) in config.mirror_keys.iter().enumerate() {
+        let name = if at == 0 { "mirror keys" } else { "" };
+        rows.push(row(name, key.to_string()));
     }
     let network = &config.network;
     for bond in &network.bonds {

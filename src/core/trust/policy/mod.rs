@@ -16,7 +16,7 @@
 //!     "freshness": [{"keys": ["clockwork"], "threshold": 1}]
 //!   },
 //!   "images": [{"name": "relay", "min_version": 41, "denied_versions": [43]}],
-//!   "denied_digests": ["<SHA-256 of a manifest, a chunk list or a file>"],
+//!   "denied_digests": ["<SHA-256 of a manifest, an archive or a file>"],
 //!   "expiry": {"required": true, "max_days": 90},
 //!   "freshness": {"required": true, "max_hours": 72, "max_releases": 1},
 //!   "on_failure": {"retry_initial_seconds": 2, "retry_max_seconds": 60, "max_attempts": 20}
@@ -94,7 +94,7 @@ pub struct Fields {
     pub roles: Roles,
     /// The images that may be booted.
     pub images: Vec<AcceptedImage>,
-    /// SHA-256 digests of manifests, chunk lists and files that are refused whatever they are signed by.
+    /// SHA-256 digests of manifests, archives and files that are refused whatever they are signed by.
     #[serde(default)]
     pub denied_digests: Vec<Sha256Digest>,
     /// Whether images must expire, and how soon.

@@ -157,17 +157,21 @@ fn versions_below_the_floor_and_denied_ones_are_refused() {
 }
 
 #[test]
-fn a_denied_manifest_or_archive_is_refused() {
-    let manifest_digest = Sha256Digest::of(&manifest(42).encode());
-    let archive_digest = manifest(42).archive.sha256;
+fn a_denied_manifest_archive_or_file_is_refused() {
+    let mut image = manifest(42);
+    let file_digest = Sha256Digest::of(b"a kernel");
+    image.files[0].sha256 = file_digest;
+    let manifest_digest = Sha256Digest::of(&image.encode());
+    let archive_digest = image.archive.sha256;
     for (digest, named) in [
         (manifest_digest, Some("manifest")),
         (archive_digest, Some("archive")),
+        (file_digest, Some("file")),
         (Sha256Digest::of(b"something else"), None),
     ] {
         let policy = of_alice().with(|fields| fields.denied_digests = vec![digest]);
         let policy = policy.unwrap();
-        let envelope = sealed_manifest(&manifest(42), &["alice"]).encode();
+        let envelope = sealed_manifest(&image, &["alice"]).encode();
         match (
             policy.verify_manifest(&envelope, &expected(&relay(), made())),
             named,

@@ -46,7 +46,7 @@ impl Section {
             Self::Keys => Some("keys"),
             Self::Roles => Some("roles, and the signatures that each needs"),
             Self::Images => Some("images that may boot"),
-            Self::Digests => Some("manifests, chunk lists and files that are refused"),
+            Self::Digests => Some("manifests, archives and files that are refused"),
             Self::Rules => Some("rules"),
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct Rules {
     #[arg(long = "deny-version", value_name = "IMAGE=VERSION", value_parser = denied_version)]
     denied_versions: Vec<(ImageName, ImageVersion)>,
 
-    /// Refuse the manifest, chunk list or file with this SHA-256 (repeatable)
+    /// Refuse the manifest, archive or file with this SHA-256 (repeatable)
     #[arg(long = "deny-digest", value_name = "HEX")]
     denied_digests: Vec<Sha256Digest>,
 
@@ -73,7 +73,7 @@ pub(super) struct Rules {
     #[arg(long)]
     require_signed_host_config: bool,
 
-    /// Refuse signed host configs that were created before this time
+    /// Refuse signed host configs that were created before this time (not acted upon yet)
     ///
     /// A time such as 2026-12-31T23:59:59Z.
     #[arg(long, value_name = "TIME", value_parser = sealboot_core::format::time::parse)]
@@ -138,13 +138,13 @@ pub(super) struct Rules {
     #[arg(long, value_name = "SPAN", value_parser = time::stall)]
     stall: Option<u32>,
 
-    /// Boot the next release after N unconfirmed boots of one [default: 3]
+    /// Boot the next release after N unconfirmed boots of one (not acted upon yet) [default: 3]
     ///
     /// The OS of a release confirms a boot. 0 means that it need not.
     #[arg(long, value_name = "N")]
     unconfirmed_boots: Option<u32>,
 
-    /// Keep the watchdog armed this long over the handover, such as 2m [default: 0s]
+    /// Keep the watchdog armed this long over the handover, such as 2m (not acted upon yet) [default: 0s]
     ///
     /// The machine is reset if its OS does not take over the watchdog in time. 0s disarms it.
     #[arg(long, value_name = "SPAN", value_parser = time::up_to_a_day)]
