@@ -34,7 +34,7 @@ pub(crate) struct Misplaced {
     pub(crate) source: serde_json::Error,
 }
 
-/// How the error of [`unknown_word`] begins.
+/// The beginning of the error of [`unknown_word`].
 const UNKNOWN_WORD: &str = "unknown word: ";
 
 /// Returns the error for a word that is not in the closed list of its field.

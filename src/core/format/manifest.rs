@@ -77,7 +77,7 @@ pub struct ImageFile {
 }
 
 words! {
-    /// How an archive's tar is stored.
+    /// The encoding in which an archive's tar is stored.
     pub enum Encoding("archive.encoding") {
         /// As is.
         None = "none",

@@ -17,7 +17,7 @@ use super::profile::{self, OutsideProfile};
 pub trait Payload: Serialize + DeserializeOwned {
     /// The DSSE payload type. It is signed with the payload, so no kind passes for another.
     const TYPE: &'static str;
-    /// What people call this kind.
+    /// The name of this kind in messages.
     const NAME: &'static str;
     /// Bytes of a payload, at most.
     const LIMIT: u64;

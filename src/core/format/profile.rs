@@ -17,7 +17,7 @@ use std::fmt;
 
 use super::limits::LIMITS;
 
-/// How deep a value may be; the statement itself is at depth 1.
+/// The greatest depth of a value; the statement itself is at depth 1.
 const DEPTH: usize = 16;
 
 /// A byte string that is not inside the profile.
@@ -379,12 +379,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        #[test]
-        fn any_bytes_are_judged(json in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
-            let _ = check(&json);
-        }
-
-        /// What is inside, serde reads, and no other reading of numbers or names exists.
+        /// serde_json reads everything that the profile accepts.
         #[test]
         fn what_is_inside_is_json(json in r#"[{}\[\]",:0-9a-b\\ tfn]{0,24}"#) {
             if check(json.as_bytes()).is_ok() {

@@ -194,7 +194,7 @@ impl Envelope {
         self.join(EnvelopeSignature::new(key_id.to_string(), signature));
     }
 
-    /// Adds an unchecked signature in place of an identical one, of which it keeps the fields that it does not have.
+    /// Adds an unchecked signature. Replaces an identical one, whose further fields it takes over.
     pub fn join(&mut self, mut added: EnvelopeSignature) {
         let (same, others) = std::mem::take(&mut self.signatures)
             .into_iter()

@@ -59,7 +59,7 @@ struct WrittenInterface {
 }
 
 words! {
-    /// How addresses come that are not given.
+    /// The way in which addresses come that are not given.
     enum Mode("network.mode") {
         /// None come.
         Static = "static",
