@@ -115,7 +115,7 @@ async fn refuses(name: &str, options: Options) {
     let console = machine.refuses("configure", "CONFIGURE-HOST").await;
     for sentence in [
         &format!("the host config in {name} does not load"),
-        "the host config's field mirrors[1] is not what it should be",
+        "field mirrors[1] is not what it should be",
         "mirror: \"boot.example\" is not an https://HOST/ or http://HOST/ URL",
         " at line 3 column ",
     ] {
