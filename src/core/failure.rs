@@ -274,7 +274,7 @@ failure_codes! {
     }
     FetchTooLarge = "FETCH-TOO-LARGE" {
         cause: "The mirror sent more than the signed size or the documented limit allows.",
-        remedy: "check that the mirror's store is an unmodified copy; a manifest envelope may hold at most 4 MiB"
+        remedy: "check that the mirror's store is an unmodified copy; a channel may hold at most 1 MiB"
     }
     FetchCut = "FETCH-CUT" {
         cause: "The mirror ended the archive before its signed size was reached.",
@@ -401,7 +401,7 @@ failure_codes! {
         remedy: "build the initramfs again with the newest trust policy"
     }
     ImageChunk = "IMAGE-CHUNK" {
-        cause: "A chunk of the archive does not have its signed hash.",
+        cause: "A chunk of the archive, or the list of their hashes, does not have its signed hash.",
         remedy: "copy the store to the mirror again; if it comes back, the mirror or the path to it alters data"
     }
     ImageArchive = "IMAGE-ARCHIVE" {

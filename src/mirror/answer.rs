@@ -211,12 +211,15 @@ impl Representation {
             return Ok(None);
         };
         let tag = match path {
-            StorePath::Blob(sha256, _) => *sha256,
+            StorePath::Archive(digest, _)
+            | StorePath::ChunkList(digest)
+            | StorePath::Attachment(digest) => *digest,
             // Envelopes are replaced by renaming, never written into: the file that is hashed here is
             // the one that is sent, whatever its name stands for by then.
-            StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => {
-                hash(&mut file, len)?
-            }
+            StorePath::Newest(_)
+            | StorePath::Version(..)
+            | StorePath::Policy(_)
+            | StorePath::Sums => hash(&mut file, len)?,
         };
         Ok(Some(Self {
             file,
@@ -248,7 +251,7 @@ impl Representation {
 }
 
 /// SHA-256 of a channel or an envelope, which is read once for this and once more to be sent: held in memory, the
-/// largest ones would be four megabytes for each of hundreds of connections.
+/// largest ones would be a megabyte for each of hundreds of connections.
 fn hash(file: &mut File, len: u64) -> io::Result<Sha256Digest> {
     if len > LIMITS.channel_bytes {
         return Err(io::Error::other(format!(
@@ -267,18 +270,22 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 
 const fn caching(path: &StorePath) -> HeaderValue {
     match path {
-        StorePath::Blob(..) => IMMUTABLE,
-        StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => REVALIDATE,
+        StorePath::Archive(..) | StorePath::ChunkList(_) | StorePath::Attachment(_) => IMMUTABLE,
+        StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) | StorePath::Sums => {
+            REVALIDATE
+        }
     }
 }
 
 /// The types that any static web server gives to these names.
 const fn content_type(path: &StorePath) -> HeaderValue {
     HeaderValue::from_static(match path {
-        StorePath::Blob(_, Encoding::None) => "application/x-tar",
-        StorePath::Blob(_, Encoding::Gzip) => "application/gzip",
-        StorePath::Blob(_, Encoding::Zstd) => "application/zstd",
+        StorePath::Archive(_, Encoding::None) => "application/x-tar",
+        StorePath::Archive(_, Encoding::Gzip) => "application/gzip",
+        StorePath::Archive(_, Encoding::Zstd) => "application/zstd",
         StorePath::Newest(_) | StorePath::Version(..) | StorePath::Policy(_) => "application/json",
+        StorePath::ChunkList(_) | StorePath::Attachment(_) => "application/octet-stream",
+        StorePath::Sums => "text/plain",
     })
 }
 

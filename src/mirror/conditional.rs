@@ -8,7 +8,7 @@ use std::fmt;
 
 use sealboot_core::format::digest::Sha256Digest;
 
-/// The strong entity tag of a file: the SHA-256 of its bytes, in quotes.
+/// The strong entity tag of a file: the SHA-256 of its bytes, or the digest in its name, in quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EntityTag(pub(super) Sha256Digest);
 

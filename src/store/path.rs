@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{Archive, Encoding, ImageName, ImageVersion};
+use sealboot_core::format::manifest::{Archive, Attachment, Encoding, ImageName, ImageVersion};
 use sealboot_core::format::version::PolicyVersion;
 
 use crate::StoreError;
@@ -18,8 +18,14 @@ pub enum StorePath {
     Version(ImageName, ImageVersion),
     /// `trust/<version>.json`: one of the trust policies that follow the machines' own.
     Policy(PolicyVersion),
-    /// `blobs/sha256-<hex>.tar[.gz|.zst]`: one archive.
-    Blob(Sha256Digest, Encoding),
+    /// `blobs/<hex>.tar[.gz|.zst]`: one archive, by its chunk list's hash.
+    Archive(Sha256Digest, Encoding),
+    /// `blobs/<hex>.chunks`: the chunk list of one archive, by its hash.
+    ChunkList(Sha256Digest),
+    /// `blobs/sha256-<hex>`: one attachment, by its hash.
+    Attachment(Sha256Digest),
+    /// `blobs/SHA256SUMS`: the SHA-256 of every blob, for people and `sha256sum -c`.
+    Sums,
 }
 
 impl StorePath {
@@ -36,13 +42,18 @@ impl StorePath {
                 ),
             },
             ("trust", file) => Self::Policy(file.strip_suffix(".json")?.parse().ok()?),
-            ("blobs", file) => {
-                let (hex, suffix) = file.strip_prefix("sha256-")?.split_once('.')?;
-                let encoding = Encoding::ALL
-                    .iter()
-                    .find(|encoding| encoding.suffix() == suffix)?;
-                Self::Blob(hex.parse().ok()?, *encoding)
-            }
+            ("blobs", "SHA256SUMS") => Self::Sums,
+            ("blobs", file) => match (file.strip_prefix("sha256-"), file.split_once('.')) {
+                (Some(hex), _) => Self::Attachment(hex.parse().ok()?),
+                (None, Some((hex, "chunks"))) => Self::ChunkList(hex.parse().ok()?),
+                (None, Some((hex, suffix))) => {
+                    let encoding = Encoding::ALL
+                        .iter()
+                        .find(|encoding| encoding.suffix() == suffix)?;
+                    Self::Archive(hex.parse().ok()?, *encoding)
+                }
+                (None, None) => return None,
+            },
             _ => return None,
         };
         // `07` is a number too, yet no name of the file `7.json`.
@@ -57,7 +68,10 @@ impl fmt::Display for StorePath {
             Self::Newest(name) => write!(f, "images/{name}.json"),
             Self::Version(name, version) => write!(f, "images/{name}/{version}.json"),
             Self::Policy(version) => write!(f, "trust/{version}.json"),
-            Self::Blob(sha256, encoding) => f.write_str(&Archive::blob_path(sha256, *encoding)),
+            Self::Archive(list, encoding) => write!(f, "blobs/{list}.{}", encoding.suffix()),
+            Self::ChunkList(list) => write!(f, "blobs/{list}.chunks"),
+            Self::Attachment(sha256) => write!(f, "blobs/sha256-{sha256}"),
+            Self::Sums => f.write_str("blobs/SHA256SUMS"),
         }
     }
 }
@@ -124,7 +138,19 @@ impl Store {
     /// Returns the path of an image's archive.
     #[must_use]
     pub fn archive(&self, archive: &Archive) -> PathBuf {
-        self.root.join(&archive.path)
+        self.root.join(archive.blob_path())
+    }
+
+    /// Returns the path of an archive's chunk list.
+    #[must_use]
+    pub fn chunk_list(&self, archive: &Archive) -> PathBuf {
+        self.root.join(archive.chunk_list_path())
+    }
+
+    /// Returns the path of an image's attachment.
+    #[must_use]
+    pub fn attachment(&self, attachment: &Attachment) -> PathBuf {
+        self.root.join(attachment.blob_path())
     }
 
     /// Returns the directory of the channels.
@@ -204,9 +230,12 @@ mod tests {
             "images/relay-2_x/1.json".to_owned(),
             "images/relay/9007199254740991.json".to_owned(),
             "trust/2.json".to_owned(),
-            format!("blobs/sha256-{HEX}.tar"),
-            format!("blobs/sha256-{HEX}.tar.gz"),
-            format!("blobs/sha256-{HEX}.tar.zst"),
+            format!("blobs/{HEX}.tar"),
+            format!("blobs/{HEX}.tar.gz"),
+            format!("blobs/{HEX}.tar.zst"),
+            format!("blobs/{HEX}.chunks"),
+            format!("blobs/sha256-{HEX}"),
+            "blobs/SHA256SUMS".to_owned(),
         ] {
             let parsed = StorePath::parse(&format!("/{path}")).expect(&path);
             assert_eq!(parsed.to_string(), path);
@@ -269,15 +298,20 @@ mod tests {
             assert_eq!(StorePath::parse(path), None, "{path:?}");
         }
         for path in [
-            format!("/blobs/sha256-{}.tar", HEX.to_uppercase()),
-            format!("/blobs/sha256-{HEX}"),
-            format!("/blobs/sha256-{HEX}."),
-            format!("/blobs/sha256-{HEX}.tar.gz.gz"),
-            format!("/blobs/sha256-{HEX}.tar.xz"),
-            format!("/blobs/sha256-{HEX}0.tar"),
-            format!("/blobs/sha512-{HEX}.tar"),
-            format!("/blobs/{HEX}.tar"),
-            format!("/blobs/x/sha256-{HEX}.tar"),
+            format!("/blobs/{}.tar", HEX.to_uppercase()),
+            format!("/blobs/{HEX}"),
+            format!("/blobs/{HEX}."),
+            format!("/blobs/{HEX}.tar.gz.gz"),
+            format!("/blobs/{HEX}.tar.xz"),
+            format!("/blobs/{HEX}0.tar"),
+            format!("/blobs/{HEX}.CHUNKS"),
+            format!("/blobs/{HEX}.chunks.gz"),
+            format!("/blobs/sha256-{HEX}.tar"),
+            format!("/blobs/sha256-{HEX}0"),
+            format!("/blobs/sha256-{}", HEX.to_uppercase()),
+            format!("/blobs/sha512-{HEX}"),
+            format!("/blobs/x/{HEX}.tar"),
+            "/blobs/sha256sums".to_owned(),
             format!("/images/{}.json", "a".repeat(65)),
         ] {
             assert_eq!(StorePath::parse(&path), None, "{path:?}");

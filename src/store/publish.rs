@@ -1,6 +1,6 @@
 //! Publishing an image: from an envelope that its signers have signed to what machines fetch.
 //!
-//! Order is what keeps a machine that fetches meanwhile from seeing a half: first the archive, then
+//! Order is what keeps a machine that fetches meanwhile from seeing a half: first the blobs, then
 //! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
 
 use std::fmt;
@@ -144,7 +144,7 @@ impl Store {
                 floor.check_version(manifest.version, &newest)?;
             }
         }
-        self.provide_archive(&release.path, &release.manifest, say, progress)?;
+        self.provide_blobs(&release.path, &release.manifest, say, progress)?;
         let envelope = release.envelope.clone();
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
         let freshness = match renewal {

@@ -155,7 +155,7 @@ pub(crate) fn publish_by_hand(
 /// Puts an archive and the envelope of a version into a store, as `image pack` and `image sign` do.
 pub(crate) fn release_file(store: &Store, version: u64, by: &[&str]) -> PathBuf {
     let archive = world::manifest(version).archive;
-    fs::write(store.archive(&archive), world::tar(&world::files())).unwrap();
+    world::put_archive(store.root(), &archive, &world::tar(&world::files()));
     let path = store.version(&image(), version.try_into().unwrap());
     write(&path, &sealed_manifest(version, by))
 }

@@ -160,12 +160,15 @@ impl Bench {
     /// The members of the packed archive, after every hash of the manifest was compared with the bytes.
     pub(crate) fn checked_members(&self, store: &str) -> Vec<(String, Vec<u8>)> {
         let manifest = self.manifest(store);
-        let stored = fs::read(self.path(store).join(&manifest.archive.path)).unwrap();
+        let stored = fs::read(self.path(store).join(manifest.archive.blob_path())).unwrap();
         assert_eq!(stored.len() as u64, manifest.archive.size);
-        assert_eq!(Sha256Digest::of(&stored), manifest.archive.sha256);
         let chunk_size = usize::try_from(manifest.archive.chunk_size).unwrap();
-        let chunks: Vec<_> = stored.chunks(chunk_size).map(Sha256Digest::of).collect();
-        assert_eq!(chunks, manifest.archive.chunks);
+        let list: Vec<u8> = (stored.chunks(chunk_size))
+            .flat_map(|chunk| *Sha256Digest::of(chunk).as_bytes())
+            .collect();
+        assert_eq!(Sha256Digest::of(&list), manifest.archive.chunks_sha256);
+        let path = self.path(store).join(manifest.archive.chunk_list_path());
+        assert_eq!(fs::read(path).unwrap(), list);
         let tar = match manifest.archive.encoding {
             Encoding::None => stored,
             Encoding::Gzip => {

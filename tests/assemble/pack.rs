@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::frame;
 use sealboot_core::format::manifest::Encoding;
 
@@ -22,7 +23,9 @@ fn packing_says_what_was_made_of_what() {
             "boot/vmlinuz: 600000 bytes, from vmlinuz; left as it is (its own compression)\n\
              boot/initrd: {} bytes, from initrd.zst; left as it is (zstd compression)\n\
              {}: {} bytes in 1 chunk, encoding none (kernel and initrd are compressed already)\n",
-            manifest.files[1].size, manifest.archive.path, manifest.archive.size
+            manifest.files[1].size,
+            manifest.archive.blob_path(),
+            manifest.archive.size
         )
     );
     assert_eq!(manifest.label.as_str(), "relay 42");
@@ -35,7 +38,7 @@ fn packing_says_what_was_made_of_what() {
     assert_eq!(manifest.cmdline.as_str(), "console=ttyS0 quiet");
     assert_eq!(mode(&bench.path("store/images/relay/42.json")), 0o644);
     assert_eq!(
-        mode(&bench.path("store").join(&manifest.archive.path)),
+        mode(&bench.path("store").join(manifest.archive.blob_path())),
         0o644
     );
     let members = bench.checked_members("store");
@@ -68,13 +71,14 @@ fn the_same_inputs_give_the_same_bytes() {
                 "--initrd",
                 "second.cpio",
             ]);
-            let mut meta = ["os-release=os-release", "a/b=policy.json"];
+            let mut attached = ["os-release=os-release", "a.json=policy.json"];
             if store.starts_with("two") {
                 // The order in which things that have no order are given does not show, nor does when.
-                meta.reverse();
+                attached.reverse();
                 bench.put("os-release", b"ID=test\n");
             }
-            command.args(["--meta", meta[0], "--meta", meta[1]]);
+            command.args(["--attach", attached[0], "--attach", attached[1]]);
+            command.args(["--max-uptime", "24h"]);
             command.args(["--compress", compress, "--store", &store]);
             assert_done(&command.output().unwrap());
         }
@@ -89,10 +93,33 @@ fn the_same_inputs_give_the_same_bytes() {
                 "boot/initrd.0",
                 "boot/initrd.1",
                 "boot/initrd.2",
-                "meta/a/b",
-                "meta/os-release"
             ]
         );
+        let manifest = bench.manifest(&format!("one-{compress}"));
+        assert_eq!(manifest.max_uptime_hours.unwrap().get(), 24);
+        // A plain initrd is compressed here, and of those alone is it known what they unpack to.
+        let raw = fs::metadata(bench.path("initrd.cpio")).unwrap().len();
+        assert_eq!(manifest.files[1].unpacked_size, Some(raw));
+        assert_eq!(manifest.files[2].unpacked_size, None);
+        let attached: Vec<_> = (manifest.attachments.iter())
+            .map(|one| (one.name.as_str(), one.media_type.as_str()))
+            .collect();
+        assert_eq!(
+            attached,
+            [
+                ("a.json", "application/json"),
+                ("os-release", "application/octet-stream")
+            ]
+        );
+        for attachment in &manifest.attachments {
+            let path = bench
+                .path(&format!("one-{compress}"))
+                .join(attachment.blob_path());
+            assert_eq!(
+                Sha256Digest::of(&fs::read(path).unwrap()),
+                attachment.sha256
+            );
+        }
     }
 }
 
@@ -242,7 +269,7 @@ fn an_archive_that_is_larger_than_the_window_is_one_that_the_loader_takes() {
     ];
     assert_done(&bench.pack(&changes));
     bench.checked_members("store");
-    let path = bench.manifest("store").archive.path;
+    let path = bench.manifest("store").archive.blob_path();
     let stored = fs::read(bench.path("store").join(path)).unwrap();
     let content = bench.manifest("store").unpacked_size();
     assert_eq!(frame::check(&stored, content), Ok(()));
@@ -310,7 +337,7 @@ fn packers_at_the_same_time_lose_nothing_to_each_other() {
     bench.checked_members("store");
     let tree = bench.tree("store");
     let files = tree.values().filter(|content| content.is_some());
-    assert_eq!(files.count(), 5, "{:?}", tree.keys());
+    assert_eq!(files.count(), 6, "{:?}", tree.keys());
 }
 
 #[test]
@@ -333,7 +360,7 @@ fn an_archive_that_the_store_holds_is_kept_and_a_damaged_one_replaced() {
     assert_done(&bench.pack(&[]));
     let blob = bench
         .path("store")
-        .join(bench.manifest("store").archive.path);
+        .join(bench.manifest("store").archive.blob_path());
     let inode = fs::metadata(&blob).unwrap().ino();
     let (_, stderr) = assert_done(&bench.pack(&[("--version", Some("43"))]));
     assert!(
@@ -387,9 +414,6 @@ fn what_cannot_be_packed_is_refused_in_full_and_leaves_no_store() {
     let huge = File::create(bench.path("huge")).unwrap();
     huge.set_len(9 << 30).unwrap();
     (&huge).write_all(b"\x28\xb5\x2f\xfd").unwrap();
-    let many = File::create(bench.path("many-chunks")).unwrap();
-    many.set_len(3 << 30).unwrap();
-    (&many).write_all(b"\x28\xb5\x2f\xfd").unwrap();
 
     let vmlinuz_hint = "hint: give the kernel's vmlinuz (x86: a bzImage; arm64: an uncompressed Image), not a UKI, a vmlinux or an initrd\n";
     let initrd_hint = "hint: give a cpio archive (newc), plain or compressed; --keep-initrd packs any file unexamined\n";
@@ -409,7 +433,10 @@ fn what_cannot_be_packed_is_refused_in_full_and_leaves_no_store() {
         ),
         (&[("--kernel", Some("empty"))], format!("error: empty is empty\n{empty_hint}")),
         (&[("--initrd", Some("empty"))], format!("error: empty is empty\n{empty_hint}")),
-        (&[("--meta", Some("sbom=empty"))], format!("error: empty is empty\n{empty_hint}")),
+        (
+            &[("--attach", Some("sbom=fifo"))],
+            "error: cannot read fifo\n  caused by: it is no regular file\n".to_owned(),
+        ),
         (
             &[("--kernel", Some("initrd.zst"))],
             format!("error: initrd.zst cannot be the kernel of an image\n  caused by: it is neither an x86 bzImage nor an arm64 Image\n{vmlinuz_hint}"),
@@ -447,12 +474,8 @@ fn what_cannot_be_packed_is_refused_in_full_and_leaves_no_store() {
             "error: huge has 9663676416 bytes; a member of an archive has at most 8589934591\nhint: give the initrd in several files (--initrd A --initrd B): the kernel unpacks them one after the other\n".to_owned(),
         ),
         (
-            &[("--initrd", Some("many-chunks")), ("--chunk-size", Some("64KiB"))],
-            "error: the envelope would have about 4424573 bytes; a loader reads at most 4194304\nhint: use larger chunks: --chunk-size 128KiB\n".to_owned(),
-        ),
-        (
-            &[("--meta", Some("a=os-release")), ("--meta", Some("a=policy.json"))],
-            "error: meta/a was given twice\n".to_owned(),
+            &[("--attach", Some("a=os-release")), ("--attach", Some("a=policy.json"))],
+            "error: attachments.name: \"a\" is not no name twice\n".to_owned(),
         ),
         (
             &[("--expires", Some("2023-11-14T22:13:20Z"))],
@@ -514,12 +537,15 @@ fn wrong_usage_of_pack_is_exit_status_2() {
         ("--version", "-1"),
         ("--cmdline", "two\nlines"),
         ("--label", ""),
-        ("--arch", "riscv64"),
+        ("--arch", "X86"),
         ("--chunk-size", "1MB"),
         ("--compress", "xz"),
         ("--expires", "soon"),
         ("--created", "now"),
-        ("--meta", "../x=os-release"),
+        ("--attach", "../x=os-release"),
+        ("--attach", "x"),
+        ("--max-uptime", "0"),
+        ("--max-uptime", "721"),
     ] {
         let output = bench.pack(&[(name, Some(wrong))]);
         assert_eq!(output.status.code(), Some(2), "{name} {wrong:?}");
@@ -562,7 +588,7 @@ fn half_a_gibibyte_is_packed_in_a_window() {
     assert!(peak < 64 << 10, "the peak was {peak} KiB");
     let manifest = bench.manifest("store");
     assert_eq!(manifest.files[1].size, 512 << 20);
-    assert_eq!(manifest.archive.chunks.len(), 513);
+    assert_eq!(manifest.archive.chunk_count(), 513);
 }
 
 /// Waits for a child and tells the largest VmHWM that it was seen with, in KiB. The kernel only ever

@@ -1,6 +1,7 @@
 //! Those who come to a verdict on a folder: the library, the loader's stages, and the tool.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -63,17 +64,22 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let channel = fetched(&channel, LIMITS.channel_bytes)?;
     let expected = Expected {
         name: &expectation.image,
-        arch: Some(expectation.arch),
+        arch: Some(expectation.arch.clone()),
         now: expectation.now.into(),
     };
     let current = chain
         .newest()
         .verify_channel(&channel, &expected)
         .map_err(code)?;
-    let archive = store.join(&current.manifest().as_ref().archive.path);
-    let archive = fs::File::open(&archive)
-        .unwrap_or_else(|_| panic!("nothing was refused before the archive was asked for"));
-    verify_archive(current.manifest(), archive, &mut |_| {}).map_err(code)
+    let archive = &current.manifest().as_ref().archive;
+    let open = |path: String| {
+        fs::File::open(store.join(path))
+            .unwrap_or_else(|_| panic!("nothing was refused before the archive was asked for"))
+    };
+    let mut list = Vec::new();
+    (open(archive.chunk_list_path()).read_to_end(&mut list)).unwrap();
+    let stored = open(archive.blob_path());
+    verify_archive(current.manifest(), list, stored, &mut |_| {}).map_err(code)
 }
 
 fn baked_in(folder: &Path) -> Result<TrustPolicy, FailureCode> {

@@ -72,7 +72,7 @@ pub(crate) const ZSTD: Encoding = Encoding {
 pub(crate) struct Image {
     /// The store, a directory of the desk.
     pub(crate) store: String,
-    /// The archive's path in the store, `blobs/sha256-….tar…`.
+    /// The archive's path in the store, `blobs/….tar…`.
     pub(crate) blob: String,
     /// The archive's length as it is stored.
     pub(crate) stored: u64,

@@ -22,7 +22,9 @@ use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use report::{Report, Table};
-use sealboot_core::archive::{ChunkCheck, Discard, VerifiedChunk, VerifiedReader, unpack};
+use sealboot_core::archive::{
+    ChunkCheck, Discard, FileHashes, VerifiedChunk, VerifiedReader, unpack,
+};
 use sealboot_core::format::archive;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, ImageVersion, Manifest};
@@ -62,6 +64,8 @@ fn manifest(archive: Archive, files: Vec<ImageFile>) -> Manifest {
         cmdline: "console=ttyS0".parse().unwrap(),
         archive,
         files,
+        max_uptime_hours: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -70,7 +74,14 @@ fn file(path: &str, size: u64, sha256: Sha256Digest) -> ImageFile {
         path: path.parse().unwrap(),
         size,
         sha256,
+        unpacked_size: None,
     }
+}
+
+/// The chunk list of an image that is this chunk again and again.
+fn large_list(chunk: &[u8]) -> Vec<u8> {
+    let chunks = usize::try_from(IMAGE).unwrap() / CHUNK;
+    Sha256Digest::of(chunk).as_bytes().repeat(chunks)
 }
 
 fn large_manifest(chunk: &[u8]) -> Manifest {
@@ -81,12 +92,10 @@ fn large_manifest(chunk: &[u8]) -> Manifest {
     assert_eq!(archive::tar_size(sizes.into_iter()), Some(IMAGE));
     let sha256 = Sha256Digest::of(chunk);
     let archive = Archive {
-        path: Archive::blob_path(&sha256, Encoding::None),
         encoding: Encoding::None,
         size: IMAGE,
-        sha256,
         chunk_size: CHUNK as u64,
-        chunks: vec![sha256; usize::try_from(IMAGE).unwrap() / CHUNK],
+        chunks_sha256: Sha256Digest::of(&large_list(chunk)),
     };
     let files = vec![
         file("boot/vmlinuz", sizes[0], sha256),
@@ -129,14 +138,11 @@ fn stored(encoding: Encoding) -> (Vec<u8>, Vec<u8>, Verified<Manifest>) {
             encoder.compress(&tar).unwrap()
         }
     };
-    let sha256 = Sha256Digest::of(&stored);
     let archive = Archive {
-        path: Archive::blob_path(&sha256, encoding),
         encoding,
         size: stored.len() as u64,
-        sha256,
         chunk_size: CHUNK as u64,
-        chunks: stored.chunks(CHUNK).map(Sha256Digest::of).collect(),
+        chunks_sha256: Sha256Digest::of(&chunk_list(&stored)),
     };
     let (policy, envelope) = signed(&manifest(archive, files));
     let verified = verify(&policy, &envelope);
@@ -202,7 +208,7 @@ fn chunk(criterion: &mut Criterion) {
     let manifest = large_manifest(&chunk);
     let (policy, bytes) = signed(&manifest);
     let verified = verify(&policy, &bytes);
-    let check = ChunkCheck::new(&verified);
+    let check = ChunkCheck::new(&verified, large_list(&chunk)).unwrap();
     let mut group = criterion.benchmark_group(GROUPS[1][0]);
     group.throughput(Throughput::Bytes(CHUNK as u64));
     group.bench_function(GROUPS[1][1], |bencher| {
@@ -218,9 +224,15 @@ fn chunk(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn chunk_list(stored: &[u8]) -> Vec<u8> {
+    (stored.chunks(CHUNK))
+        .flat_map(|chunk| *Sha256Digest::of(chunk).as_bytes())
+        .collect()
+}
+
 /// The chunks that the loader's receiving side would hand over.
 fn chunks(stored: &[u8], manifest: &Verified<Manifest>) -> Vec<VerifiedChunk> {
-    let check = ChunkCheck::new(manifest);
+    let check = ChunkCheck::new(manifest, chunk_list(stored)).unwrap();
     let chunks = stored.chunks(CHUNK).enumerate();
     chunks
         .map(|(index, bytes)| check.check(index, bytes.to_vec()).unwrap())
@@ -252,7 +264,9 @@ fn unpacking(criterion: &mut Criterion) {
                 || chunks(&stored, &manifest),
                 |chunks| {
                     let chunks = chunks.into_iter().map(Ok::<_, Infallible>);
-                    unpack(&manifest, &mut VerifiedReader::new(chunks), &mut Discard).unwrap();
+                    let mut reader = VerifiedReader::new(chunks);
+                    let hashes = FileHashes::OfCompressed;
+                    unpack(&manifest, &mut reader, &mut Discard, hashes).unwrap();
                 },
                 BatchSize::PerIteration,
             );

@@ -368,7 +368,10 @@ fn a_fifo_where_a_store_has_files_ends_every_command() {
         "trust.json",
         "store/images/relay.json",
     ];
-    fifo(&format!("store/{}", world::manifest(41).archive.path));
+    fifo(&format!(
+        "store/{}",
+        world::manifest(41).archive.blob_path()
+    ));
     fails(&verify);
     fifo("store/trust/2.json");
     fails(&verify);

@@ -198,7 +198,7 @@ fn the_worked_example_is_what_the_code_makes() {
     let loaded = TrustPolicy::parse(policy.as_bytes()).unwrap();
     let expected = Expected {
         name: &manifest.name,
-        arch: Some(manifest.arch),
+        arch: Some(manifest.arch.clone()),
         now: world::archives::noon().into(),
     };
     let verified = loaded
@@ -242,7 +242,14 @@ fn the_worked_example_is_what_the_code_makes() {
     compare(
         "formats.md",
         "blob",
-        &fenced("text", &format!("STORE/{}", manifest.archive.path)),
+        &fenced(
+            "text",
+            &format!(
+                "STORE/{}\nSTORE/{}",
+                manifest.archive.blob_path(),
+                manifest.archive.chunk_list_path()
+            ),
+        ),
     );
 }
 
@@ -304,8 +311,9 @@ fn the_chapter_on_losing_a_key_works_as_it_stands() {
     let mut manifest = world::manifest(1);
     manifest.created = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
     manifest.expires = Some(manifest.created + SignedDuration::from_hours(24 * 30));
-    world::put(
-        &path("store").join(&manifest.archive.path),
+    world::put_archive(
+        &path("store"),
+        &manifest.archive,
         &world::tar(&world::files()),
     );
     let image = "store/images/relay/1.json";

@@ -190,12 +190,12 @@ async fn a_redirect_to_https_is_followed() {
         &authority,
         Certificate::Good,
         Fault::CutOnce(200_000),
-        stored,
+        stored.clone(),
     )
     .await;
     let to = format!("{}somewhere/else.tar", other.url());
     let fault = Fault::Redirect(to);
-    let server = Server::start(&authority, Certificate::Good, fault, Vec::new()).await;
+    let server = Server::start(&authority, Certificate::Good, fault, stored).await;
     let boot = Boot::from(&authority, &[server.url()], &manifest).await;
     boot.assert_whole(&files);
     // The part that is missing is asked for by the same way.
@@ -303,4 +303,18 @@ async fn a_mirror_that_is_slow_and_alone_is_kept() {
     let (files, boot, servers) = boot_from(&[Fault::Drips(pause)]).await;
     boot.assert_whole_with(&files, &servers, &[]);
     assert_eq!(servers[0].asked(), 1);
+}
+
+#[tokio::test]
+async fn a_chunk_list_that_is_not_the_signed_one_ends_the_boot() {
+    for (fault, code) in [
+        (Fault::ListFlip, FailureCode::ImageChunk),
+        (Fault::ListShort, FailureCode::FetchCut),
+        (Fault::ListLonger, FailureCode::FetchTooLarge),
+        (Fault::ListMissing, FailureCode::FetchStatus),
+    ] {
+        let (_, boot, servers) = boot_from(&[fault]).await;
+        assert_eq!(boot.code(), code);
+        assert_eq!(servers[0].asked(), 0, "the archive is not asked for");
+    }
 }

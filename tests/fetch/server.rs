@@ -9,6 +9,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sealboot_core::format::host_config::MirrorUrl;
 use sealboot_init::net::provider::tls_provider;
+use support::world;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -69,6 +70,14 @@ pub(crate) enum Fault {
     Drips(Duration),
     /// So many bytes a second.
     Speed(u64),
+    /// A bit of the chunk list is flipped; the archive is as signed.
+    ListFlip,
+    /// The chunk list is a digest short.
+    ListShort,
+    /// The chunk list is a digest too long.
+    ListLonger,
+    /// There is no chunk list.
+    ListMissing,
 }
 
 /// Which certificate a server has.
@@ -189,6 +198,17 @@ impl Server {
                         return;
                     };
                     while let Some(request) = read_request(&mut stream).await {
+                        if request.head.contains(".chunks ") {
+                            // Faults are of the archive, but those that name the list.
+                            let answer = Answer::to_list(&fault, &request, &body);
+                            if !answer
+                                .send(&mut stream, &Fault::None, &AtomicU64::new(0))
+                                .await
+                            {
+                                return;
+                            }
+                            continue;
+                        }
                         let number = {
                             let mut requests = requests.lock().unwrap();
                             requests.push(request.clone());
@@ -263,6 +283,21 @@ struct Answer {
 }
 
 impl Answer {
+    fn to_list(fault: &Fault, request: &Request, file: &[u8]) -> Self {
+        let mut list = world::chunk_list(file);
+        match fault {
+            Fault::ListFlip => list[40] ^= 1,
+            Fault::ListShort => list.truncate(list.len() - 32),
+            Fault::ListLonger => list.extend([0; 32]),
+            Fault::ListMissing => {
+                let head = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n";
+                return Self::of(head.to_owned(), &[]);
+            }
+            _ => {}
+        }
+        Self::to(&Fault::None, 0, request, &list)
+    }
+
     fn to(fault: &Fault, number: usize, request: &Request, file: &[u8]) -> Self {
         let first = number == 0;
         let mut file = file.to_vec();

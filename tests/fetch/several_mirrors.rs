@@ -213,3 +213,24 @@ async fn shares_follow_the_speed_that_was_measured() {
         servers[1].sent()
     );
 }
+
+#[tokio::test]
+async fn a_chunk_list_that_one_mirror_lacks_comes_from_the_next() {
+    for fault in [
+        Fault::ListFlip,
+        Fault::ListShort,
+        Fault::ListLonger,
+        Fault::ListMissing,
+    ] {
+        let (files, mut boot, servers) = boot_from(&[fault.clone(), Fault::None]).await;
+        boot.assert_whole(&files);
+        // Only another hash is a lie, and remembered as one.
+        let mut left: Vec<MirrorUrl> = servers.iter().map(Server::url).collect();
+        boot.reputation.sift(&mut left);
+        assert_eq!(
+            left.len(),
+            if fault == Fault::ListFlip { 1 } else { 2 },
+            "{fault:?}"
+        );
+    }
+}

@@ -14,7 +14,7 @@ use sealboot::keys::pem::PrivateKey;
 use sealboot_core::format::archive::tar_size;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::HostConfig;
-use sealboot_core::format::manifest::{Arch, Archive, Encoding, ImageFile, Manifest};
+use sealboot_core::format::manifest::{Arch, Archive, Attachment, Encoding, ImageFile, Manifest};
 use sealboot_core::format::network::{
     Bond, BondMode, FailOverMac, Interface, Ipv4Method, Ipv6Method, LacpRate, LinkRef, Monitor,
     Network, PrimaryReselect, Vlan, XmitHashPolicy,
@@ -74,9 +74,10 @@ prop_compose! {
         encoding in select(Encoding::ALL),
         sha256 in digest(),
         initrds in 1..5_usize,
-        metas in proptest::collection::btree_set("meta/[a-z][a-zA-Z0-9+_-]{0,20}", 0..4),
+        uptime in option::of(1..=720_u16),
+        attached in proptest::collection::btree_map("[a-z0-9][a-z0-9._-]{0,63}", 0..=256_u64 << 20, 0..4),
         sizes in vec(1..300_000_u64, 9),
-        hashes in vec(digest(), 64),
+        hashes in vec(digest(), 9),
         chunk_bits in 16..24_u32,
     ) -> Manifest {
         let boot = if initrds == 1 {
@@ -84,7 +85,7 @@ prop_compose! {
         } else {
             (0..initrds).map(|part| format!("boot/initrd.{part}")).collect()
         };
-        let paths = std::iter::once("boot/vmlinuz".to_owned()).chain(boot).chain(metas);
+        let paths = std::iter::once("boot/vmlinuz".to_owned()).chain(boot);
         let files: Vec<ImageFile> = paths
             .zip(&sizes)
             .zip(&hashes)
@@ -92,12 +93,21 @@ prop_compose! {
                 path: path.parse().expect("a member"),
                 size: *size,
                 sha256: *sha256,
+                unpacked_size: (size % 3 == 0).then_some(size * 2),
+            })
+            .collect();
+        let attachments = attached
+            .into_iter()
+            .map(|(name, size)| Attachment {
+                name: name.parse().expect("a name"),
+                media_type: "application/vnd.example+json".parse().expect("a type"),
+                size,
+                sha256,
             })
             .collect();
         let tar = tar_size(files.iter().map(|file| file.size)).expect("small");
         let size = if encoding == Encoding::None { tar } else { tar / 2 };
         let chunk_size = 1 << chunk_bits;
-        let chunks = usize::try_from(size.div_ceil(chunk_size)).expect("few");
         Manifest {
             name: name.parse().expect("a name"),
             version: version.try_into().expect("in range"),
@@ -107,14 +117,14 @@ prop_compose! {
             expires: life.and_then(|hours| created.checked_add(jiff::SignedDuration::from_hours(hours)).ok()),
             cmdline: cmdline.parse().expect("a line"),
             archive: Archive {
-                path: Archive::blob_path(&sha256, encoding),
                 encoding,
                 size,
-                sha256,
                 chunk_size,
-                chunks: hashes.into_iter().cycle().take(chunks).collect(),
+                chunks_sha256: sha256,
             },
             files,
+            max_uptime_hours: uptime.map(|hours| u64::from(hours).try_into().expect("in range")),
+            attachments,
         }
     }
 }
@@ -343,7 +353,8 @@ prop_compose! {
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let words = prop::sample::select(
         "payload payloadType signatures keyid sig name version label arch created expires cmdline \
-         archive path encoding size sha256 chunk_size chunks files keys key threshold images \
+         archive path encoding size sha256 chunk_size chunks_sha256 files unpacked_size \
+         max_uptime_hours attachments media_type critical keys key threshold images \
          min_version image mirrors network mode dhcp static relay none gzip zstd boot/vmlinuz \
          2026-01-01T12:00:00Z"
             .split_whitespace()

@@ -237,11 +237,13 @@ fn an_archive_with_any_byte_touched_or_missing_is_refused() {
                 path: path.parse().expect("a member"),
                 size: bytes.len() as u64,
                 sha256: Sha256Digest::of(bytes),
+                unpacked_size: None,
             })
             .collect();
         let envelope = seal_manifest(&manifest, &[alice(), bob()]);
         let verified = judge(&two_of_two(), &envelope).expect("signed");
-        let check = |bytes: &[u8]| verify_archive(&verified, bytes, &mut |_| {});
+        let list = world::chunk_list(&archive);
+        let check = |bytes: &[u8]| verify_archive(&verified, list.clone(), bytes, &mut |_| {});
         check(&archive).expect("untouched, it is what was signed");
         for at in 0..archive.len() {
             for mask in [0x01, 0x80, 0xff] {

@@ -145,8 +145,8 @@ fn what_is_no_regular_file_in_the_store_does_not_exist() {
 #[test]
 fn what_cannot_be_sent_is_told_to_the_operator_and_not_to_the_client() {
     let lab = Lab::new();
-    lab.put("images/huge.json", &vec![b' '; (4 << 20) + (64 << 10) + 1]);
-    lab.put("images/large.json", &vec![b' '; (4 << 20) + (64 << 10)]);
+    lab.put("images/huge.json", &vec![b' '; (1 << 20) + 1]);
+    lab.put("images/large.json", &vec![b' '; 1 << 20]);
     let server = lab.serve(&[]);
     assert_eq!(lab.fetch(&server, "images/large.json", &[]).status, 200);
     let got = lab.fetch(&server, "images/huge.json", &[]);
@@ -155,8 +155,8 @@ fn what_cannot_be_sent_is_told_to_the_operator_and_not_to_the_client() {
     let said = server.stderr();
     assert!(
         said.ends_with(
-            "WARN cannot send images/huge.json: it has 4259841 bytes, \
-             and no loader reads a channel of more than 4259840\n"
+            "WARN cannot send images/huge.json: it has 1048577 bytes, \
+             and no loader reads a channel of more than 1048576\n"
         ),
         "{said}"
     );

@@ -12,7 +12,9 @@ use support::patience::eventually;
 use support::server::{Lab, Running, output, sealboot};
 use support::world::archives::noon;
 use support::world::trust::{freshness, renewed_by, seal_freshness, seal_policy, versioned};
-use support::world::{alice, bob, channel, clockwork, files, manifest, policy, seal_manifest, tar};
+use support::world::{
+    alice, bob, channel, clockwork, files, manifest, policy, put_archive, seal_manifest, tar,
+};
 
 /// A store with version 42 of `relay`, and a policy that requires freshness.
 struct Fresh {
@@ -28,8 +30,7 @@ impl Fresh {
         };
         fresh.write("fresh.json", &fresh.policy.encode(), 0o644);
         fresh.write("clockwork.key", clockwork().to_pem().as_bytes(), 0o600);
-        let archive = manifest(42).archive.path;
-        fresh.lab.put(&archive, &tar(&files()));
+        put_archive(&fresh.lab.store(), &manifest(42).archive, &tar(&files()));
         fresh.publish(42, None);
         fresh
     }

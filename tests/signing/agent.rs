@@ -10,12 +10,10 @@ use std::thread;
 use sealboot::keys::openssh::public_key_from_openssh;
 use sealboot::keys::pem::public_key_to_pem;
 use sealboot::keys::ssh::key_blob;
-use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{Archive, Encoding};
 
 use crate::{ENVELOPE, World, failed, succeeded, text};
 use support::patience::eventually;
-use support::world::{self, manifest, put, seal_manifest};
+use support::world;
 
 const KEY: &str = "test-only-keys/dora-openssh.key";
 const PUBLIC: &str = "test-only-keys/dora-openssh.pub";
@@ -227,40 +225,9 @@ fn an_agent_whose_owner_declines_signs_nothing() {
     assert_eq!(
         failed(&sign(&world, PUBLIC, &agent.socket)),
         "the ssh-agent refused to sign with key ff8cae38377623a0\n\
-         hint: was the token taken out, the confirmation declined, or the agent locked? \
-         If 987 bytes are too many for it: a larger --chunk-size of `sealboot image pack` makes fewer\n"
+         hint: was the token taken out, the confirmation declined, or the agent locked?\n"
     );
     assert_eq!(world.signatures(), 0);
-}
-
-#[test]
-fn what_no_agent_takes_is_said_before_it_is_tried() {
-    let world = World::new();
-    let agent = SshAgent::start(&world);
-    agent.add(&world, &[KEY]);
-    // 4,096 chunks: their hashes alone are 256 KiB.
-    let chunk = Sha256Digest::of(b"chunk");
-    let mut large = manifest(45);
-    large.archive = Archive {
-        size: 4096 << 16,
-        chunk_size: 1 << 16,
-        chunks: vec![chunk; 4096],
-        ..world::stored(b"large", Encoding::Gzip)
-    };
-    put(&world.path("large.json"), &seal_manifest(&large, &[]));
-    let sign = |key: &str| {
-        let mut command = world.sealboot(&["image", "sign", "--key", key, "large.json"]);
-        command
-            .env("SSH_AUTH_SOCK", &agent.socket)
-            .output()
-            .unwrap()
-    };
-    let error = failed(&sign(PUBLIC));
-    assert!(
-        error.contains(" bytes are to be signed; an ssh-agent takes 256 KiB\nhint: pack the image with a larger --chunk-size"),
-        "{error}"
-    );
-    succeeded(sign(KEY));
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {

@@ -105,9 +105,10 @@ impl Desk {
         }
         #[rustfmt::skip]
         self.run(&["image", "publish", "--policy", "trust.json", "--store", store, envelope]);
-        let mut blobs = fs::read_dir(self.path(store).join("blobs")).unwrap();
-        let blob = blobs.next().unwrap().unwrap().file_name();
-        format!("blobs/{}", blob.to_str().unwrap())
+        let blobs = fs::read_dir(self.path(store).join("blobs")).unwrap();
+        let mut names = blobs.map(|blob| blob.unwrap().file_name().into_string().unwrap());
+        let archive = names.find(|name| name.contains(".tar")).unwrap();
+        format!("blobs/{archive}")
     }
 
     /// Serves a store on a free port of loopback.

@@ -11,7 +11,8 @@ use std::io::Read as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sealboot_core::archive::{
-    ChunkCheck, Discard, StoredArchiveError, UnpackError, VerifiedReader, unpack, verify_archive,
+    ChunkCheck, ChunkListMismatch, Discard, FileHashes, StoredArchiveError, UnpackError,
+    VerifiedReader, unpack, verify_archive,
 };
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::archive;
@@ -20,8 +21,17 @@ use support::noise::noise;
 use support::world::archives::{CHUNK, Files, claim, entry, image, verified};
 use support::world::{self, gzip, tar, zstd};
 
-fn check(manifest: &Manifest, stored: &[u8]) -> Result<(), StoredArchiveError> {
-    verify_archive(&verified(manifest), stored, &mut |_| {})
+/// Checks `stored` against a manifest of another archive, whose chunk list is as signed.
+fn check(manifest: &Manifest, signed: &[u8], stored: &[u8]) -> Result<(), StoredArchiveError> {
+    verify_with_list(manifest, world::chunk_list(signed), stored)
+}
+
+fn verify_with_list(
+    manifest: &Manifest,
+    list: Vec<u8>,
+    stored: &[u8],
+) -> Result<(), StoredArchiveError> {
+    verify_archive(&verified(manifest), list, stored, &mut |_| {})
 }
 
 /// Signs exactly `stored`, whatever it is, as an archive of these files, and checks it.
@@ -34,14 +44,13 @@ fn check_signed(
         .iter()
         .map(|(path, bytes)| entry(path, bytes))
         .collect();
-    check(&claim(stored, encoding, entries), stored)
+    check(&claim(stored, encoding, entries), stored, stored)
 }
 
 fn small() -> Files {
     vec![
         ("boot/vmlinuz", noise(1000, 1)),
         ("boot/initrd", noise(1500, 2)),
-        ("meta/os-release", b"ID=test\n".to_vec()),
     ]
 }
 
@@ -55,7 +64,11 @@ fn a_good_archive_passes_in_every_encoding() {
         let (_, stored, manifest) = image(encoding);
         let mut read = 0;
         let manifest = verified(&manifest);
-        verify_archive(&manifest, stored.as_slice(), &mut |bytes| read += bytes).unwrap();
+        let list = world::chunk_list(&stored);
+        verify_archive(&manifest, list, stored.as_slice(), &mut |bytes| {
+            read += bytes
+        })
+        .unwrap();
         assert_eq!(read, stored.len() as u64);
     }
 }
@@ -67,11 +80,11 @@ fn a_flipped_byte_in_any_chunk_is_found_in_that_chunk() {
         for (chunk, at) in [
             (0, 0),
             (4, 300_000),
-            (manifest.archive.chunks.len() - 1, stored.len() - 1),
+            (manifest.archive.chunk_count() - 1, stored.len() - 1),
         ] {
             let mut flipped = stored.clone();
             flipped[at] ^= 1;
-            match check(&manifest, &flipped) {
+            match check(&manifest, &stored, &flipped) {
                 Err(StoredArchiveError::Chunk(mismatch)) => assert_eq!(mismatch.index, chunk),
                 other => panic!("byte {at}: {other:?}"),
             }
@@ -84,32 +97,71 @@ fn a_stored_archive_of_another_length_is_refused() {
     let (_, stored, manifest) = image(Encoding::None);
     for len in [0, 1, stored.len() / 2, stored.len() - 1] {
         assert_eq!(
-            code(check(&manifest, &stored[..len])),
+            code(check(&manifest, &stored, &stored[..len])),
             Err(FailureCode::FetchCut),
             "{len}"
         );
     }
     let longer = [stored.as_slice(), b"x"].concat();
     assert_eq!(
-        code(check(&manifest, &longer)),
+        code(check(&manifest, &stored, &longer)),
         Err(FailureCode::FetchTooLarge)
     );
 }
 
 #[test]
-fn a_blob_whose_own_hash_was_signed_wrongly_is_not_published_and_boots_by_its_chunks() {
-    let (_, stored, mut manifest) = image(Encoding::None);
-    manifest.archive.sha256 = sealboot_core::format::digest::Sha256Digest::of(b"another");
-    manifest.archive.path = format!("blobs/sha256-{}.tar", manifest.archive.sha256);
-    assert!(matches!(
-        check(&manifest, &stored),
-        Err(StoredArchiveError::Whole { .. })
-    ));
-    let manifest = verified(&manifest);
-    let check = ChunkCheck::new(&manifest);
+fn a_chunk_list_is_taken_as_signed_or_not_at_all() {
+    let (_, stored, manifest) = image(Encoding::None);
+    let list = world::chunk_list(&stored);
+    for at in 0..list.len() {
+        let mut flipped = list.clone();
+        flipped[at] ^= 1;
+        let result = verify_with_list(&manifest, flipped, &stored);
+        assert!(
+            matches!(
+                result,
+                Err(StoredArchiveError::List(ChunkListMismatch::Hash { .. }))
+            ),
+            "{at}: {result:?}"
+        );
+    }
+    for len in [0, 1, list.len() - 32, list.len() - 1] {
+        let result = verify_with_list(&manifest, list[..len].to_vec(), &stored);
+        assert_eq!(code(result), Err(FailureCode::FetchCut), "{len}");
+    }
+    let longer = [list.as_slice(), &[0; 32]].concat();
+    let result = verify_with_list(&manifest, longer, &stored);
+    assert_eq!(code(result), Err(FailureCode::FetchTooLarge));
+}
+
+/// Unpacks signed bytes as a boot does.
+fn boot(stored: &[u8], encoding: Encoding, files: &Files) -> Result<(), UnpackError> {
+    let entries = files.iter().map(|(path, bytes)| entry(path, bytes));
+    let manifest = verified(&claim(stored, encoding, entries.collect()));
+    let check = ChunkCheck::new(&manifest, world::chunk_list(stored)).unwrap();
     let chunks = stored.chunks(usize::try_from(CHUNK).unwrap()).enumerate();
     let chunks = chunks.map(|(index, chunk)| check.check(index, chunk.to_vec()));
-    unpack(&manifest, &mut VerifiedReader::new(chunks), &mut Discard).unwrap();
+    let mut reader = VerifiedReader::new(chunks);
+    unpack(
+        &manifest,
+        &mut reader,
+        &mut Discard,
+        FileHashes::OfCompressed,
+    )
+}
+
+#[test]
+fn a_boot_leaves_the_files_of_a_plain_archive_to_its_chunks() {
+    let mut other = small();
+    other[1].1[700] ^= 1;
+    boot(&tar(&other), Encoding::None, &small()).unwrap();
+    for (stored, encoding) in [
+        (gzip(&tar(&other)), Encoding::Gzip),
+        (world::encoded(&tar(&other), Encoding::Zstd), Encoding::Zstd),
+    ] {
+        let error = boot(&stored, encoding, &small()).unwrap_err();
+        assert!(matches!(error, UnpackError::File { .. }), "{error:?}");
+    }
 }
 
 #[test]
@@ -237,9 +289,13 @@ fn a_gzip_bomb_is_read_no_further_than_the_signed_sizes() {
         .collect();
     let manifest = claim(&stored, Encoding::Gzip, entries);
     let mut read = 0;
-    let result = verify_archive(&verified(&manifest), stored.as_slice(), &mut |bytes| {
-        read += bytes
-    });
+    let list = world::chunk_list(&stored);
+    let result = verify_archive(
+        &verified(&manifest),
+        list,
+        stored.as_slice(),
+        &mut |bytes| read += bytes,
+    );
     assert!(
         matches!(
             result,
@@ -271,9 +327,13 @@ fn a_zstd_bomb_is_read_no_further_than_a_window_past_the_signed_sizes() {
         .collect();
     let manifest = claim(&stored, Encoding::Zstd, entries);
     let mut read = 0;
-    let result = verify_archive(&verified(&manifest), stored.as_slice(), &mut |bytes| {
-        read += bytes
-    });
+    let list = world::chunk_list(&stored);
+    let result = verify_archive(
+        &verified(&manifest),
+        list,
+        stored.as_slice(),
+        &mut |bytes| read += bytes,
+    );
     assert!(
         matches!(
             result,

@@ -128,10 +128,13 @@ impl Store {
 
     /// The archive of the only image.
     pub(crate) fn archive(&self) -> PathBuf {
-        let mut blobs = fs::read_dir(self.path().join("blobs")).unwrap();
-        let blob = blobs.next().unwrap().unwrap().path();
-        assert!(blobs.next().is_none(), "one archive");
-        blob
+        let blobs = fs::read_dir(self.path().join("blobs")).unwrap();
+        let mut archives = blobs
+            .map(|blob| blob.unwrap().path())
+            .filter(|path| path.to_string_lossy().contains(".tar"));
+        let archive = archives.next().unwrap();
+        assert!(archives.next().is_none(), "one archive");
+        archive
     }
 
     /// Changes one bit of the archive, at this offset.

@@ -2,7 +2,8 @@
 //!
 //! The decompressor and the tar reader take a [`VerifiedReader`]; it yields the bytes of
 //! [`VerifiedChunk`]s; and only [`ChunkCheck::check`] makes those, from bytes that have their signed
-//! hash. So nothing unverified is parsed.
+//! hash. So nothing unverified is parsed. A [`ChunkCheck`] is made of a verified manifest and of the chunk list whose
+//! hash the manifest has.
 
 use std::io::{self, BufRead, Read};
 
@@ -29,10 +30,45 @@ impl VerifiedChunk {
     }
 }
 
-/// Checks an archive's chunks against the hashes in a verified manifest.
-#[derive(Debug, Clone, Copy)]
-pub struct ChunkCheck<'a> {
-    archive: &'a Archive,
+/// Checks an archive's chunks against the hashes of a chunk list, which a verified manifest names.
+#[derive(Debug, Clone)]
+pub struct ChunkCheck {
+    archive: Archive,
+    /// The chunk list: 32 bytes a chunk.
+    list: Vec<u8>,
+}
+
+/// A chunk list is not the one that was signed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChunkListMismatch {
+    /// It has another length.
+    #[error("the chunk list has {found} bytes where {expected} were signed")]
+    Length {
+        /// The length that follows from the manifest.
+        expected: usize,
+        /// The length that came.
+        found: usize,
+    },
+    /// It has another hash.
+    #[error(
+        "the chunk list is not what was signed\n  expected sha256 {expected}\n  found    sha256 {found}"
+    )]
+    Hash {
+        /// The signed hash.
+        expected: Sha256Digest,
+        /// The hash of what came.
+        found: Sha256Digest,
+    },
+}
+
+impl Diagnose for ChunkListMismatch {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Length { expected, found } if found < expected => FailureCode::FetchCut,
+            Self::Length { .. } => FailureCode::FetchTooLarge,
+            Self::Hash { .. } => FailureCode::ImageChunk,
+        }
+    }
 }
 
 /// A chunk does not have its signed hash.
@@ -59,19 +95,35 @@ impl Diagnose for ChunkMismatch {
     }
 }
 
-impl<'a> ChunkCheck<'a> {
-    /// Checks against the hashes of this manifest's archive.
-    #[must_use]
-    pub fn new(manifest: &'a Verified<Manifest>) -> Self {
-        Self {
-            archive: &manifest.as_ref().archive,
+impl ChunkCheck {
+    /// Checks a chunk list against this manifest, and returns the check of the archive's chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`ChunkListMismatch`] for another length or hash.
+    pub fn new(manifest: &Verified<Manifest>, list: Vec<u8>) -> Result<Self, ChunkListMismatch> {
+        let archive = manifest.as_ref().archive.clone();
+        let (expected, found) = (archive.chunk_list_len(), list.len());
+        if found != expected {
+            return Err(ChunkListMismatch::Length { expected, found });
         }
+        let (expected, found) = (archive.chunks_sha256, Sha256Digest::of(&list));
+        if found != expected {
+            return Err(ChunkListMismatch::Hash { expected, found });
+        }
+        Ok(Self { archive, list })
+    }
+
+    /// The archive whose chunks are checked.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// How many chunks the archive has.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.archive.chunks.len()
+        self.archive.chunk_count()
     }
 
     /// The offset of the first byte of chunk `index` in the archive.
@@ -90,7 +142,7 @@ impl<'a> ChunkCheck<'a> {
     /// Whether the archive has no chunks; none has.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.archive.chunks.is_empty()
+        self.list.is_empty()
     }
 
     /// Lets `bytes` through if they are chunk `index` as signed.
@@ -100,7 +152,8 @@ impl<'a> ChunkCheck<'a> {
     /// [`ChunkMismatch`] for another hash, another length included.
     pub fn check(&self, index: usize, bytes: Vec<u8>) -> Result<VerifiedChunk, ChunkMismatch> {
         let found = Sha256Digest::of(&bytes);
-        let expected = self.archive.chunks[index];
+        let (hashes, _) = self.list.as_chunks::<{ Sha256Digest::LEN }>();
+        let expected = Sha256Digest::from(hashes[index]);
         if bytes.len() == self.len(index) && found == expected {
             return Ok(VerifiedChunk(bytes));
         }

@@ -20,7 +20,9 @@ mod stored;
 mod tar;
 mod unpack;
 
-pub use self::chunk::{ChunkCheck, ChunkMismatch, VerifiedChunk, VerifiedReader};
+pub use self::chunk::{
+    ChunkCheck, ChunkListMismatch, ChunkMismatch, VerifiedChunk, VerifiedReader,
+};
 pub use self::destination::{Destination, Discard, UnpackError};
 pub use self::stored::{StoredArchiveError, verify_archive};
-pub use self::unpack::unpack;
+pub use self::unpack::{FileHashes, unpack};

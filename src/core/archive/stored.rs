@@ -2,13 +2,10 @@
 
 use std::io::{self, Read};
 
-use sha2::{Digest as _, Sha256};
-
-use super::chunk::{ChunkCheck, ChunkMismatch, VerifiedReader};
+use super::chunk::{ChunkCheck, ChunkListMismatch, ChunkMismatch, VerifiedReader};
 use super::destination::{Discard, UnpackError};
-use super::unpack::unpack;
+use super::unpack::{FileHashes, unpack};
 use crate::failure::{Diagnose, FailureCode};
-use crate::format::digest::Sha256Digest;
 use crate::format::manifest::Manifest;
 use crate::trust::Verified;
 
@@ -32,22 +29,15 @@ pub enum StoredArchiveError {
         /// The signed length.
         expected: u64,
     },
+    /// The chunk list is not the one that was signed.
+    #[error(transparent)]
+    List(ChunkListMismatch),
     /// A chunk does not have its signed hash.
     #[error(transparent)]
     Chunk(ChunkMismatch),
     /// The chunks are as signed, but what they hold is not what the manifest describes.
     #[error(transparent)]
     Unpack(UnpackError),
-    /// All of that is as signed, but the archive's own hash is not.
-    #[error(
-        "the archive's chunks are as signed, but not its sha256\n  expected {expected}\n  found    {found}"
-    )]
-    Whole {
-        /// The signed hash.
-        expected: Sha256Digest,
-        /// The hash of the whole.
-        found: Sha256Digest,
-    },
 }
 
 impl Diagnose for StoredArchiveError {
@@ -55,28 +45,28 @@ impl Diagnose for StoredArchiveError {
         match self {
             Self::Read(_) | Self::Cut { .. } => FailureCode::FetchCut,
             Self::TooLong { .. } => FailureCode::FetchTooLarge,
+            Self::List(mismatch) => mismatch.code(),
             Self::Chunk(mismatch) => mismatch.code(),
             Self::Unpack(error) => error.code(),
-            Self::Whole { .. } => FailureCode::ImageArchive,
         }
     }
 }
 
-/// Checks a stored archive as a boot does, keeping nothing, and its own hash, which a boot leaves to this;
-/// `progress` is told of bytes as they are read.
+/// Checks a stored archive as a boot does, keeping nothing, and the hash of every file, which a boot leaves out where
+/// the chunks say it all; `list` is the chunk list that is stored beside it, `progress` gets the bytes as they are read.
 ///
 /// # Errors
 ///
 /// The first check that fails.
 pub fn verify_archive(
     manifest: &Verified<Manifest>,
+    list: Vec<u8>,
     mut stored: impl Read,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), StoredArchiveError> {
-    let check = ChunkCheck::new(manifest);
-    let archive = &manifest.as_ref().archive;
+    let check = ChunkCheck::new(manifest, list).map_err(StoredArchiveError::List)?;
+    let archive = check.archive();
     let mut next = 0;
-    let mut whole = Sha256::new();
     let chunks = std::iter::from_fn(|| {
         if next == check.count() {
             return None;
@@ -97,31 +87,22 @@ pub fn verify_archive(
             }));
         }
         progress(bytes.len() as u64);
-        whole.update(&bytes);
         let chunk = check.check(next, bytes).map_err(StoredArchiveError::Chunk);
         next += 1;
         Some(chunk)
     });
     let mut reader = VerifiedReader::new(chunks);
-    let unpacked = unpack(manifest, &mut reader, &mut Discard);
+    let unpacked = unpack(manifest, &mut reader, &mut Discard, FileHashes::All);
     if let Some(failure) = reader.take_failure() {
         return Err(failure);
     }
     unpacked.map_err(StoredArchiveError::Unpack)?;
     drop(reader);
     match stored.read(&mut [0]) {
-        Ok(0) => {}
-        Ok(_) => {
-            return Err(StoredArchiveError::TooLong {
-                expected: archive.size,
-            });
-        }
-        Err(error) => return Err(StoredArchiveError::Read(error)),
-    }
-    let (expected, found) = (archive.sha256, Sha256Digest::finish(whole));
-    if found == expected {
-        Ok(())
-    } else {
-        Err(StoredArchiveError::Whole { expected, found })
+        Ok(0) => Ok(()),
+        Ok(_) => Err(StoredArchiveError::TooLong {
+            expected: archive.size,
+        }),
+        Err(error) => Err(StoredArchiveError::Read(error)),
     }
 }

@@ -5,10 +5,7 @@
 //! and end by being zero, and nothing after it. What is written is bounded by that length, and what a
 //! decompressor holds by its format: 32 KiB for gzip, a window of [`LIMITS`] and two blocks for zstd.
 //!
-//! The archive's own hash is not computed here. The chunk hashes, which are signed beside it, pin every
-//! byte and their order; whoever could sign another `archive.sha256` than that of those bytes could sign
-//! any image. A boot so hashes each byte twice, in its chunk and in its file. [`super::verify_archive`], by which
-//! the operator's tool verifies and publishes, compares it: stores name archives by it, and policies deny.
+//! The hash of each file is checked too, but where [`FileHashes::OfCompressed`] leaves it out.
 
 use std::io::{self, BufRead, BufReader};
 
@@ -22,6 +19,19 @@ use crate::format::limits::LIMITS;
 use crate::format::manifest::{Encoding, Manifest};
 use crate::trust::Verified;
 
+/// Which files' own hashes are checked while an archive is unpacked.
+///
+/// The bytes of a plain archive are those that its chunk hashes pin, at places that signed paths and sizes determine.
+/// A second hash of each byte finds nothing there but a manifest that contradicts itself, and takes half of the
+/// processor time of a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileHashes {
+    /// Those of every archive: what the tools check before anybody signs or publishes.
+    All,
+    /// Those of compressed archives: what a boot checks.
+    OfCompressed,
+}
+
 /// Unpacks an archive into `destination`.
 ///
 /// # Errors
@@ -32,17 +42,21 @@ pub fn unpack<I, E>(
     manifest: &Verified<Manifest>,
     archive: &mut VerifiedReader<I, E>,
     destination: &mut dyn Destination,
+    hashes: FileHashes,
 ) -> Result<(), UnpackError>
 where
     I: Iterator<Item = Result<VerifiedChunk, E>>,
 {
     let manifest = manifest.as_ref();
     match manifest.archive.encoding {
-        Encoding::None => read_tar(&manifest.files, archive, destination)?,
+        Encoding::None => {
+            let checked = hashes == FileHashes::All;
+            read_tar(&manifest.files, checked, archive, destination)?;
+        }
         Encoding::Gzip => {
             let decoder = flate2::bufread::GzDecoder::new(&mut *archive);
             let mut tar = BufReader::with_capacity(PIECE, decoder);
-            read_tar(&manifest.files, &mut tar, destination)?;
+            read_tar(&manifest.files, true, &mut tar, destination)?;
         }
         Encoding::Zstd => read_zstd(manifest, archive, destination)?,
     }
@@ -64,7 +78,7 @@ fn read_zstd(
     let decoder = StreamingDecoder::new_with_max_window_size(archive, LIMITS.zstd_window)
         .map_err(|error| UnpackError::Broken(io::Error::other(error)))?;
     let mut tar = BufReader::with_capacity(PIECE, decoder);
-    read_tar(&manifest.files, &mut tar, destination)?;
+    read_tar(&manifest.files, true, &mut tar, destination)?;
     // The decoder leaves the comparison to its caller.
     let frame = tar.into_inner().decoder;
     let (expected, found) = (

@@ -1,8 +1,7 @@
 //! What an archive holds: the names of its members, their order, and the exact size they make.
 //!
 //! An archive is a ustar of regular files in one order: `boot/vmlinuz`, then `boot/initrd` or
-//! `boot/initrd.0`, `boot/initrd.1`, … , then any files under `meta/`. Nothing else. Because names,
-//! order and sizes are all signed, the length of the unpacked tar is known to the byte before the
+//! `boot/initrd.0`, `boot/initrd.1`, … Nothing else. Because names, order and sizes are all signed, the length of the unpacked tar is known to the byte before the
 //! first byte arrives, and that length bounds what a decompressor may put out.
 //!
 //! A member's header has one spelling too ([`header`]): the packer writes it, and the loader compares
@@ -38,8 +37,6 @@ pub enum Role {
     Initrd,
     /// `boot/initrd.N`: one of several that are concatenated in order.
     InitrdPart(usize),
-    /// `meta/…`: travels with the image and is not booted.
-    Meta,
 }
 
 impl MemberPath {
@@ -60,10 +57,9 @@ impl MemberPath {
         match self.0.as_str() {
             Self::KERNEL => Role::Kernel,
             Self::INITRD => Role::Initrd,
-            path => match initrd_part(path) {
-                Some(part) => Role::InitrdPart(part),
-                None => Role::Meta,
-            },
+            path => Role::InitrdPart(initrd_part(path).unwrap_or_else(|| {
+                unreachable!("a member path is a kernel's or an initrd's: {path}")
+            })),
         }
     }
 }
@@ -75,26 +71,18 @@ fn initrd_part(path: &str) -> Option<usize> {
     (part.to_string() == digits).then_some(part)
 }
 
-fn is_meta(path: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
-    path.strip_prefix("meta/").is_some_and(|rest| {
-        rest.split('/')
-            .all(|name| !name.is_empty() && name != "." && name != ".." && name.bytes().all(plain))
-    })
-}
-
 impl FromStr for MemberPath {
     type Err = Invalid;
 
     fn from_str(path: &str) -> Result<Self, Invalid> {
         let known = path == Self::KERNEL || path == Self::INITRD || initrd_part(path).is_some();
-        if path.len() <= 100 && (known || is_meta(path)) {
+        if known {
             Ok(Self(path.to_owned()))
         } else {
             Err(Invalid::new(
                 "path",
                 path,
-                "boot/vmlinuz, boot/initrd, boot/initrd.N or meta/NAME of at most 100 plain characters",
+                "boot/vmlinuz, boot/initrd or boot/initrd.N",
             ))
         }
     }
@@ -153,14 +141,13 @@ pub fn check_order<'a>(members: impl Iterator<Item = &'a MemberPath>) -> Result<
                 let before = seen.last().map(|path| path.role());
                 part.checked_add(1) == Some(at) && matches!(before, Some(Role::InitrdPart(_)))
             }
-            (at, Role::Meta) => at >= 2 && !seen.contains(&path),
             _ => false,
         };
         if !expected {
             return Err(Invalid::new(
                 "files.path",
                 path,
-                "in its place: boot/vmlinuz, then boot/initrd or boot/initrd.0, .1, …, then files under meta/, each once",
+                "in its place: boot/vmlinuz, then boot/initrd or boot/initrd.0, .1, …, each once",
             ));
         }
         seen.push(path);
@@ -211,25 +198,12 @@ mod tests {
             "boot/initrd.+1",
             "boot/initrd.0/x",
             "boot/other",
-            "meta",
-            "meta/",
-            "meta/..",
-            "meta/../boot/vmlinuz",
-            "meta/a//b",
-            "meta/a/./b",
-            "meta/a b",
-            "meta/a\\b",
-            "meta/a\0",
-            "meta/é",
+            "boot/initrd.18446744073709551616",
+            "meta/os-release",
             "etc/passwd",
         ] {
             assert!(bad.parse::<MemberPath>().is_err(), "{bad:?}");
         }
-        assert!(
-            format!("meta/{}", "a".repeat(96))
-                .parse::<MemberPath>()
-                .is_err()
-        );
     }
 
     #[test]
@@ -237,13 +211,7 @@ mod tests {
         for good in [
             &["boot/vmlinuz", "boot/initrd"][..],
             &["boot/vmlinuz", "boot/initrd.0"],
-            &[
-                "boot/vmlinuz",
-                "boot/initrd.0",
-                "boot/initrd.1",
-                "meta/os-release",
-            ],
-            &["boot/vmlinuz", "boot/initrd", "meta/z", "meta/a/b"],
+            &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.1"],
         ] {
             assert_eq!(order(good), Ok(()), "{good:?}");
         }
@@ -252,15 +220,13 @@ mod tests {
             &["boot/vmlinuz"],
             &["boot/initrd", "boot/vmlinuz"],
             &["boot/vmlinuz", "boot/vmlinuz"],
-            &["boot/vmlinuz", "meta/a"],
             &["boot/vmlinuz", "boot/initrd", "boot/initrd"],
             &["boot/vmlinuz", "boot/initrd", "boot/initrd.1"],
             &["boot/vmlinuz", "boot/initrd.1"],
             &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.2"],
             &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.0"],
             &["boot/vmlinuz", "boot/initrd.0", "boot/initrd"],
-            &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/a"],
-            &["boot/vmlinuz", "boot/initrd", "meta/a", "boot/initrd.0"],
+            &["boot/vmlinuz", "boot/initrd", "boot/initrd.0"],
             &["boot/initrd.18446744073709551615"],
             &["boot/vmlinuz", "boot/initrd.18446744073709551615"],
         ] {
@@ -273,7 +239,7 @@ mod tests {
         for path in [
             "boot/vmlinuz",
             "boot/initrd.15",
-            &format!("meta/{}", "a".repeat(95)),
+            "boot/initrd.18446744073709551615",
         ] {
             let path: MemberPath = path.parse().expect(path);
             // 8 GiB is where octal digits run out and base-256 begins.
@@ -298,12 +264,12 @@ mod tests {
 
     #[test]
     fn a_path_is_shown_as_it_stands_in_the_tar() {
-        let path: MemberPath = "meta/a/b.txt".parse().expect("valid");
-        assert_eq!(path.as_str(), "meta/a/b.txt");
-        assert_eq!(path.to_string(), "meta/a/b.txt");
+        let path: MemberPath = "boot/initrd.0".parse().expect("valid");
+        assert_eq!(path.as_str(), "boot/initrd.0");
+        assert_eq!(path.to_string(), "boot/initrd.0");
         assert_eq!(
-            &header(&path, 0).as_bytes()[..13],
-            b"meta/a/b.txt\0",
+            &header(&path, 0).as_bytes()[..14],
+            b"boot/initrd.0\0",
             "the name field"
         );
     }
@@ -329,7 +295,6 @@ mod tests {
             ("boot/initrd", Role::Initrd),
             ("boot/initrd.0", Role::InitrdPart(0)),
             ("boot/initrd.12", Role::InitrdPart(12)),
-            ("meta/boot/initrd.0", Role::Meta),
         ] {
             assert_eq!(path.parse::<MemberPath>().expect(path).role(), role);
         }
@@ -341,12 +306,7 @@ mod tests {
             (&["boot/initrd"][..], "boot/initrd"),
             (&["boot/vmlinuz", "boot/initrd.1"], "boot/initrd.1"),
             (
-                &["boot/vmlinuz", "boot/initrd", "meta/a", "meta/b", "meta/a"],
-                "meta/a",
-            ),
-            (&["meta/a", "boot/vmlinuz", "boot/initrd"], "meta/a"),
-            (
-                &["boot/vmlinuz", "boot/initrd.0", "meta/a", "boot/initrd.2"],
+                &["boot/vmlinuz", "boot/initrd.0", "boot/initrd.2"],
                 "boot/initrd.2",
             ),
         ] {

@@ -14,6 +14,9 @@ use super::Invalid;
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
+    /// How many bytes a digest has.
+    pub const LEN: usize = 32;
+
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -41,6 +44,12 @@ impl Sha256Digest {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl From<[u8; Self::LEN]> for Sha256Digest {
+    fn from(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
     }
 }
 

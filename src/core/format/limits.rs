@@ -6,10 +6,9 @@
 /// The bounds on outside bytes. Each field says what it stops.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of a stored envelope. Stops a mirror that answers a manifest request with an endless
-    /// body. 4 MiB hold the chunk hashes of an archive of 40 GiB at 1 MiB a chunk.
+    /// Bytes of a stored envelope. Room for a payload and 32 signatures of post-quantum keys.
     pub envelope_bytes: u64,
-    /// Bytes of a channel file: an envelope, and the small one of its freshness statement.
+    /// Bytes of a channel file. Stops a mirror that answers a request with an endless body.
     pub channel_bytes: u64,
     /// Signatures in one envelope; see `verifications`.
     pub signatures: usize,
@@ -19,7 +18,7 @@ pub struct Limits {
     pub signature_bytes: usize,
     /// Bytes of a file of detached signatures: 32 of them, with the longest key ids.
     pub detached_bytes: u64,
-    /// Bytes of a freshness statement.
+    /// Bytes of a manifest or a freshness statement.
     pub payload_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
     pub policy_bytes: u64,
@@ -76,6 +75,10 @@ pub struct Limits {
     pub network_items: usize,
     /// Members of an archive.
     pub archive_members: usize,
+    /// Attachments of an image.
+    pub attachments: usize,
+    /// Bytes of an attachment.
+    pub attachment_bytes: u64,
     /// The largest number in a signed statement: 2^53 - 1, beyond which JSON readers disagree
     /// (RFC 8259, section 6).
     pub number_max: u64,
@@ -83,8 +86,8 @@ pub struct Limits {
 
 /// The bounds in force, everywhere.
 pub const LIMITS: Limits = Limits {
-    envelope_bytes: 4 << 20,
-    channel_bytes: (4 << 20) + (64 << 10),
+    envelope_bytes: 512 << 10,
+    channel_bytes: 1 << 20,
     signatures: 32,
     key_id_bytes: 256,
     signature_bytes: 8 << 10,
@@ -114,6 +117,8 @@ pub const LIMITS: Limits = Limits {
     zstd_window: 4 << 20,
     network_items: 16,
     archive_members: 128,
+    attachments: 16,
+    attachment_bytes: 256 << 20,
     number_max: (1 << 53) - 1,
 };
 
@@ -124,15 +129,17 @@ mod tests {
     #[test]
     fn the_bounds_are_those_that_the_documents_give() {
         for (bound, documented) in [
-            (LIMITS.envelope_bytes, 4_194_304),
-            (LIMITS.channel_bytes, 4_259_840),
+            (LIMITS.envelope_bytes, 524_288),
+            (LIMITS.channel_bytes, 1_048_576),
             (LIMITS.detached_bytes, 32_768),
+            (LIMITS.payload_bytes, 65_536),
             (LIMITS.policy_bytes, 131_072),
             (LIMITS.policy_envelope_bytes, 524_288),
             (LIMITS.host_config_bytes, 65_536),
             (LIMITS.tls_roots_bytes, 1_048_576),
             (LIMITS.key_file_bytes, 16_384),
             (LIMITS.archive_bytes, 68_719_476_736),
+            (LIMITS.attachment_bytes, 268_435_456),
             (LIMITS.chunk_size_min, 65_536),
             (LIMITS.chunk_size_max, 16_777_216),
             (LIMITS.zstd_window, 4_194_304),
@@ -149,8 +156,13 @@ mod tests {
         let signatures = LIMITS.signatures as u64 * (LIMITS.key_id_bytes as u64 + 88 + 64);
         assert!(LIMITS.policy_envelope_bytes > base64(LIMITS.policy_bytes) + signatures);
         assert!(LIMITS.detached_bytes > signatures);
-        // An archive of 40 GiB in chunks of 1 MiB, each hash 64 digits, two quotes and a comma.
-        assert!(LIMITS.envelope_bytes > base64(40 * 1024 * 67) + signatures);
-        assert!(LIMITS.channel_bytes > LIMITS.envelope_bytes + signatures);
+        // The same of keys whose signatures take all that one may.
+        let large = LIMITS.signatures as u64
+            * (LIMITS.key_id_bytes as u64 + base64(LIMITS.signature_bytes as u64) + 64);
+        assert!(LIMITS.envelope_bytes > base64(LIMITS.payload_bytes) + large);
+        assert!(
+            LIMITS.channel_bytes
+                > LIMITS.envelope_bytes + base64(LIMITS.payload_bytes) + signatures
+        );
     }
 }

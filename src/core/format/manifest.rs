@@ -1,8 +1,9 @@
 //! The manifest: the signed statement about an image.
 //!
-//! `docs/formats.md` shows it byte by byte. A [`Manifest`] has only values that agree with each other: the chunk
-//! hashes cover the archive exactly, the blob's path is the one that its hash makes, the members are in order, and a
-//! compressed archive cannot unpack to more than its members say.
+//! `docs/formats.md` shows it byte by byte. A [`Manifest`] has only values that agree with each other: the members are
+//! in order, and a compressed archive cannot unpack to more than its members say. The hashes of the archive's chunks
+//! stand in a file of their own, the chunk list, whose hash the manifest has: a manifest stays small enough for every
+//! key store to sign, whatever the image's size.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,23 +47,25 @@ pub struct Manifest {
     pub archive: Archive,
     /// The archive's members, in order.
     pub files: Vec<ImageFile>,
+    /// How long one boot of the image may run, in hours. The image's own system enforces it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uptime_hours: Option<MaxUptimeHours>,
+    /// Files about the image, which no machine fetches: an SBOM, the recipe, the changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
 }
 
-/// The image's bytes as stored: where, how encoded, and the hash of every chunk.
+/// The image's bytes as stored: how encoded, how many, and the hash of the hashes of their chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
-    /// Relative to the store's root: `blobs/sha256-<hex>` with the encoding's suffix.
-    pub path: String,
     /// How the tar is compressed.
     pub encoding: Encoding,
     /// Bytes as stored.
     pub size: u64,
-    /// SHA-256 of the bytes as stored.
-    pub sha256: Sha256Digest,
     /// Bytes of every chunk but the last, which may be shorter; a power of two.
     pub chunk_size: u64,
-    /// SHA-256 of each chunk, in order.
-    pub chunks: Vec<Sha256Digest>,
+    /// SHA-256 of the chunk list: the SHA-256 of each chunk, 32 bytes each, in order.
+    pub chunks_sha256: Sha256Digest,
 }
 
 /// A member of the archive.
@@ -70,6 +73,22 @@ pub struct Archive {
 pub struct ImageFile {
     /// Its path in the archive.
     pub path: MemberPath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Digest,
+    /// Of an initrd: bytes in memory once a kernel has unpacked it. A hint that no reader checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked_size: Option<u64>,
+}
+
+/// A file about an image: fetched by tools alone, never by a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its file name.
+    pub name: AttachmentName,
+    /// Its media type (RFC 6838), such as `application/vnd.cyclonedx+json`.
+    pub media_type: MediaType,
     /// Its length in bytes.
     pub size: u64,
     /// SHA-256 of its bytes.
@@ -101,21 +120,32 @@ impl Encoding {
     }
 }
 
-/// A processor architecture, as the kernel's build calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A processor architecture, as the kernel's build calls it: 1 to 32 of `a-z`, `0-9` and `_`, a letter first.
+///
+/// A name that this version does not know is not an error: the image is for another machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arch {
     /// 64-bit x86.
-    #[serde(rename = "x86_64")]
     X86_64,
     /// 64-bit Arm.
     Aarch64,
+    /// Another.
+    Other(OtherArch),
 }
+
+/// The name of a processor architecture that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OtherArch(String);
+
+/// How long one boot of an image may run, in hours: 1 to 720.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct MaxUptimeHours(u16);
 
 impl Payload for Manifest {
     const TYPE: &'static str = Self::PAYLOAD_TYPE;
     const NAME: &'static str = "manifest";
-    const LIMIT: u64 = LIMITS.envelope_bytes;
+    const LIMIT: u64 = LIMITS.payload_bytes;
 
     fn check(&self) -> Result<(), Invalid> {
         self.check_agreement()
@@ -161,8 +191,7 @@ impl Manifest {
             ));
         }
         archive::check_order(self.files.iter().map(|file| &file.path))?;
-        let empty = |file: &&ImageFile| file.size == 0 && file.path.role() != Role::Meta;
-        if let Some(file) = self.files.iter().find(empty) {
+        if let Some(file) = self.files.iter().find(|file| file.size == 0) {
             return Err(Invalid::new(
                 "files.size",
                 0,
@@ -183,7 +212,7 @@ impl Manifest {
                 "the size of a tar of these files",
             ));
         }
-        Ok(())
+        check_attachments(&self.attachments)
     }
 
     /// The exact length of the archive's tar after decompression, in bytes.
@@ -195,19 +224,72 @@ impl Manifest {
     /// Bytes of kernel and initrds: what a boot keeps.
     #[must_use]
     pub fn boot_size(&self) -> u64 {
-        self.files
-            .iter()
-            .filter(|file| file.path.role() != Role::Meta)
-            .map(|file| file.size)
-            .sum()
+        self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+/// Checks a manifest's attachments: at most 16 of at most 256 MiB, no name twice.
+///
+/// # Errors
+///
+/// Names the first field that breaks a rule.
+pub fn check_attachments(attachments: &[Attachment]) -> Result<(), Invalid> {
+    if attachments.len() > LIMITS.attachments {
+        return Err(Invalid::new(
+            "attachments",
+            attachments.len(),
+            "a list of at most 16 files",
+        ));
+    }
+    for (at, attachment) in attachments.iter().enumerate() {
+        if attachment.size > LIMITS.attachment_bytes {
+            return Err(Invalid::new(
+                "attachments.size",
+                attachment.size,
+                "at most 256 MiB",
+            ));
+        }
+        let name = &attachment.name;
+        if attachments[..at].iter().any(|one| one.name == *name) {
+            return Err(Invalid::new("attachments.name", name, "no name twice"));
+        }
+    }
+    Ok(())
+}
+
+impl Attachment {
+    /// The path in a store of the blob with this hash.
+    #[must_use]
+    pub fn blob_path(&self) -> String {
+        format!("blobs/sha256-{}", self.sha256)
     }
 }
 
 impl Archive {
-    /// The path in a store of the blob with this hash and encoding.
+    /// The path of the archive in a store: its chunk list's hash, with the encoding's suffix.
     #[must_use]
-    pub fn blob_path(sha256: &Sha256Digest, encoding: Encoding) -> String {
-        format!("blobs/sha256-{sha256}.{}", encoding.suffix())
+    pub fn blob_path(&self) -> String {
+        format!("blobs/{}.{}", self.chunks_sha256, self.encoding.suffix())
+    }
+
+    /// The path of the chunk list in a store.
+    #[must_use]
+    pub fn chunk_list_path(&self) -> String {
+        format!("blobs/{}.chunks", self.chunks_sha256)
+    }
+
+    /// How many chunks the archive has.
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        let count = self.size.div_ceil(self.chunk_size);
+        usize::try_from(count)
+            .unwrap_or_else(|_| unreachable!("at most 64 GiB in chunks of 64 KiB"))
+    }
+
+    /// The exact length of the chunk list in bytes.
+    #[must_use]
+    pub fn chunk_list_len(&self) -> usize {
+        self.chunk_count() * Sha256Digest::LEN
     }
 
     /// The length of chunk `index` in bytes, or `None` past the last.
@@ -218,14 +300,6 @@ impl Archive {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        let expected_path = Self::blob_path(&self.sha256, self.encoding);
-        if self.path != expected_path {
-            return Err(Invalid::new(
-                "archive.path",
-                &self.path,
-                "blobs/sha256-<archive.sha256> with the encoding's suffix",
-            ));
-        }
         if self.size == 0 || self.size > LIMITS.archive_bytes {
             return Err(Invalid::new(
                 "archive.size",
@@ -240,13 +314,6 @@ impl Archive {
                 "archive.chunk_size",
                 self.chunk_size,
                 "a power of two between 65536 and 16777216",
-            ));
-        }
-        if u64::try_from(self.chunks.len()) != Ok(self.size.div_ceil(self.chunk_size)) {
-            return Err(Invalid::new(
-                "archive.chunks",
-                self.chunks.len(),
-                "one hash for each chunk of the archive",
             ));
         }
         Ok(())
@@ -272,14 +339,15 @@ impl Arch {
     /// The architecture that this binary was built for.
     #[cfg(target_arch = "aarch64")]
     pub const NATIVE: Self = Self::Aarch64;
-}
 
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
-        })
+            Self::Other(name) => &name.0,
+        }
     }
 }
 
@@ -287,10 +355,113 @@ impl FromStr for Arch {
     type Err = Invalid;
 
     fn from_str(arch: &str) -> Result<Self, Invalid> {
-        [Self::X86_64, Self::Aarch64]
-            .into_iter()
-            .find(|known| known.to_string() == arch)
-            .ok_or_else(|| Invalid::new("arch", arch, "x86_64 or aarch64"))
+        let fits = (1..=32).contains(&arch.len())
+            && arch.starts_with(|first: char| first.is_ascii_lowercase())
+            && (arch.bytes())
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let known = [Self::X86_64, Self::Aarch64];
+        if let Some(known) = known.into_iter().find(|known| known.as_str() == arch) {
+            return Ok(known);
+        }
+        if fits {
+            Ok(Self::Other(OtherArch(arch.to_owned())))
+        } else {
+            Err(Invalid::new(
+                "arch",
+                arch,
+                "1 to 32 of a-z, 0-9 and _, a letter first, such as x86_64 or aarch64",
+            ))
+        }
+    }
+}
+
+impl MaxUptimeHours {
+    /// The number of hours.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for MaxUptimeHours {
+    type Error = Invalid;
+
+    fn try_from(hours: u64) -> Result<Self, Invalid> {
+        (u16::try_from(hours).ok())
+            .filter(|hours| (1..=720).contains(hours))
+            .map(Self)
+            .ok_or_else(|| Invalid::new("max_uptime_hours", hours, "from 1 to 720"))
+    }
+}
+
+impl From<MaxUptimeHours> for u64 {
+    fn from(hours: MaxUptimeHours) -> Self {
+        hours.0.into()
+    }
+}
+
+/// The file name of an attachment: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttachmentName(String);
+
+impl AttachmentName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AttachmentName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let fits = name.len() <= 64
+            && name.bytes().next().is_some_and(plain)
+            && (name.bytes()).all(|byte| plain(byte) || b"._-".contains(&byte));
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Invalid::new(
+                "attachments.name",
+                name,
+                "1 to 64 of a-z, 0-9, ., _ and -, a letter or digit first",
+            ))
+        }
+    }
+}
+
+/// A media type without parameters (RFC 6838, section 4.2), in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType(String);
+
+impl MediaType {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MediaType {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_name = |name: &str| {
+            name.len() <= 127
+                && name.bytes().next().is_some_and(plain)
+                && (name.bytes()).all(|byte| plain(byte) || b"!#$&^_.+-".contains(&byte))
+        };
+        match text.split_once('/') {
+            Some((kind, name)) if is_name(kind) && is_name(name) => Ok(Self(text.to_owned())),
+            _ => Err(Invalid::new(
+                "attachments.media_type",
+                text,
+                "a media type in lower case without parameters, such as application/json",
+            )),
+        }
     }
 }
 
@@ -368,18 +539,18 @@ macro_rules! string_like {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                self.as_str().fmt(f)
             }
         }
     )*};
 }
-string_like!(ImageName, Label);
+string_like!(ImageName, Label, Arch, AttachmentName, MediaType);
 
 macro_rules! json_string {
     ($($name:ident),*) => {$(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
+                serializer.serialize_str(self.as_str())
             }
         }
 
@@ -390,7 +561,7 @@ macro_rules! json_string {
         }
     )*};
 }
-json_string!(ImageName, Label);
+json_string!(ImageName, Label, Arch, AttachmentName, MediaType);
 
 #[cfg(test)]
 mod tests;

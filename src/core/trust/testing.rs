@@ -115,9 +115,8 @@ pub(super) fn manifest(version: u64) -> Manifest {
     let json = concat!(
         r#"{"name":"relay","version":42,"label":"l","arch":"x86_64","created":"2026-01-01T12:00:00Z","#,
         r#""cmdline":"","archive":{"#,
-        r#""path":"blobs/sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.tar","#,
-        r#""encoding":"none","size":3072,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","#,
-        r#""chunk_size":65536,"chunks":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]},"#,
+        r#""encoding":"none","size":3072,"#,
+        r#""chunk_size":65536,"chunks_sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"#,
         r#""files":[{"path":"boot/vmlinuz","size":1,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"#,
         r#"{"path":"boot/initrd","size":2,"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}"#,
     );

@@ -58,7 +58,7 @@ impl<T> AsRef<T> for Verified<T> {
 }
 
 /// What a manifest is checked for besides its signatures.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Expected<'a> {
     /// The image that was asked for. It selects the roles that sign for it.
     pub name: &'a ImageName,
@@ -101,7 +101,7 @@ impl TrustPolicy {
         channel: &[u8],
         expected: &Expected<'_>,
     ) -> Result<Current, Refusal> {
-        self.judge_channel(channel, &mut { *expected })
+        self.judge_channel(channel, &mut expected.clone())
     }
 
     /// Does the same, and moves `expected.now` as [`JudgingTime::prove`] says by the `created` of a
@@ -168,7 +168,7 @@ impl TrustPolicy {
     ) -> Result<Verified<Manifest>, Refusal> {
         let envelope = parse(Statement::Manifest, envelope)?;
         let mut left = Verifications::default();
-        self.judge_manifest(&envelope, &mut { *expected }, &mut left)
+        self.judge_manifest(&envelope, &mut expected.clone(), &mut left)
     }
 
     /// Checks the bytes of a freshness statement's envelope and, if everything holds, gives the statement.
@@ -230,10 +230,10 @@ impl TrustPolicy {
         let accepted = accepted.ok_or_else(|| Refusal::NameNotAccepted {
             name: manifest.name.clone(),
         })?;
-        if let Some(expected) = expected.arch.filter(|arch| *arch != manifest.arch) {
+        if let Some(expected) = (expected.arch.as_ref()).filter(|arch| **arch != manifest.arch) {
             return Err(Refusal::Arch {
-                found: manifest.arch,
-                expected,
+                found: manifest.arch.clone(),
+                expected: expected.clone(),
             });
         }
         if manifest.version < accepted.min_version {
@@ -257,7 +257,7 @@ impl TrustPolicy {
         let files = statement.files.iter().map(|file| ("file", &file.sha256));
         let whole = [
             ("manifest", manifest.payload_sha256()),
-            ("archive", &statement.archive.sha256),
+            ("archive", &statement.archive.chunks_sha256),
         ];
         for (what, digest) in whole.into_iter().chain(files) {
             if self.fields().denied_digests.contains(digest) {

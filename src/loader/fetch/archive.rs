@@ -24,11 +24,10 @@ use super::report::Report;
 use super::schedule::{Command, End, Event, Patience, Plan, RequestId, Schedule, Why};
 use super::transfer::{Shared, Transfer};
 use crate::jitter;
-use sealboot_core::archive::ChunkMismatch;
+use sealboot_core::archive::{ChunkCheck, ChunkListMismatch, ChunkMismatch};
 use sealboot_core::failure::{Diagnose, FailureCode, Report as Shown};
 use sealboot_core::format::host_config::MirrorUrl;
-use sealboot_core::format::manifest::{Encoding, Manifest};
-use sealboot_core::trust::Verified;
+use sealboot_core::format::manifest::Encoding;
 
 /// Bytes of chunks that are on their way from a mirror to the unpacker, and what its decompressor remembers.
 /// Enough to ride out a hiccup of either side, and for a few mirrors to be asked for more than one chunk
@@ -107,6 +106,18 @@ pub enum ArchiveError {
         #[source]
         chunk: Box<ChunkMismatch>,
     },
+    /// No mirror gave the chunk list; this is how the last one failed.
+    #[error("no mirror gave the chunk list of the archive")]
+    List(#[source] Box<FetchError>),
+    /// The last mirror gave another chunk list than was signed.
+    #[error("{mirror} gave a chunk list that was not signed")]
+    WrongList {
+        /// The mirror.
+        mirror: MirrorUrl,
+        /// The list.
+        #[source]
+        source: Box<ChunkListMismatch>,
+    },
     /// Nobody takes the chunks any more: unpacking has failed, and says why.
     #[error("unpacking stopped")]
     Unwanted,
@@ -115,16 +126,19 @@ pub enum ArchiveError {
 impl Diagnose for ArchiveError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Mirrors { last, .. } => last.code(),
+            Self::Mirrors { last, .. } | Self::List(last) => last.code(),
             Self::Lies { chunk, .. } => chunk.code(),
+            Self::WrongList { source, .. } => source.code(),
             Self::Unwanted => FailureCode::ImageArchive,
         }
     }
 
     fn hint(&self) -> String {
         match self {
-            Self::Mirrors { last, .. } => last.hint(),
-            Self::Lies { .. } | Self::Unwanted => self.code().remedy().to_owned(),
+            Self::Mirrors { last, .. } | Self::List(last) => last.hint(),
+            Self::Lies { .. } | Self::WrongList { .. } | Self::Unwanted => {
+                self.code().remedy().to_owned()
+            }
         }
     }
 }
@@ -173,20 +187,20 @@ pub struct Download {
 }
 
 impl Download {
-    /// A download from `mirrors`, at least one and the preferred ones first, and the chunks that will come
-    /// of it.
+    /// A download from `mirrors`, at least one and the preferred ones first, of the archive whose chunks `check` lets
+    /// through, and the chunks that will come of it.
     ///
     /// The chunks have to be taken by another thread while [`Download::run`] runs.
     #[must_use]
     pub fn new(
         client: &Client,
         mirrors: &[&MirrorUrl],
-        manifest: &Verified<Manifest>,
+        check: ChunkCheck,
         patience: Patience,
     ) -> (Self, InOrder) {
-        let archive = &manifest.as_ref().archive;
+        let archive = check.archive().clone();
         let plan = Plan {
-            chunks: archive.chunks.len(),
+            chunks: check.count(),
             chunk_size: archive.chunk_size,
             window: window(archive.chunk_size, archive.encoding),
         };
@@ -204,7 +218,7 @@ impl Download {
         let download = Self {
             shared: Arc::new(Shared {
                 client: client.clone(),
-                manifest: manifest.clone(),
+                check,
                 chunks,
                 places: places(plan.window),
                 unpacked,
@@ -349,7 +363,7 @@ impl Download {
         };
         let url = self.sources[mirror]
             .url
-            .file(&self.shared.manifest.as_ref().archive.path);
+            .file(&self.shared.check.archive().blob_path());
         let error = FetchError::new(&url, problem);
         self.say_fault(mirror, &error);
         self.last = Some(Last::Failed(Box::new(error)));
@@ -390,7 +404,7 @@ impl Download {
         if now < self.progress.next() {
             return;
         }
-        let archive = &self.shared.manifest.as_ref().archive;
+        let archive = self.shared.check.archive();
         let checked = archive.chunk_size * self.schedule.checked() as u64;
         let busy = self
             .schedule
@@ -420,8 +434,8 @@ impl Download {
                     .collect(),
             });
         }
-        let archive = &self.shared.manifest.as_ref().archive;
-        let (checked, chunks) = (self.schedule.checked(), archive.chunks.len());
+        let archive = self.shared.check.archive();
+        let (checked, chunks) = (self.schedule.checked(), self.shared.check.count());
         match self.last.take() {
             Some(Last::Lied) if !self.schedule.has_mirrors() => {
                 let Some((mirror, mismatch)) = self.lies.last() else {
@@ -444,7 +458,7 @@ impl Download {
                 let lied = |index: &usize| self.lies.iter().any(|(liar, _)| liar == index);
                 let slow = (0..self.sources.len()).find(|index| !lied(index));
                 let url = &self.sources[slow.unwrap_or_default()].url;
-                let slow = FetchError::new(&url.file(&archive.path), FetchProblem::Slow);
+                let slow = FetchError::new(&url.file(&archive.blob_path()), FetchProblem::Slow);
                 Err(ArchiveError::Mirrors {
                     checked,
                     chunks,

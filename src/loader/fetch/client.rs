@@ -27,7 +27,7 @@ use crate::net::resolver::to_port;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::ImageName;
+use sealboot_core::format::manifest::{Archive, ImageName};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{ClockState, JudgingTime};
 
@@ -35,9 +35,12 @@ use sealboot_core::trust::{ClockState, JudgingTime};
 /// a SYN can be lost three times (1, 2 and 4 s; RFC 6298), and the rest for a slow server's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the whole of a manifest may take: 4 MiB, the most it can be, at 1.1 Mbit/s. A mirror that
+/// How long a small file may take: a channel of 1 MiB, the most it can be, at 0.3 Mbit/s. A mirror that
 /// sends a byte now and then is never stalled, and must not hold up a machine that has others.
-const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
+const SMALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a chunk list gets beyond that: a second for so many bytes, as 1 Mbit/s carries.
+const LIST_BYTES_A_SECOND: u64 = 128 << 10;
 
 /// An HTTPS client for mirrors.
 #[derive(Debug, Clone)]
@@ -160,7 +163,33 @@ impl Client {
             let response = self.get(&url).await?;
             read_bounded(&url, response, LIMITS.channel_bytes).await
         };
-        within(&url, request).await
+        within(&url, SMALL_TIMEOUT, request).await
+    }
+
+    /// Reads the chunk list of an archive, exactly as many bytes as it has.
+    ///
+    /// # Errors
+    ///
+    /// The mirror did not give it.
+    pub(super) async fn chunk_list(
+        &self,
+        mirror: &MirrorUrl,
+        archive: &Archive,
+    ) -> Result<Vec<u8>, FetchError> {
+        let url = mirror.file(&archive.chunk_list_path());
+        let expected = archive.chunk_list_len() as u64;
+        let time = SMALL_TIMEOUT + Duration::from_secs(expected / LIST_BYTES_A_SECOND);
+        let request = async {
+            let response = self.get(&url).await?;
+            let list = read_bounded(&url, response, expected).await?;
+            let found = list.len() as u64;
+            if found < expected {
+                let short = FetchProblem::Short { found, expected };
+                return Err(FetchError::new(&url, short));
+            }
+            Ok(list)
+        };
+        within(&url, time, request).await
     }
 
     /// Reads the envelope of a trust policy, `None` where the mirror has none of this version.
@@ -187,7 +216,7 @@ impl Client {
                 .await
                 .map(Some)
         };
-        within(&url, request).await
+        within(&url, SMALL_TIMEOUT, request).await
     }
 
     /// Reads the envelopes of the trust policies from version `first` on, as [`Client::policy`] does, in the order of
@@ -273,10 +302,11 @@ fn is_redirect(status: StatusCode) -> bool {
 /// Gives up on a small file that takes too long, however steadily it comes.
 async fn within<T>(
     url: &Url,
+    time: Duration,
     request: impl Future<Output = Result<T, FetchError>>,
 ) -> Result<T, FetchError> {
     let slow = |_| FetchError::new(url, FetchProblem::Slow);
-    timeout(MANIFEST_TIMEOUT, request).await.map_err(slow)?
+    timeout(time, request).await.map_err(slow)?
 }
 
 /// Reads a small file, and gives up on one that is larger than it may be.

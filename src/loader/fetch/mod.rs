@@ -14,6 +14,7 @@
 //! | `mirror_keys` | mirrors that are known by their keys |
 //! | `unset_clock` | certificates, where the machine does not know what time it is |
 //! | [`schedule`] | which mirror is asked for which chunks, and when: pure |
+//! | [`chunk_list`] | the hashes of an archive's chunks, from the first mirror that has them |
 //! | [`archive`] | the shell round it: the clock, and what the console says |
 //! | `transfer` | one request, from its head to chunks that are checked |
 //! | `answer` | whether a head announces what was asked for: pure |
@@ -25,6 +26,7 @@
 
 mod answer;
 pub mod archive;
+pub mod chunk_list;
 pub mod client;
 pub mod in_order;
 mod mirror_keys;

@@ -31,6 +31,12 @@ impl Reputation {
         }
     }
 
+    /// Returns `true` for a mirror that has lied.
+    #[must_use]
+    pub fn has_lied(&self, mirror: &MirrorUrl) -> bool {
+        self.liars.contains(mirror)
+    }
+
     /// Remembers that a mirror asked at `now` to be left alone for so long. It is believed up to five minutes; and
     /// machines that were told the same do not come back together.
     pub fn add_busy(&mut self, mirror: &MirrorUrl, time: Duration, now: Instant) {

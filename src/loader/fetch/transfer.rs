@@ -21,8 +21,6 @@ use super::report::Report;
 use super::schedule::{Event, Ranges, RequestId};
 use sealboot_core::archive::ChunkCheck;
 use sealboot_core::format::host_config::MirrorUrl;
-use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::Verified;
 
 /// Received bytes are reported after so many, or so long: the schedule needs no more.
 const REPORT_BYTES: u64 = 256 << 10;
@@ -32,7 +30,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) client: Client,
-    pub(super) manifest: Verified<Manifest>,
+    pub(super) check: ChunkCheck,
     pub(super) chunks: Sender<Arrived>,
     /// How many chunks may be in hand, and how many the unpacker has done with.
     pub(super) places: usize,
@@ -67,10 +65,9 @@ impl Transfer {
     }
 
     async fn receive(&self) -> Result<(), FetchError> {
-        let manifest = &self.shared.manifest;
-        let archive = &manifest.as_ref().archive;
-        let check = ChunkCheck::new(manifest);
-        let url = self.url.file(&archive.path);
+        let check = &self.shared.check;
+        let archive = check.archive();
+        let url = self.url.file(&archive.blob_path());
         let part = Part {
             start: check.start(self.chunks.start),
             end: check.start(self.chunks.end).min(archive.size),
@@ -126,7 +123,7 @@ impl Transfer {
     fn check(&self, index: usize, bytes: Vec<u8>) {
         let (shared, mirror) = (self.shared.clone(), self.mirror);
         spawn_blocking(move || {
-            let report = match ChunkCheck::new(&shared.manifest).check(index, bytes) {
+            let report = match shared.check.check(index, bytes) {
                 Ok(chunk) => {
                     // Nobody takes it where all have been taken, and this is one that came twice; or where
                     // unpacking has failed, which is reported when that is seen.

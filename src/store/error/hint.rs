@@ -102,7 +102,8 @@ impl StoreError {
             Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-older".to_owned(),
             Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
             Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
-            Self::NoArchive(_) => "copy the archive into the store, or name the store that holds it with --store DIR".to_owned(),
+            Self::NoArchive(_) => "copy the archive and its .chunks file into the store, or name the store that holds them with --store DIR".to_owned(),
+            Self::NoAttachment { .. } => "copy it from the store in which the image was packed".to_owned(),
             Self::ArchiveRefused(refused) => refused.refusal.hint(),
             Self::Copy { .. } => return None,
             Self::NotChannel { .. } => {

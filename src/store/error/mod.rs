@@ -13,7 +13,7 @@ use sealboot_core::archive::StoredArchiveError;
 use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use sealboot_core::format::manifest::{AttachmentName, ImageName, ImageVersion};
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::detached::{DetachedError, OtherStatement};
@@ -248,13 +248,21 @@ pub enum StoreError {
     /// The store's archive cannot be opened.
     #[error(transparent)]
     NoArchive(Box<StoreError>),
+    /// An attachment is missing, or is not as it was signed.
+    #[error("there is no attachment \"{name}\" as it was signed at {}", path.display())]
+    NoAttachment {
+        /// Its name in the manifest.
+        name: AttachmentName,
+        /// Its place.
+        path: PathBuf,
+    },
     /// An archive is not as it was signed.
     #[error(transparent)]
     ArchiveRefused(Refused<StoredArchiveError>),
-    /// An archive cannot be copied into the store.
-    #[error("cannot copy the archive from {} to {}", from.display(), to.display())]
+    /// An archive or attachment cannot be copied into the store.
+    #[error("cannot copy {} to {}", from.display(), to.display())]
     Copy {
-        /// The archive of another store.
+        /// The file of another store.
         from: PathBuf,
         /// Its place in this one.
         to: PathBuf,

@@ -5,7 +5,7 @@
 use sealboot_core::format::manifest::Arch;
 
 /// A loader program or a kernel module.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Elf<'a> {
     bytes: &'a [u8],
     kind: u16,

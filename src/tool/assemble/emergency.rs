@@ -161,7 +161,7 @@ impl Emergency {
     /// # Errors
     ///
     /// [`EmergencyError`].
-    pub(super) fn open(&self, policy: &TrustPolicy, arch: Arch) -> Result<Files, EmergencyError> {
+    pub(super) fn open(&self, policy: &TrustPolicy, arch: &Arch) -> Result<Files, EmergencyError> {
         let mut files = Files::default();
         match &self.fallback {
             None if policy.on_failure().final_action == FinalAction::Fallback => {
@@ -242,7 +242,7 @@ fn open_hashed(path: &Path) -> Result<((File, u64), Sha256Digest), FileError> {
     Ok(((file, len), sum))
 }
 
-fn check_kernel(path: &Path, arch: Arch) -> Result<(), EmergencyError> {
+fn check_kernel(path: &Path, arch: &Arch) -> Result<(), EmergencyError> {
     let (file, len) = open_regular(path)?;
     let mut head = Vec::new();
     file.take(kernel::HEAD)
@@ -252,11 +252,11 @@ fn check_kernel(path: &Path, arch: Arch) -> Result<(), EmergencyError> {
         path: path.to_owned(),
         source,
     })?;
-    if kernel.arch == arch {
+    if kernel.arch == *arch {
         Ok(())
     } else {
         Err(EmergencyError::KernelArch {
-            loader: arch,
+            loader: arch.clone(),
             found: kernel.arch,
         })
     }
@@ -287,7 +287,7 @@ fn check_cmdline(cmdline: &Cmdline) -> Result<(), EmergencyError> {
     Ok(())
 }
 
-fn read_shell(path: &Path, arch: Arch) -> Result<Vec<u8>, EmergencyError> {
+fn read_shell(path: &Path, arch: &Arch) -> Result<Vec<u8>, EmergencyError> {
     let bytes = read_bounded(path, SHELL_BYTES)?;
     let no_shell = |source| EmergencyError::Shell {
         path: path.to_owned(),
@@ -298,7 +298,7 @@ fn read_shell(path: &Path, arch: Arch) -> Result<Vec<u8>, EmergencyError> {
         Some("it is no program")
     } else if elf.has_interpreter().map_err(no_shell)? {
         Some("it is dynamically linked")
-    } else if elf.arch != arch {
+    } else if elf.arch != *arch {
         Some("it is for another architecture than the loader")
     } else {
         None

@@ -288,7 +288,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
         None => None,
     };
     let tls_roots = read_tls_roots(&request.tls_roots)?;
-    let emergency = request.emergency.open(&policy, arch)?;
+    let emergency = request.emergency.open(&policy, &arch)?;
     let mtime = match request.build_time {
         Some(time) => u32::try_from(time.as_second()).map_err(|_| BuildError::BuildTime(time))?,
         None => 0,

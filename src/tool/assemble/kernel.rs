@@ -11,7 +11,7 @@ use sealboot_core::format::manifest::Arch;
 pub(super) const HEAD: u64 = 4096;
 
 /// What a kernel says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kernel {
     /// The processor architecture it runs on.
     pub(super) arch: Arch,

@@ -18,14 +18,16 @@ use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 /// Pack, sign, check and publish images.
 ///
 /// An image is one bootable operating system: kernel, initrds and command line. Its manifest says
-/// what it is, down to the hash of every chunk of its archive; an envelope holds the manifest with
+/// what it is, down to the hash of the list of its archive's chunks; an envelope holds the manifest with
 /// the signatures over it; and a store holds envelopes and archives as machines fetch them:
 ///
 ///   STORE/images/NAME.json             an image's channel: the envelope of its newest version, and
 ///                                      the statement that says until when it is the newest
 ///   STORE/images/NAME/VERSION.json     every version's envelope
 ///   STORE/trust/VERSION.json           the trust policies that follow the machines' own
-///   STORE/blobs/sha256-HEX.tar[.gz|.zst]    archives
+///   STORE/blobs/HEX.tar[.gz|.zst]      archives; HEX is the SHA-256 of the chunk list
+///   STORE/blobs/HEX.chunks             chunk lists: the SHA-256 of each chunk of an archive
+///   STORE/blobs/sha256-HEX             attachments, which machines do not fetch
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(super) enum Command {
@@ -55,7 +57,10 @@ fn describe(manifest: &Manifest) -> String {
         .expires
         .map_or("never".to_owned(), |expires| expires.to_string());
     let archive = &manifest.archive;
-    let about = output::columns([
+    let uptime = manifest
+        .max_uptime_hours
+        .map(|hours| row("max uptime", format!("{} h", hours.get())));
+    let rows = [
         row("image", manifest.name.to_string()),
         row("version", manifest.version.to_string()),
         row("label", manifest.label.to_string()),
@@ -63,28 +68,43 @@ fn describe(manifest: &Manifest) -> String {
         row("created", manifest.created.to_string()),
         row("expires", expires),
         row("cmdline", manifest.cmdline.to_string()),
-        row("archive", archive.path.clone()),
+        row("archive", archive.blob_path()),
         row(
             "",
             format!(
                 "{} bytes, {} chunks of {}",
                 archive.size,
-                archive.chunks.len(),
+                archive.chunk_count(),
                 archive.chunk_size
             ),
         ),
-    ]);
+    ];
+    let about = output::columns(rows.into_iter().chain(uptime));
     let files = manifest.files.iter().map(|file| {
+        let unpacked = file.unpacked_size;
+        let unpacked = unpacked.map_or(String::new(), |size| format!(", {size} unpacked"));
         [
             file.path.to_string(),
-            format!("{} bytes", file.size),
+            format!("{} bytes{unpacked}", file.size),
             format!("sha256 {}", file.sha256),
         ]
     });
-    format!("{about}files\n{}", output::columns(files))
+    let files = output::columns(files);
+    if manifest.attachments.is_empty() {
+        return format!("{about}files\n{files}");
+    }
+    let attachments = manifest.attachments.iter().map(|attachment| {
+        [
+            attachment.name.to_string(),
+            format!("{} bytes", attachment.size),
+            format!("sha256 {}", attachment.sha256),
+            attachment.media_type.to_string(),
+        ]
+    });
+    let attachments = output::columns(attachments);
+    format!("{about}files\n{files}attachments\n{attachments}")
 }
 
-/// A freshness statement, in words.
 /// Returns the role of a policy that signs the manifests of an image.
 fn release_role<'a>(policy: &'a TrustPolicy, name: &ImageName) -> Result<Role<'a>, Failure> {
     policy.release_role(name).ok_or_else(|| {
@@ -93,6 +113,7 @@ fn release_role<'a>(policy: &'a TrustPolicy, name: &ImageName) -> Result<Role<'a
     })
 }
 
+/// A freshness statement, in words.
 fn describe_freshness(freshness: &Freshness) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
     output::columns([

@@ -28,7 +28,7 @@ pub(super) fn put_string(to: &mut Vec<u8>, bytes: &[u8]) {
 
 fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len())
-        .unwrap_or_else(|_| unreachable!("an envelope has at most 4 MiB"))
+        .unwrap_or_else(|_| unreachable!("an envelope has at most 512 KiB"))
         .to_be_bytes()
 }
 

@@ -5,8 +5,7 @@ use flate2::Crc;
 use sealboot_core::failure::FailureCode::{
     FetchCut, FetchTooLarge, ImageArchive, ImageChunk, ImageFile, ManifestInvalid,
 };
-use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{Archive, Encoding, Manifest};
+use sealboot_core::format::manifest::{Encoding, Manifest};
 use tar::{EntryType, Header};
 
 use super::{
@@ -17,11 +16,11 @@ use support::world::{self, gzip};
 pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 vectors! {
-    /// Two initrds, a file beside them and an empty one, in a plain tar.
+    /// Two initrds, in a plain tar.
     archive_of_every_kind_of_member => Ok(()),
         signed(&world::tar(&all_kinds()), Encoding::None, &all_kinds());
 
-    /// Two initrds, a file beside them and an empty one, in gzip.
+    /// Two initrds, in gzip.
     gzip_archive_of_every_kind_of_member => Ok(()),
         signed(&gzip(&world::tar(&all_kinds())), Encoding::Gzip, &all_kinds());
 
@@ -44,26 +43,33 @@ vectors! {
     /// The archive goes on after what was signed.
     archive_that_goes_on => Err(FetchTooLarge), served(&[good_tar(), b"x".to_vec()].concat());
 
-    /// The chunks are as signed, but the whole has another hash than the manifest says: a signer's
-    /// mistake, by which the archive would be found under a name that is not its own. It is not published;
-    /// a machine to which it is shown has the bytes that the signers meant, by their chunks, and boots them.
-    archive_of_another_hash_than_its_chunks => Err(ImageArchive), accepted_by_the_loader({
-        let mut manifest = manifest(42);
-        manifest.archive.sha256 = Sha256Digest::of(b"another archive");
-        manifest.archive.path = Archive::blob_path(&manifest.archive.sha256, Encoding::None);
-        let path = manifest.archive.path.clone();
-        shown(&sealed(&manifest, &["alice", "bob"])).shows(path, good_tar())
-    });
-
-    /// A kernel that is not the signed one, in an archive that is.
-    other_kernel_in_a_signed_archive => Err(ImageFile), signed_tar(&flipped(512));
-
-    /// A file under meta/ that is not the signed one: nothing boots it, and it still is not what was said.
-    other_file_under_meta_in_a_signed_archive => Err(ImageFile), {
-        let mut other = all_kinds();
-        other[3].1[0] ^= 1;
-        signed(&world::tar(&other), Encoding::None, &all_kinds())
+    /// One bit of the chunk list is flipped.
+    bit_of_the_chunk_list_flipped => Err(ImageChunk), {
+        let mut list = world::chunk_list(&good_tar());
+        list[31] ^= 1;
+        listed(&list, &good_tar())
     };
+
+    /// The chunk list of another archive, which is there too: together they would pass.
+    chunk_list_of_another_archive => Err(ImageChunk), {
+        let other = world::tar(&[("boot/vmlinuz", b"A KERNEL\n".to_vec()), files()[1].clone()]);
+        listed(&world::chunk_list(&other), &other)
+    };
+
+    /// The chunk list ends a byte early.
+    chunk_list_cut_short => Err(FetchCut), listed(&world::chunk_list(&good_tar())[..31], &good_tar());
+
+    /// The chunk list goes on after what was signed.
+    chunk_list_that_goes_on => Err(FetchTooLarge),
+        listed(&[world::chunk_list(&good_tar()), vec![0]].concat(), &good_tar());
+
+    /// A kernel that is not the signed one, in a plain archive that is: a signer's mistake, which is not published. A
+    /// machine to which it is shown has the bytes that were signed, by their chunks, and boots them.
+    other_kernel_in_a_signed_archive => Err(ImageFile),
+        accepted_by_the_loader(signed_tar(&flipped(512)));
+
+    /// A kernel that is not the signed one, in a compressed archive that is.
+    other_kernel_in_a_signed_gzip_archive => Err(ImageFile), zipped(&flipped(512));
 
     /// A member whose path climbs out of the directory that it is unpacked in.
     member_path_that_climbs => Err(ImageArchive),
@@ -219,11 +225,11 @@ vectors! {
 
     /// The archive has a file more than was signed.
     extra_file => Err(ImageArchive),
-        archived(&[files(), vec![("meta/extra", b"x".to_vec())]].concat());
+        archived(&[files(), vec![("boot/initrd.0", b"x".to_vec())]].concat());
 
     /// The archive has an empty file more than was signed, before the others.
     extra_file_first => Err(ImageArchive),
-        archived(&[vec![("meta/extra", Vec::new())], files()].concat());
+        archived(&[vec![("boot/initrd.0", Vec::new())], files()].concat());
 
     /// Two members are called boot/initrd: some readers keep the first, some the last.
     two_members_of_one_name => Err(ImageArchive),
@@ -327,7 +333,7 @@ vectors! {
 
     /// A manifest with two files of one name.
     manifest_with_two_files_of_one_name => Err(ManifestInvalid), {
-        let twice = [files(), vec![("meta/sbom", b"1".to_vec()), ("meta/sbom", b"2".to_vec())]].concat();
+        let twice = [files(), vec![files()[1].clone()]].concat();
         signed(&world::tar(&twice), Encoding::None, &twice)
     };
 
@@ -341,13 +347,14 @@ vectors! {
     /// A manifest of more files than are ever read.
     manifest_of_too_many_files => Err(ManifestInvalid), {
         let mut many = manifest(42);
-        many.files.extend((0..127).map(|number| world::archives::entry(&format!("meta/{number}"), b"")));
+        many.files.truncate(1);
+        many.files.extend((0..128).map(|number| world::archives::entry(&format!("boot/initrd.{number}"), b"x")));
         shown(&sealed(&many, &["alice", "bob"]))
     };
 
     /// A manifest with a file whose path climbs.
     manifest_with_a_path_that_climbs => Err(ManifestInvalid), {
-        let payload = edited(&manifest(42).encode(), "boot/initrd", "meta/../../etc/shadow");
+        let payload = edited(&manifest(42).encode(), "boot/initrd", "boot/../../etc/shadow");
         shown(&world::seal(Manifest::PAYLOAD_TYPE, payload, &keys(&["alice", "bob"])))
     };
 
@@ -370,8 +377,6 @@ pub(super) fn all_kinds() -> Files {
         ("boot/vmlinuz", b"a kernel\n".to_vec()),
         ("boot/initrd.0", b"an initrd\n".to_vec()),
         ("boot/initrd.1", b"another initrd\n".to_vec()),
-        ("meta/os-release", b"ID=test\n".to_vec()),
-        ("meta/changes/empty", Vec::new()),
     ]
 }
 
@@ -382,9 +387,15 @@ fn flipped(at: usize) -> Vec<u8> {
 
 /// What was signed is [`good_tar`]; the mirror gives this.
 fn served(bytes: &[u8]) -> Case {
+    listed(&world::chunk_list(&good_tar()), bytes)
+}
+
+/// What was signed is [`good_tar`]; the mirror gives this chunk list and this archive.
+fn listed(list: &[u8], bytes: &[u8]) -> Case {
     let manifest = manifest(42);
-    let path = manifest.archive.path.clone();
-    shown(&sealed(&manifest, &["alice", "bob"])).shows(path, bytes)
+    shown(&sealed(&manifest, &["alice", "bob"]))
+        .shows(manifest.archive.chunk_list_path(), list)
+        .shows(manifest.archive.blob_path(), bytes)
 }
 
 /// Exactly these bytes are signed, as an archive of these files.
@@ -393,8 +404,12 @@ pub(super) fn signed(stored: &[u8], encoding: Encoding, files: &[(&'static str, 
         archive: world::stored(stored, encoding),
         ..describing(42, files)
     };
-    let path = manifest.archive.path.clone();
-    shown(&sealed(&manifest, &["alice", "bob"])).shows(path, stored)
+    shown(&sealed(&manifest, &["alice", "bob"]))
+        .shows(
+            manifest.archive.chunk_list_path(),
+            world::chunk_list(stored),
+        )
+        .shows(manifest.archive.blob_path(), stored)
 }
 
 /// Exactly this tar is signed, as the archive of [`files`].

@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealboot_core::failure::FailureCode::{
-    ConfigurePolicy, FetchTooLarge, FreshnessInvalid, ManifestEnvelope, ManifestInvalid,
-    ManifestUpgrade, TrustEnvelope, TrustInvalid, TrustUpgrade,
+    ConfigurePolicy, FetchTooLarge, FreshnessInvalid, ManifestArch, ManifestEnvelope,
+    ManifestInvalid, ManifestUpgrade, TrustEnvelope, TrustInvalid, TrustUpgrade,
 };
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
@@ -232,8 +232,8 @@ vectors! {
 
     /// The manifest with a hash in capitals.
     manifest_with_a_hash_in_capitals => Err(ManifestInvalid), {
-        let hash = manifest(42).archive.chunks[0].to_string();
-        signed(&format!("[\"{hash}\"]"), &format!("[\"{}\"]", hash.to_uppercase()))
+        let hash = manifest(42).archive.chunks_sha256.to_string();
+        signed(&hash, &hash.to_uppercase())
     };
 
     /// The manifest's files as lists of their fields, without the names.
@@ -397,19 +397,6 @@ vectors! {
     /// The name of an image that leads out of the store.
     image_name_that_climbs => Err(ManifestInvalid), signed("\"relay\"", "\"../relay\"");
 
-    /// The path of an archive that leads out of the store.
-    archive_path_that_climbs => Err(ManifestInvalid), signed("\"blobs/", "\"../blobs/");
-
-    /// The path of an archive on another server.
-    archive_path_on_another_server => Err(ManifestInvalid),
-        signed("\"blobs/", "\"https://mirror.example/blobs/");
-
-    /// The path of an archive that is not the one that its hash makes.
-    archive_path_of_another_hash => Err(ManifestInvalid), {
-        let hash = manifest(42).archive.sha256.to_string();
-        signed(&format!("sha256-{hash}"), &format!("sha256-{}", "0".repeat(64)))
-    };
-
     /// A line break in the kernel's command line.
     line_break_in_the_cmdline => Err(ManifestInvalid),
         signed("ttyS0 quiet", "ttyS0\\ninit=/bin/sh");
@@ -427,7 +414,7 @@ vectors! {
     manifest_with_a_time_of_no_zone => Err(ManifestInvalid),
         signed("2026-01-01T12:00:00Z", "2026-01-01T12:00:00");
 
-    /// A file that is neither to be booted nor under meta/.
+    /// A file that is not to be booted.
     manifest_with_a_file_elsewhere => Err(ManifestInvalid), signed("boot/initrd", "etc/shadow");
 
     /// The name of the image in capitals, which some file systems take for the same.
@@ -437,8 +424,11 @@ vectors! {
     unknown_encoding => Err(ManifestUpgrade),
         signed("\"encoding\":\"none\"", "\"encoding\":\"xz\"");
 
-    /// An architecture that this reader does not know.
-    unknown_architecture => Err(ManifestInvalid), signed("\"x86_64\"", "\"riscv64\"");
+    /// An architecture that this reader does not know: the image is for another machine.
+    unknown_architecture => Err(ManifestArch), signed("\"x86_64\"", "\"riscv64\"").archive();
+
+    /// An architecture whose name could not be one.
+    architecture_that_draws => Err(ManifestInvalid), signed("\"x86_64\"", "\"x86-64 \"");
 }
 
 /// A channel around [`good`] with one text replaced.

@@ -56,7 +56,7 @@ vectors! {
 
     /// A new manifest over an archive that the policy denies by its digest.
     denied_archive => Err(ManifestDenied),
-        Case::of(&denying(manifest(42).archive.sha256))
+        Case::of(&denying(manifest(42).archive.chunks_sha256))
             .manifest(&changed(|manifest| manifest.label = "repacked".parse().unwrap()));
 
     /// The image expired yesterday.

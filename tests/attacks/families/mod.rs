@@ -194,8 +194,10 @@ impl Case {
 
     /// The mirror has the archive of [`manifest`] too.
     pub(crate) fn archive(self) -> Self {
-        let path = manifest(1).archive.path;
-        self.shows(path, world::tar(&files()))
+        let archive = manifest(1).archive;
+        let tar = world::tar(&files());
+        self.shows(archive.chunk_list_path(), world::chunk_list(&tar))
+            .shows(archive.blob_path(), tar)
     }
 }
 

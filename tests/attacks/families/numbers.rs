@@ -88,18 +88,6 @@ vectors! {
     chunk_size_no_power_of_two => Err(ManifestInvalid),
         replaced("\"chunk_size\":65536", "\"chunk_size\":65537");
 
-    /// One chunk, and hashes for none.
-    chunk_hash_missing => Err(ManifestInvalid), {
-        let hash = manifest(42).archive.chunks[0].to_string();
-        replaced(&format!("[\"{hash}\"]"), "[]")
-    };
-
-    /// One chunk, and hashes for two.
-    chunk_hash_too_many => Err(ManifestInvalid), {
-        let hash = manifest(42).archive.chunks[0].to_string();
-        replaced(&format!("[\"{hash}\"]"), &format!("[\"{hash}\",\"{hash}\"]"))
-    };
-
     /// The day after the last on which a calendar has days.
     date_past_the_calendar => Err(ManifestInvalid),
         replaced("2026-01-01T12:00:00Z", "10000-01-01T00:00:00Z");

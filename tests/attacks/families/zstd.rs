@@ -32,7 +32,7 @@ vectors! {
     /// One bit of the frame is flipped on the way.
     zstd_bit_flipped => Err(ImageChunk), {
         let mut case = frame(good());
-        let blob = case.files.iter_mut().find(|(path, _)| path.contains("blobs")).unwrap();
+        let blob = case.files.iter_mut().find(|(path, _)| path.contains(".tar")).unwrap();
         blob.1[40] ^= 1;
         case
     };

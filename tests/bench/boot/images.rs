@@ -91,6 +91,6 @@ impl Bench {
     }
 }
 
-fn store_of(name: &str) -> String {
+pub(crate) fn store_of(name: &str) -> String {
     format!("{name}.store")
 }

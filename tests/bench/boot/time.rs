@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use sealboot::cpio::Tree;
 use sealboot::vm::StageLine;
+use sealboot_core::format::digest::Sha256Digest;
 
 use super::guest::{self, Transcript, watch};
-use super::images::{Bench, Image, Server};
+use super::images::{Bench, Image, Server, store_of};
 use super::report::median;
 
 /// Each side runs this often, in turn. A round is compared within itself, and the ratio in the middle
@@ -93,9 +94,12 @@ async fn curl(bench: &Bench, image: &Image, server: &Server, initramfs: &Path) -
     let kernel = &bench.desk.packages.kernel;
     let machine = guest::machine(kernel, initramfs.to_owned(), MEMORY, &append);
     let transcript = watch(&machine, END).await;
-    let digest = image.archive.trim_start_matches("blobs/sha256-");
+    let archive = bench.desk.path(&store_of(image.name)).join(&image.archive);
+    let digest = Sha256Digest::of_rest(File::open(archive).unwrap()).unwrap();
     assert!(
-        transcript.lines().any(|line| line.contains(&digest[..64])),
+        transcript
+            .lines()
+            .any(|line| line.contains(&digest.to_string())),
         "{}",
         transcript.text()
     );

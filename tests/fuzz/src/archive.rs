@@ -21,7 +21,7 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use sealboot_core::archive::{
-    ChunkCheck, ChunkMismatch, Destination, VerifiedReader, unpack, verify_archive,
+    ChunkCheck, ChunkMismatch, Destination, FileHashes, VerifiedReader, unpack, verify_archive,
 };
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::archive::{self, MemberPath, Role, check_order, tar_size};
@@ -43,8 +43,6 @@ const RAW: u8 = 0x02;
 const LONG: u8 = 0x04;
 /// The hashes are of what the archive holds after it was touched.
 const HASH_WHAT_IS_THERE: u8 = 0x08;
-/// There is a file under `meta/` too.
-const META: u8 = 0x10;
 /// Stronger than `GZIP`.
 const ZSTD: u8 = 0x20;
 
@@ -74,9 +72,7 @@ fn paths(text: &str) -> Verdict {
         _ => order.extend((0..parts).map(|part| format!("boot/initrd.{part}"))),
     }
     let found: Vec<&str> = paths.iter().map(MemberPath::as_str).collect();
-    let (boot, meta) = found.split_at(order.len().min(found.len()));
-    let distinct = (1..meta.len()).all(|at| !meta[..at].contains(&meta[at]));
-    let in_order = boot == order && distinct && meta.iter().all(|path| path.starts_with("meta/"));
+    let in_order = found == order;
     assert_eq!(check_order(paths.iter()).is_ok(), in_order, "{found:?}");
     if in_order {
         Verdict::Taken
@@ -112,13 +108,10 @@ fn tar(bits: u8, mut input: Input<'_>) -> Verdict {
     } else {
         Encoding::None
     };
-    let mut sizes = vec![
+    let mut sizes = [
         ("boot/vmlinuz", 1 + input.word() % 1500),
         ("boot/initrd", 1 + input.word() % 1500),
     ];
-    if bits & META != 0 {
-        sizes.push(("meta/os-release", input.word() % 600));
-    }
     if bits & LONG != 0 {
         sizes[0].1 += 70_000;
     }
@@ -214,7 +207,8 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
         }
     };
 
-    let check = ChunkCheck::new(&verified);
+    let list = chunk_list(stored);
+    let check = ChunkCheck::new(&verified, list.clone()).expect("its list");
     let chunk_size = usize::try_from(manifest.archive.chunk_size).expect("small");
     let chunks = stored
         .chunks(chunk_size)
@@ -225,7 +219,7 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
         files,
         taken: BTreeMap::new(),
     };
-    let result = unpack(&verified, &mut reader, &mut kept);
+    let result = unpack(&verified, &mut reader, &mut kept, FileHashes::All);
     assert!(
         reader.take_failure().is_none(),
         "the hashes are of these bytes"
@@ -238,12 +232,13 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
     }
 
     let mut read = 0;
-    let checked = verify_archive(&verified, stored, &mut |bytes| read += bytes);
+    let checked = verify_archive(&verified, list.clone(), stored, &mut |bytes| read += bytes);
     assert!(read <= manifest.archive.size);
     assert_eq!(checked.is_ok(), is_taken, "{checked:?}");
     let at = stored.len() / 2;
     let touched = [&stored[..at], &[!stored[at]], &stored[at + 1..]].concat();
-    let error = verify_archive(&verified, touched.as_slice(), &mut |_| {}).expect_err("touched");
+    let error =
+        verify_archive(&verified, list, touched.as_slice(), &mut |_| {}).expect_err("touched");
     // Where an earlier chunk has been refused for what it holds, the touched one is not reached.
     if is_taken || at < chunk_size {
         assert_eq!(error.code(), FailureCode::ImageChunk);
@@ -251,7 +246,7 @@ fn compare(encoding: Encoding, stored: &[u8], files: &[File]) -> Verdict {
 
     match result {
         Ok(()) => {
-            for (path, content) in files.iter().filter(|(path, _)| path.starts_with("boot/")) {
+            for (path, content) in files {
                 assert_eq!(kept.taken.get(path), Some(content), "{path}");
             }
             Verdict::Taken
@@ -274,7 +269,6 @@ impl Destination for Kept<'_> {
         let at = match role {
             Role::Kernel => 0,
             Role::Initrd => 1,
-            Role::Meta => 2,
             Role::InitrdPart(_) => panic!("there is one initrd"),
         };
         let (path, content) = &self.files[at];
@@ -286,8 +280,6 @@ impl Destination for Kept<'_> {
 }
 
 fn manifest(encoding: Encoding, stored: &[u8], files: &[File]) -> Manifest {
-    let chunk_size = 64 << 10;
-    let sha256 = Sha256Digest::of(stored);
     Manifest {
         name: "relay".parse().expect("a name"),
         version: 42.try_into().expect("in range"),
@@ -297,12 +289,10 @@ fn manifest(encoding: Encoding, stored: &[u8], files: &[File]) -> Manifest {
         expires: Some("2026-02-01T00:00:00Z".parse().expect("a time")),
         cmdline: "quiet".parse().expect("a line"),
         archive: Archive {
-            path: Archive::blob_path(&sha256, encoding),
             encoding,
             size: stored.len() as u64,
-            sha256,
-            chunk_size: chunk_size as u64,
-            chunks: stored.chunks(chunk_size).map(Sha256Digest::of).collect(),
+            chunk_size: CHUNK as u64,
+            chunks_sha256: Sha256Digest::of(&chunk_list(stored)),
         },
         files: files
             .iter()
@@ -310,9 +300,20 @@ fn manifest(encoding: Encoding, stored: &[u8], files: &[File]) -> Manifest {
                 path: path.parse().expect("a member"),
                 size: content.len() as u64,
                 sha256: Sha256Digest::of(content),
+                unpacked_size: None,
             })
             .collect(),
+        max_uptime_hours: None,
+        attachments: Vec::new(),
     }
+}
+
+const CHUNK: usize = 64 << 10;
+
+fn chunk_list(stored: &[u8]) -> Vec<u8> {
+    (stored.chunks(CHUNK))
+        .flat_map(|chunk| *Sha256Digest::of(chunk).as_bytes())
+        .collect()
 }
 
 /// The one tar of these files.

@@ -7,10 +7,8 @@ use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Current, Verified};
 
 use super::super::noise::noise;
+pub use super::CHUNK;
 use super::{alice, bob, channel, encoded, manifest, policy, seal_manifest, stored, tar};
-
-/// The smallest chunk there is, so that small archives have several.
-pub const CHUNK: u64 = 64 << 10;
 
 /// A noon in 2026.
 pub fn noon() -> Timestamp {
@@ -23,6 +21,7 @@ pub fn entry(path: &str, bytes: &[u8]) -> ImageFile {
         path: path.parse().unwrap(),
         size: bytes.len() as u64,
         sha256: Sha256Digest::of(bytes),
+        unpacked_size: None,
     }
 }
 
@@ -64,7 +63,6 @@ pub fn image(encoding: Encoding) -> (Files, Vec<u8>, Manifest) {
         ("boot/vmlinuz", noise(200_001, 1)),
         ("boot/initrd.0", noise(300_001, 2)),
         ("boot/initrd.1", noise(100_002, 3)),
-        ("meta/os-release", b"ID=test\n".to_vec()),
     ];
     let archive = encoded(&tar(&files), encoding);
     let entries = files

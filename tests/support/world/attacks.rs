@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use sealboot_core::format::archive::{self, MemberPath};
-use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{Encoding, Manifest};
+use sealboot_core::format::manifest::{Archive, Encoding, Manifest};
 use sealboot_core::trust::{Envelope, KeyId};
 
 use super::zstd::{Frame, LARGEST_WINDOW, skippable};
 use super::{
-    alice, bob, carol, channel, files, gzip, mallory, manifest, put, seal, seal_manifest, stored,
-    tar,
+    alice, bob, carol, channel, chunk_list, files, gzip, mallory, manifest, put, seal,
+    seal_manifest, stored, tar,
 };
 
 /// Writes every attack as a store of its own, `DIR/<name>/images/relay.json` with its archive.
@@ -22,7 +21,7 @@ pub fn build(directory: &Path) {
         change(&mut manifest);
         seal_manifest(&manifest, &both())
     };
-    let write = |name: &str, envelope: &[u8], blob: Option<(&str, &[u8])>| {
+    let write = |name: &str, envelope: &[u8], blob: Option<(&Archive, &[u8], &[u8])>| {
         let store = directory.join(name);
         // A server's page of an error stands where a channel would.
         let newest = if envelope.starts_with(b"{") {
@@ -31,8 +30,9 @@ pub fn build(directory: &Path) {
             envelope.to_vec()
         };
         put(&store.join("images/relay.json"), &newest);
-        if let Some((path, bytes)) = blob {
-            put(&store.join(path), bytes);
+        if let Some((archive, list, bytes)) = blob {
+            put(&store.join(archive.chunk_list_path()), list);
+            put(&store.join(archive.blob_path()), bytes);
         }
     };
 
@@ -85,7 +85,7 @@ pub fn build(directory: &Path) {
             edited(
                 &manifest(42),
                 "\"chunk_size\":65536",
-                "\"chunk_size\":131072",
+                "\"chunk_size\":65537",
             ),
             &both(),
         ),
@@ -123,9 +123,11 @@ pub fn build(directory: &Path) {
     );
 
     // Archives that are not what was signed.
-    let path = manifest(42).archive.path;
+    let archive = manifest(42).archive;
     let of_good = signed(&|_| {});
-    let write_blob = |name: &str, bytes: &[u8]| write(name, &of_good, Some((&path, bytes)));
+    let list = chunk_list(&good);
+    let write_blob =
+        |name: &str, bytes: &[u8]| write(name, &of_good, Some((&archive, &list, bytes)));
     write("no-archive", &of_good, None);
     write_blob("flipped-first-chunk", &flipped(&good, 0));
     write_blob("flipped-middle-chunk", &flipped(&good, good.len() / 2));
@@ -137,9 +139,8 @@ pub fn build(directory: &Path) {
     // Archives that were signed, but are not what their manifest describes.
     let write_signed = |name: &str, bytes: &[u8], encoding: Encoding| {
         let archive = stored(bytes, encoding);
-        let path = archive.path.clone();
-        let envelope = signed(&move |manifest| manifest.archive = archive.clone());
-        write(name, &envelope, Some((&path, bytes)));
+        let envelope = signed(&|manifest| manifest.archive = archive.clone());
+        write(name, &envelope, Some((&archive, &chunk_list(bytes), bytes)));
     };
     let initrd_header = 512 + 40_000_usize.next_multiple_of(512);
     let mut link = good.clone();
@@ -244,13 +245,12 @@ pub fn build(directory: &Path) {
         write_signed(name, &bytes, Encoding::Zstd);
     }
 
-    let mut archive = stored(&good, Encoding::None);
-    archive.sha256 = Sha256Digest::of(b"another archive");
-    archive.path =
-        sealboot_core::format::manifest::Archive::blob_path(&archive.sha256, Encoding::None);
-    let path = archive.path.clone();
-    let envelope = signed(&move |manifest| manifest.archive = archive.clone());
-    write("whole-hash", &envelope, Some((&path, &good)));
+    let other = chunk_list(b"another archive");
+    write(
+        "other-chunk-list",
+        &of_good,
+        Some((&archive, &other, &good)),
+    );
 }
 
 /// Writes envelopes that each hold one mistake, for the commands that change or show them.
@@ -262,7 +262,7 @@ pub fn build_odd_envelopes(directory: &Path) {
         seal_manifest(&manifest, &both())
     };
     let of_type = |payload_type: &str, payload: &[u8]| seal(payload_type, payload.to_vec(), &[]);
-    let chunk_size = ("\"chunk_size\":65536", "\"chunk_size\":131072");
+    let chunk_size = ("\"chunk_size\":65536", "\"chunk_size\":65537");
     for (name, envelope) in [
         ("other-type", of_type("application/vnd.example+json", b"{}")),
         ("type-that-draws", of_type("\x1b[2J\u{202e}", b"{}")),

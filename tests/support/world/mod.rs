@@ -63,6 +63,9 @@ pub fn strict_policy() -> TrustPolicy {
     changed.unwrap()
 }
 
+/// The smallest chunk there is, so that small archives have several.
+pub const CHUNK: u64 = 64 << 10;
+
 /// The members of an archive: large enough for three chunks of the smallest size.
 pub fn files() -> Vec<(&'static str, Vec<u8>)> {
     let bytes = |seed: u32, len: u32| {
@@ -73,7 +76,6 @@ pub fn files() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("boot/vmlinuz", bytes(2_654_435_761, 40_000)),
         ("boot/initrd", bytes(40_503, 100_000)),
-        ("meta/os-release", b"ID=debian\n".to_vec()),
     ]
 }
 
@@ -92,16 +94,25 @@ pub fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 /// What a manifest says of these stored bytes.
 pub fn stored(bytes: &[u8], encoding: Encoding) -> Archive {
-    let sha256 = Sha256Digest::of(bytes);
-    let chunk_size = 64 << 10;
     Archive {
-        path: Archive::blob_path(&sha256, encoding),
         encoding,
         size: bytes.len() as u64,
-        sha256,
-        chunk_size: chunk_size as u64,
-        chunks: bytes.chunks(chunk_size).map(Sha256Digest::of).collect(),
+        chunk_size: CHUNK,
+        chunks_sha256: Sha256Digest::of(&chunk_list(bytes)),
     }
+}
+
+/// The chunk list of these stored bytes, in the smallest chunks that there are.
+pub fn chunk_list(bytes: &[u8]) -> Vec<u8> {
+    (bytes.chunks(usize::try_from(CHUNK).unwrap()))
+        .flat_map(|chunk| *Sha256Digest::of(chunk).as_bytes())
+        .collect()
+}
+
+/// Writes an archive and its chunk list into a store.
+pub fn put_archive(store: &Path, archive: &Archive, bytes: &[u8]) {
+    put(&store.join(archive.blob_path()), bytes);
+    put(&store.join(archive.chunk_list_path()), &chunk_list(bytes));
 }
 
 /// A manifest of `relay` in this version with [`files`].
@@ -122,8 +133,11 @@ pub fn manifest(version: u64) -> Manifest {
                 path: path.parse().unwrap(),
                 size: bytes.len() as u64,
                 sha256: Sha256Digest::of(bytes),
+                unpacked_size: None,
             })
             .collect(),
+        max_uptime_hours: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -202,7 +216,7 @@ pub fn build_world(world: &Path) {
     let store = world.join("store");
     let archive = tar(&files());
     let published = seal_manifest(&manifest(41), &[alice(), bob()]);
-    put(&store.join(&manifest(41).archive.path), &archive);
+    put_archive(&store, &manifest(41).archive, &archive);
     put(&store.join("images/relay/41.json"), &published);
     put(&store.join("images/relay.json"), &channel(&published, None));
     let unsigned = seal_manifest(&manifest(42), &[]);
@@ -211,12 +225,11 @@ pub fn build_world(world: &Path) {
     for (name, version, flip) in [("staging", 43, false), ("flipped", 44, true)] {
         let store = world.join(name);
         let (manifest, archive) = in_gzip(version);
-        let stored = if flip {
-            attacks::flipped(&archive, 70_000)
-        } else {
-            archive
-        };
-        put(&store.join(&manifest.archive.path), &stored);
+        put_archive(&store, &manifest.archive, &archive);
+        if flip {
+            let flipped = attacks::flipped(&archive, 70_000);
+            put(&store.join(manifest.archive.blob_path()), &flipped);
+        }
         put(
             &store.join(format!("images/relay/{version}.json")),
             &seal_manifest(&manifest, &[alice(), bob()]),
@@ -244,7 +257,6 @@ pub fn build_world(world: &Path) {
 fn with_files_changed() -> Manifest {
     let mut files = files();
     files[1].1.push(1);
-    files[2] = ("meta/sbom.json", b"{}".to_vec());
     let mut manifest = manifest(43);
     manifest.cmdline = "console=ttyS0".parse().unwrap();
     manifest.expires = Some("2026-02-01T12:00:00Z".parse().unwrap());

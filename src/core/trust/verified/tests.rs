@@ -79,15 +79,15 @@ fn an_image_is_the_one_that_was_asked_for_and_that_the_policy_accepts() {
         policy.verify_manifest(&envelope(manifest), &expected)
     };
     let native = Some(Arch::X86_64);
-    judge(&manifest(42), &relay, native).unwrap();
+    judge(&manifest(42), &relay, native.clone()).unwrap();
     judge(&manifest(42), &relay, None).unwrap();
-    let refusal = judge(&other, &relay, native).unwrap_err();
+    let refusal = judge(&other, &relay, native.clone()).unwrap_err();
     assert!(
         matches!(&refusal, Refusal::OtherImage { found, expected } if *found == exit && *expected == relay),
         "{refusal:?}"
     );
     for manifest in [&manifest(42), &other] {
-        let refusal = judge(manifest, &exit, native).unwrap_err();
+        let refusal = judge(manifest, &exit, native.clone()).unwrap_err();
         assert!(
             matches!(&refusal, Refusal::NameNotAccepted { name } if *name == exit),
             "{refusal:?}"
@@ -162,7 +162,7 @@ fn a_denied_manifest_archive_or_file_is_refused() {
     let file_digest = Sha256Digest::of(b"a kernel");
     image.files[0].sha256 = file_digest;
     let manifest_digest = Sha256Digest::of(&image.encode());
-    let archive_digest = image.archive.sha256;
+    let archive_digest = image.archive.chunks_sha256;
     for (digest, named) in [
         (manifest_digest, Some("manifest")),
         (archive_digest, Some("archive")),

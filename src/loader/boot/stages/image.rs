@@ -1,7 +1,7 @@
 //! Stage `image`: an archive becomes a kernel and an initrd in memory.
 //!
-//! On entry the manifest is verified and the network is up. On exit kernel and initrd stand in a tmpfs
-//! of exactly the size that the manifest signs for, each with its signed hash; several initrds are one
+//! On entry the manifest is verified and the network is up. The chunk list comes first, then the archive. On exit
+//! kernel and initrd stand in a tmpfs of exactly the size that the manifest signs for, with the signed bytes; several initrds are one
 //! file, each but the first starting at a multiple of four bytes, as boot loaders hand them to a kernel
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
@@ -18,8 +18,8 @@ use nix::unistd::truncate;
 use super::manifest::Accepted;
 use super::memory::{Demand, Loading, Memory, Shortage};
 use crate::boot::console::Done;
-use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation};
-use sealboot_core::archive::{Destination, UnpackError, VerifiedReader, unpack};
+use crate::fetch::{ArchiveError, Client, Download, Fetched, Patience, Reputation, chunk_list};
+use sealboot_core::archive::{Destination, FileHashes, UnpackError, VerifiedReader, unpack};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::archive::Role;
 use sealboot_core::format::cmdline::Cmdline;
@@ -205,14 +205,18 @@ pub async fn fetch_and_unpack(
 ) -> Result<Fetched, ImageError> {
     let manifest = accepted.current.manifest().clone();
     let others = mirrors.iter().filter(|mirror| **mirror != accepted.mirror);
-    let mirrors: Vec<&MirrorUrl> = std::iter::once(&accepted.mirror).chain(others).collect();
-    let (download, chunks) = Download::new(client, &mirrors, &manifest, patience);
+    let mut mirrors: Vec<&MirrorUrl> = std::iter::once(&accepted.mirror).chain(others).collect();
+    let check = chunk_list::fetch(client, &mirrors, &manifest, reputation).await;
+    let check = check.map_err(ImageError::Fetch)?;
+    mirrors.retain(|mirror| !reputation.has_lied(mirror));
+    let (download, chunks) = Download::new(client, &mirrors, check, patience);
     let mut files = Files::create(directory).map_err(|source| ImageError::Create {
         directory: directory.to_owned(),
         source,
     })?;
     let unpacking = tokio::task::spawn_blocking(move || {
-        unpack(&manifest, &mut VerifiedReader::new(chunks), &mut files)
+        let mut chunks = VerifiedReader::new(chunks);
+        unpack(&manifest, &mut chunks, &mut files, FileHashes::OfCompressed)
     });
     let (liars, fetched) = download.run().await;
     reputation.add(liars);
@@ -236,7 +240,7 @@ fn done(image: Image, fetched: &Fetched) -> Done<Image> {
     let says = format!(
         "{:.1} MB in {} chunks from {}{}, all as signed; {:.1} MB of kernel and initrd in memory",
         megabytes(archive.size),
-        archive.chunks.len(),
+        archive.chunk_count(),
         fetched.mirror,
         match fetched.mirrors {
             0 | 1 => String::new(),
@@ -266,11 +270,7 @@ fn megabytes(bytes: u64) -> f64 {
 /// most, four bytes each.
 fn tmpfs_size(manifest: &Manifest) -> u64 {
     const PAGE: u64 = 4096;
-    let files = manifest
-        .files
-        .iter()
-        .filter(|file| file.path.role() != Role::Meta);
-    files
+    (manifest.files.iter())
         .map(|file| file.size.next_multiple_of(PAGE))
         .sum::<u64>()
         + 2 * PAGE
@@ -336,7 +336,6 @@ impl Destination for Files {
             Role::Kernel => self.kernel.write_all(bytes),
             Role::Initrd => self.write_initrd(0, bytes),
             Role::InitrdPart(part) => self.write_initrd(part, bytes),
-            Role::Meta => Ok(()),
         }
     }
 }

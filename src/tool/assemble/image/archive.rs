@@ -22,7 +22,8 @@ pub(super) struct ChunkHasher<W> {
     /// Bytes that the chunk that is being hashed still takes.
     left: u64,
     hasher: Sha256,
-    chunks: Vec<Sha256Digest>,
+    /// The chunk list so far: the hashes of the whole chunks.
+    list: Vec<u8>,
 }
 
 impl<W: Write> ChunkHasher<W> {
@@ -32,15 +33,16 @@ impl<W: Write> ChunkHasher<W> {
             chunk_size,
             left: chunk_size,
             hasher: Sha256::new(),
-            chunks: Vec::new(),
+            list: Vec::new(),
         }
     }
 
-    pub(super) fn finish(mut self) -> (W, Vec<Sha256Digest>) {
+    /// Returns the output and the chunk list.
+    pub(super) fn finish(mut self) -> (W, Vec<u8>) {
         if self.left < self.chunk_size {
-            self.chunks.push(Sha256Digest::finish(self.hasher));
+            self.list.extend(self.hasher.finalize());
         }
-        (self.out, self.chunks)
+        (self.out, self.list)
     }
 }
 
@@ -56,8 +58,7 @@ impl<W: Write> Write for ChunkHasher<W> {
             self.left -= fits as u64;
             if self.left == 0 {
                 self.left = self.chunk_size;
-                self.chunks
-                    .push(Sha256Digest::finish(std::mem::take(&mut self.hasher)));
+                self.list.extend(self.hasher.finalize_reset());
             }
             written = rest;
         }
@@ -130,6 +131,7 @@ fn write_tar<W: Write>(
             path: member.path.clone(),
             size: member.size,
             sha256: Sha256Digest::finish(hasher),
+            unpacked_size: member.unpacked_size(),
         });
     }
     write_zeros(&mut out, END_OF_ARCHIVE).map_err(failed)?;
@@ -147,15 +149,17 @@ mod tests {
     #[test]
     fn chunks_are_hashed_however_the_bytes_arrive() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
-        let expected: Vec<_> = bytes.chunks(64).map(Sha256Digest::of).collect();
+        let expected: Vec<u8> = (bytes.chunks(64))
+            .flat_map(|chunk| *Sha256Digest::of(chunk).as_bytes())
+            .collect();
         for piece in [1, 63, 64, 65, 200, 1000] {
             let mut hasher = ChunkHasher::new(Vec::new(), 64);
             for piece in bytes.chunks(piece) {
                 hasher.write_all(piece).unwrap();
             }
-            let (out, chunks) = hasher.finish();
+            let (out, list) = hasher.finish();
             assert_eq!(out, bytes);
-            assert_eq!(chunks, expected, "in pieces of {piece}");
+            assert_eq!(list, expected, "in pieces of {piece}");
         }
     }
 
@@ -163,7 +167,7 @@ mod tests {
     fn a_last_whole_chunk_is_not_followed_by_an_empty_one() {
         let mut hasher = ChunkHasher::new(Vec::new(), 64);
         hasher.write_all(&[7; 128]).unwrap();
-        assert_eq!(hasher.finish().1.len(), 2);
-        assert_eq!(ChunkHasher::new(Vec::new(), 64).finish().1, []);
+        assert_eq!(hasher.finish().1.len(), 2 * Sha256Digest::LEN);
+        assert!(ChunkHasher::new(Vec::new(), 64).finish().1.is_empty());
     }
 }

@@ -13,7 +13,6 @@ use super::archive::{self, ChunkHasher};
 use super::members::Member;
 use super::{Compress, PackError, Progress, Request};
 use crate::assemble::FileError;
-use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Encoding, ImageFile};
 use sealboot_store::pending::PendingFile;
 
@@ -23,7 +22,8 @@ const WORTH: u64 = 20;
 /// An archive that is written and has no name yet.
 pub(super) struct Encoded {
     pub(super) pending: PendingFile,
-    pub(super) chunks: Vec<Sha256Digest>,
+    /// The SHA-256 of each chunk, one after the other.
+    pub(super) chunk_list: Vec<u8>,
     pub(super) files: Vec<ImageFile>,
     pub(super) encoding: Encoding,
     /// Why it is encoded so, for whoever packs.
@@ -53,10 +53,10 @@ pub(super) fn encode(
         let hasher = ChunkHasher::new(pending, request.chunk_size.0);
         let (hasher, files) =
             archive::write(hasher, encoding, tar_size, members, &failed, on_progress)?;
-        let (pending, chunks) = hasher.finish();
+        let (pending, chunk_list) = hasher.finish();
         Ok::<_, PackError>(Encoded {
             pending,
-            chunks,
+            chunk_list,
             files,
             encoding,
             reason,

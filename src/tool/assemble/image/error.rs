@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::ChunkSize;
 use super::members::MEMBER_MAX;
 use crate::assemble::{FileError, InitrdError, KernelError};
 use sealboot_core::format::Invalid;
-use sealboot_core::format::archive::MemberPath;
-use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageVersion};
 
 /// The image cannot be packed.
@@ -70,26 +67,9 @@ pub enum PackError {
         /// Why.
         source: InitrdError,
     },
-    /// Two files for the same place under `meta/`.
-    #[error("{path} was given twice")]
-    MetaTwice {
-        /// The place.
-        path: MemberPath,
-    },
     /// The values do not make a manifest.
     #[error("{0}")]
     Manifest(Invalid),
-    /// The envelope would be larger than a loader reads.
-    #[error(
-        "the envelope would have about {size} bytes; a loader reads at most {}",
-        LIMITS.envelope_bytes
-    )]
-    TooManyChunks {
-        /// Its size.
-        size: u64,
-        /// The smallest chunk size that fits, if one does.
-        fitting: Option<u64>,
-    },
     /// The version was packed before.
     #[error("{} exists already", path.display())]
     VersionExists {
@@ -105,7 +85,7 @@ impl PackError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::File(_) | Self::MetaTwice { .. } | Self::Manifest(_) => return None,
+            Self::File(_) | Self::Manifest(_) => return None,
             Self::Empty { .. } => "an empty file is usually a failed build; look at what made it".to_owned(),
             Self::Changed { .. } => "pack again when whatever writes it is done".to_owned(),
             Self::TooLarge { .. } => {
@@ -127,10 +107,6 @@ impl PackError {
             Self::Initrd { .. } => {
                 "give a cpio archive (newc), plain or compressed; --keep-initrd packs any file unexamined".to_owned()
             }
-            Self::TooManyChunks { fitting: Some(size), .. } => {
-                format!("use larger chunks: --chunk-size {}", ChunkSize(*size))
-            }
-            Self::TooManyChunks { fitting: None, .. } => "make the image smaller".to_owned(),
             Self::VersionExists { version, .. } => format!(
                 "a version is packed once; use --version {}, or remove the file if it was never published",
                 version.as_u64().saturating_add(1)

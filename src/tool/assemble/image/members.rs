@@ -89,6 +89,14 @@ impl Member {
         if left == 0 { Ok(()) } else { Err(changed()) }
     }
 
+    /// Returns how many bytes the kernel unpacks an initrd to, where packing it has shown that.
+    pub(super) fn unpacked_size(&self) -> Option<u64> {
+        match self.treatment {
+            Treatment::CompressedHere { from } => Some(from),
+            _ => None,
+        }
+    }
+
     fn open(path: MemberPath, source: &Path) -> Result<Self, PackError> {
         let (content, size) = open_regular(source)?;
         if size == 0 {
@@ -137,16 +145,6 @@ pub(super) fn open(request: &Request) -> Result<(Vec<Member>, Kernel), PackError
             _ => path(&format!("{}.{index}", MemberPath::INITRD))?,
         };
         members.push(open_initrd(name, source, request.raw_initrd)?);
-    }
-    let mut meta: Vec<_> = request.meta.iter().collect();
-    meta.sort();
-    if let Some(twice) = meta.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(PackError::MetaTwice {
-            path: twice[0].0.clone(),
-        });
-    }
-    for (path, source) in meta {
-        members.push(Member::open(path.clone(), source)?);
     }
     Ok((members, facts))
 }

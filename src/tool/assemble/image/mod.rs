@@ -1,13 +1,15 @@
 //! Packing an image: from a kernel, initrds and a command line to an archive and an unsigned envelope.
 //!
 //! On entry there are files that nobody has looked at. On success the store holds the archive as
-//! `blobs/sha256-<hex>.tar[.gz|.zst]` and its manifest as `images/<name>/<version>.json`, both whole, both
-//! readable by all. On any error the store is as it was before.
+//! `blobs/<hex>.tar[.gz|.zst]`, the hashes of its chunks as `blobs/<hex>.chunks`, each attachment as
+//! `blobs/sha256-<hex>`, and the manifest as `images/<name>/<version>.json`: all whole, all readable by all. On any
+//! error the store is as it was before.
 //!
 //! No image is ever held in memory: what is compressed goes through a nameless file in the store, and
 //! the archive is hashed while it is written, member by member, chunk by chunk and whole.
 
 mod archive;
+mod attachments;
 mod encoding;
 mod error;
 mod members;
@@ -25,11 +27,14 @@ pub use self::members::Treatment;
 use self::members::{MEMBER_MAX, Member};
 use super::FileError;
 use sealboot_core::format::Invalid;
-use sealboot_core::format::archive::{MemberPath, tar_size};
+use sealboot_core::format::archive::tar_size;
 use sealboot_core::format::cmdline::Cmdline;
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{Arch, Archive, ImageName, ImageVersion, Label, Manifest};
+use sealboot_core::format::manifest::{
+    Arch, Archive, AttachmentName, ImageName, ImageVersion, Label, Manifest, MaxUptimeHours,
+    MediaType,
+};
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::trust::Envelope;
 use sealboot_store::Store;
@@ -57,8 +62,10 @@ pub struct Request {
     pub kernel: PathBuf,
     /// The initrds, in the order in which the kernel unpacks them.
     pub initrds: Vec<PathBuf>,
-    /// Files that travel with the image.
-    pub meta: Vec<(MemberPath, PathBuf)>,
+    /// How long one boot of it may run.
+    pub max_uptime: Option<MaxUptimeHours>,
+    /// Files about the image.
+    pub attachments: Vec<AttachmentFile>,
     /// What to do with an initrd that nobody has compressed.
     pub raw_initrd: RawInitrd,
     /// How the archive is stored.
@@ -67,6 +74,17 @@ pub struct Request {
     pub chunk_size: ChunkSize,
     /// The store's root.
     pub store: PathBuf,
+}
+
+/// A file about the image, for people and tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentFile {
+    /// The name under which the manifest lists it.
+    pub name: AttachmentName,
+    /// Its media type.
+    pub media_type: MediaType,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// What to do with an initrd that nobody has compressed.
@@ -164,7 +182,7 @@ pub fn pack(
         )));
     }
     let (mut members, kernel) = members::open(request)?;
-    if let Some(expected) = request.arch.filter(|arch| *arch != kernel.arch) {
+    if let Some(expected) = request.arch.clone().filter(|arch| *arch != kernel.arch) {
         return Err(PackError::Arch {
             path: request.kernel.clone(),
             found: kernel.arch,
@@ -176,15 +194,19 @@ pub fn pack(
         return Err(PackError::CmdlineTooLong { len, max });
     }
 
+    // In one order, however they were given.
+    let mut attached: Vec<&AttachmentFile> = request.attachments.iter().collect();
+    attached.sort_by_key(|file| &file.name);
+    let attachments = attachments::read(&attached)?;
+
     let mut directories = NewDirectories::default();
     let blobs = Store::at(&request.store).blobs();
     directories.create(&blobs)?;
     directories.create(files::directory(&envelope_path))?;
 
     members::compress(&mut members, &blobs, on_progress)?;
-    let tar_size = check_sizes(&members, request.chunk_size)?;
+    let tar_size = check_sizes(&members)?;
     let encoded = encoding::encode(request, &mut members, tar_size, &blobs, on_progress)?;
-    let (sha256, size) = (encoded.pending.sha256(), encoded.pending.size());
 
     let manifest = Manifest {
         name: request.name.clone(),
@@ -195,32 +217,39 @@ pub fn pack(
         expires: request.expires,
         cmdline: request.cmdline.clone(),
         archive: Archive {
-            path: Archive::blob_path(&sha256, encoded.encoding),
             encoding: encoded.encoding,
-            size,
-            sha256,
+            size: encoded.pending.size(),
             chunk_size: request.chunk_size.0,
-            chunks: encoded.chunks,
+            chunks_sha256: Sha256Digest::of(&encoded.chunk_list),
         },
         files: encoded.files,
+        max_uptime_hours: request.max_uptime,
+        attachments,
     };
-    let envelope = encode(&manifest, size)?;
+    let envelope = encode(&manifest)?;
 
     // Whoever packs the same archive at the same time must not find it there and then lose it to the
     // removal below. Where a directory cannot be locked (NFS), packing goes on without.
     let _lock = File::open(&blobs).and_then(|directory| directory.lock().map(|()| directory));
-    let blob_path = request.store.join(&manifest.archive.path);
-    let blob = commit_blob(encoded.pending, &blob_path, &sha256)?;
-    if let Err(error) = write_envelope(&envelope_path, &envelope) {
-        if blob == Blob::New {
-            // Nothing names it: an archive that was there before stays.
-            let _ = fs::remove_file(&blob_path);
-        }
-        return Err(match error.kind() {
-            io::ErrorKind::AlreadyExists => version_exists(),
-            _ => FileError::new("write", envelope_path)(error).into(),
-        });
+    let mut new = NewBlobs::default();
+    let blob = new.commit(
+        encoded.pending,
+        &request.store.join(manifest.archive.blob_path()),
+    )?;
+    let list = pending(&blobs, &encoded.chunk_list)?;
+    new.commit(
+        list,
+        &request.store.join(manifest.archive.chunk_list_path()),
+    )?;
+    for (attachment, file) in manifest.attachments.iter().zip(attached) {
+        let copy = attachments::copy(attachment, &file.path, &blobs)?;
+        new.commit(copy, &request.store.join(attachment.blob_path()))?;
     }
+    write_envelope(&envelope_path, &envelope).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => version_exists(),
+        _ => FileError::new("write", envelope_path.clone())(error).into(),
+    })?;
+    new.keep();
     directories.keep();
     Ok(Packed {
         envelope: envelope_path,
@@ -239,7 +268,7 @@ fn envelope_path(request: &Request) -> PathBuf {
 }
 
 /// Checks what can be known before gigabytes are written, and tells the tar's length.
-fn check_sizes(members: &[Member], chunk_size: ChunkSize) -> Result<u64, PackError> {
+fn check_sizes(members: &[Member]) -> Result<u64, PackError> {
     if let Some(member) = members.iter().find(|member| member.size > MEMBER_MAX) {
         return Err(PackError::TooLarge {
             path: member.source.clone(),
@@ -253,75 +282,76 @@ fn check_sizes(members: &[Member], chunk_size: ChunkSize) -> Result<u64, PackErr
             "a list of at most 128 files",
         )));
     }
-    let size = tar_size(members.iter().map(|member| member.size))
+    tar_size(members.iter().map(|member| member.size))
         .filter(|size| *size <= LIMITS.archive_bytes)
         .ok_or_else(|| {
             PackError::Manifest(Invalid::new("files.size", "their sum", "at most 64 GiB"))
-        })?;
-    let announced = envelope_size(size, chunk_size.0);
-    if announced > LIMITS.envelope_bytes {
-        return Err(too_many_chunks(announced, size));
-    }
-    Ok(size)
-}
-
-/// About how large the envelope of an archive becomes, its signatures included.
-fn envelope_size(archive_size: u64, chunk_size: u64) -> u64 {
-    // A hash with its quotes and comma, in base64; then, generously, the rest of the manifest and as
-    // many signatures as an envelope may have.
-    const HASH: u64 = 67;
-    const REST: u64 = 32 << 10;
-    archive_size.div_ceil(chunk_size) * HASH * 4 / 3 + REST
-}
-
-fn too_many_chunks(size: u64, archive_size: u64) -> PackError {
-    let mut fitting = LIMITS.chunk_size_min;
-    while fitting <= LIMITS.chunk_size_max
-        && envelope_size(archive_size, fitting) > LIMITS.envelope_bytes
-    {
-        fitting *= 2;
-    }
-    PackError::TooManyChunks {
-        size,
-        fitting: (fitting <= LIMITS.chunk_size_max).then_some(fitting),
-    }
+        })
 }
 
 /// The envelope's bytes, after the same check that everybody's reader makes.
-fn encode(manifest: &Manifest, archive_size: u64) -> Result<Vec<u8>, PackError> {
+fn encode(manifest: &Manifest) -> Result<Vec<u8>, PackError> {
     let payload = manifest.encode();
     Manifest::parse(&payload).map_err(|error| match error {
         PayloadError::Contradiction(invalid) => PackError::Manifest(invalid),
+        PayloadError::TooLarge { .. } => PackError::Manifest(Invalid::new(
+            "files",
+            format!("what makes a manifest of {} bytes", payload.len()),
+            "what fits into a manifest of 64 KiB",
+        )),
         error => unreachable!("it was just encoded: {error}"),
     })?;
-    let envelope = Envelope::unsigned(Manifest::PAYLOAD_TYPE, payload).encode();
-    let size = envelope.len() as u64;
-    // Room for the signatures: each has 88 digits of base64, a key id, and JSON around them.
-    if size + 256 * LIMITS.signatures as u64 > LIMITS.envelope_bytes {
-        return Err(too_many_chunks(size, archive_size));
-    }
-    Ok(envelope)
+    Ok(Envelope::unsigned(Manifest::PAYLOAD_TYPE, payload).encode())
 }
 
-/// Gives the archive its name, unless the store holds it already.
-fn commit_blob(
-    pending: PendingFile,
-    path: &Path,
-    sha256: &Sha256Digest,
-) -> Result<Blob, PackError> {
-    let (existing, blob) = match hash_of(path) {
-        Ok(present) if present == *sha256 => return Ok(Blob::Present),
-        // Its name says what it should hold: a copy was cut off, or a disk has failed.
-        Ok(_) => (Existing::Replace, Blob::Repaired),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Existing::Keep, Blob::New),
-        Err(error) => return Err(FileError::new("read", path)(error).into()),
+/// A file without a name yet that has these bytes.
+fn pending(directory: &Path, bytes: &[u8]) -> Result<PendingFile, PackError> {
+    let failed = FileError::new("write a file in", directory);
+    let write = || {
+        let mut pending = PendingFile::create_in(directory)?;
+        io::Write::write_all(&mut pending, bytes)?;
+        Ok(pending)
     };
-    match pending.commit(path, existing) {
-        // Somebody else has packed the same bytes in the meantime.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Blob::Present),
-        result => {
-            result.map_err(FileError::new("write", path))?;
-            Ok(blob)
+    write().map_err(|error| failed(error).into())
+}
+
+/// Blobs that were written on the way, and go again unless they are kept: nothing names them. What was there before
+/// stays.
+#[derive(Default)]
+struct NewBlobs(Vec<PathBuf>);
+
+impl NewBlobs {
+    /// Gives a blob its name, unless the store holds it already.
+    fn commit(&mut self, pending: PendingFile, path: &Path) -> Result<Blob, PackError> {
+        let (existing, blob) = match hash_of(path) {
+            Ok(present) if present == pending.sha256() => return Ok(Blob::Present),
+            // Its name says what it should hold: a copy was cut off, or a disk has failed.
+            Ok(_) => (Existing::Replace, Blob::Repaired),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Existing::Keep, Blob::New),
+            Err(error) => return Err(FileError::new("read", path)(error).into()),
+        };
+        match pending.commit(path, existing) {
+            // Somebody else has packed the same bytes in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Blob::Present),
+            result => {
+                result.map_err(FileError::new("write", path))?;
+                if blob == Blob::New {
+                    self.0.push(path.to_owned());
+                }
+                Ok(blob)
+            }
+        }
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for NewBlobs {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -449,21 +479,6 @@ mod tests {
             "99999999999999999999MiB",
         ] {
             assert!(bad.parse::<ChunkSize>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_chunk_size_that_is_proposed_fits() {
-        for size in [3 << 30, 30 << 30, LIMITS.archive_bytes] {
-            let PackError::TooManyChunks {
-                fitting: Some(fitting),
-                ..
-            } = too_many_chunks(0, size)
-            else {
-                panic!("no chunk size for {size}");
-            };
-            assert!(envelope_size(size, fitting) <= LIMITS.envelope_bytes);
-            assert!(envelope_size(size, fitting / 2) > LIMITS.envelope_bytes);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What signing changes: a manifest beside the newest published one of its name.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::support::output;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{ImageFile, Manifest};
+use sealboot_core::format::manifest::{AttachmentName, ImageFile, Manifest};
 use sealboot_core::trust::Envelope;
 use sealboot_store::StoreError;
 use sealboot_store::image::{StoredImage, unverified_manifest};
@@ -79,11 +80,26 @@ fn changes(old: &Manifest, new: &Manifest) -> Vec<[String; 2]> {
     field("arch", old.arch.to_string(), new.arch.to_string());
     field("expires", expiry(old), expiry(new));
     field("cmdline", old.cmdline.to_string(), new.cmdline.to_string());
-    field(
-        "archive",
-        format!("{} bytes, sha256 {}", old.archive.size, old.archive.sha256),
-        format!("{} bytes, sha256 {}", new.archive.size, new.archive.sha256),
-    );
+    field("archive", archive(old), archive(new));
+    field("max uptime", uptime(old), uptime(new));
+    let attached = |manifest: &Manifest, name: &AttachmentName| {
+        let mut attachments = manifest.attachments.iter();
+        attachments
+            .find(|one| one.name == *name)
+            .map_or("not there".to_owned(), |one| {
+                format!("{} bytes, sha256 {}", one.size, one.sha256)
+            })
+    };
+    let names: BTreeSet<_> = (old.attachments.iter().chain(&new.attachments))
+        .map(|attachment| &attachment.name)
+        .collect();
+    for name in names {
+        field(
+            &format!("attachment {name}"),
+            attached(old, name),
+            attached(new, name),
+        );
+    }
     let found = |files: &[ImageFile], path: &ImageFile| {
         files
             .iter()
@@ -107,6 +123,15 @@ fn changes(old: &Manifest, new: &Manifest) -> Vec<[String; 2]> {
         }
     }
     rows
+}
+
+fn archive(manifest: &Manifest) -> String {
+    let archive = &manifest.archive;
+    format!("{} bytes, chunks {}", archive.size, archive.chunks_sha256)
+}
+
+fn uptime(manifest: &Manifest) -> String {
+    (manifest.max_uptime_hours).map_or("any".to_owned(), |hours| format!("{} h", hours.get()))
 }
 
 fn describe(file: &ImageFile) -> String {

@@ -1,7 +1,7 @@
 //! `sealboot image pack`.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,13 +9,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use crate::assemble::image::{
-    self, Blob, ChunkSize, Compress, PackError, Packed, Progress, RawInitrd, Request, Treatment,
+    self, AttachmentFile, Blob, ChunkSize, Compress, PackError, Packed, Progress, RawInitrd,
+    Request, Treatment,
 };
 use crate::cli::support::time::{self, Expiry};
 use crate::cli::support::{Failure, output};
-use sealboot_core::format::archive::MemberPath;
+use sealboot_core::format::Invalid;
 use sealboot_core::format::cmdline::Cmdline;
-use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Label};
+use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Label, MaxUptimeHours};
 
 /// Pack a kernel and its initrds into a store, as an image that nobody has signed yet
 ///
@@ -63,9 +64,16 @@ pub(crate) struct PackArgs {
     #[arg(long)]
     arch: Option<Arch>,
 
-    /// A file that travels with the image as meta/PATH and is not booted, such as os-release=FILE
-    #[arg(long, value_name = "PATH=FILE", value_parser = parse_meta)]
-    meta: Vec<(MemberPath, PathBuf)>,
+    /// A file about the image (SBOM, recipe, changes), kept beside it and named in the signed manifest
+    ///
+    /// Machines do not fetch it. NAME is 1 to 64 of a-z, 0-9, ., _ and -; TYPE is a media type, application/json for
+    /// a NAME that ends in .json, else application/octet-stream.
+    #[arg(long = "attach", value_name = "NAME=FILE[;TYPE]", value_parser = parse_attachment)]
+    attachments: Vec<AttachmentFile>,
+
+    /// How long one boot of the image may run, in hours: 1 to 720; the image's own system enforces it
+    #[arg(long, value_name = "HOURS", value_parser = parse_hours)]
+    max_uptime: Option<MaxUptimeHours>,
 
     /// When machines stop booting it: a time from its creation (12h, 30d) or an RFC 3339 timestamp
     #[arg(long, value_name = "TIME")]
@@ -137,7 +145,8 @@ pub(super) fn run(args: PackArgs) -> Result<(), Failure> {
         cmdline: args.cmdline,
         kernel: args.kernel,
         initrds: args.initrds,
-        meta: args.meta,
+        max_uptime: args.max_uptime,
+        attachments: args.attachments,
         raw_initrd: if args.keep_initrd {
             RawInitrd::Keep
         } else {
@@ -191,24 +200,53 @@ fn tell(packed: &Packed) {
     };
     anstream::eprintln!(
         "{}: {} bytes in {} chunk{}, encoding {} ({}){fate}",
-        archive.path,
+        archive.blob_path(),
         archive.size,
-        archive.chunks.len(),
-        if archive.chunks.len() == 1 { "" } else { "s" },
+        archive.chunk_count(),
+        if archive.chunk_count() == 1 { "" } else { "s" },
         archive.encoding,
         packed.encoding_reason
     );
+    for attachment in &packed.manifest.attachments {
+        anstream::eprintln!(
+            "{}: {} bytes, attached as {} ({})",
+            attachment.blob_path(),
+            attachment.size,
+            attachment.name,
+            attachment.media_type
+        );
+    }
 }
 
-fn parse_meta(text: &str) -> Result<(MemberPath, PathBuf), String> {
-    let (path, file) = text
+fn parse_attachment(text: &str) -> Result<AttachmentFile, String> {
+    let (name, file) = text
         .split_once('=')
-        .filter(|(_, file)| !file.is_empty())
-        .ok_or("give PATH=FILE, such as os-release=/etc/os-release")?;
-    let path: MemberPath = format!("meta/{path}").parse().map_err(
-        |_| "PATH is below meta/: plain names with / between them, at most 95 characters",
-    )?;
-    Ok((path, file.into()))
+        .ok_or("give NAME=FILE, such as sbom.cdx.json=build/sbom.json")?;
+    let (file, media_type) = match file.rsplit_once(';') {
+        Some((file, media_type)) => (file, media_type),
+        None if has_extension(name, "json") => (file, "application/json"),
+        None => (file, "application/octet-stream"),
+    };
+    if file.is_empty() {
+        return Err("FILE is empty".to_owned());
+    }
+    Ok(AttachmentFile {
+        name: name.parse().map_err(|error: Invalid| error.to_string())?,
+        media_type: (media_type.trim().parse()).map_err(|error: Invalid| error.to_string())?,
+        path: file.into(),
+    })
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|is| is == extension)
+}
+
+fn parse_hours(text: &str) -> Result<MaxUptimeHours, String> {
+    let hours: u64 = (text.strip_suffix('h').unwrap_or(text).parse())
+        .map_err(|_| "give a number of hours, such as 24")?;
+    MaxUptimeHours::try_from(hours).map_err(|error| error.to_string())
 }
 
 impl From<PackError> for Failure {
@@ -257,16 +295,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meta_files_stay_below_meta() {
-        let (path, file) = parse_meta("a/os-release=/etc/os=release").expect("valid");
-        assert_eq!(
-            (path.as_str(), file),
-            ("meta/a/os-release", "/etc/os=release".into())
-        );
-        for bad in [
-            "", "=", "x", "x=", "=f", "../x=f", "/x=f", "a/../b=f", "a b=f", "a//b=f",
+    fn an_attachment_is_a_name_a_file_and_a_type() {
+        for (text, name, path, media_type) in [
+            ("a=b", "a", "b", "application/octet-stream"),
+            ("a.json=b=c", "a.json", "b=c", "application/json"),
+            ("a=b;text/plain", "a", "b", "text/plain"),
+            ("a=b; text/plain", "a", "b", "text/plain"),
         ] {
-            assert!(parse_meta(bad).is_err(), "{bad:?}");
+            let file = parse_attachment(text).expect(text);
+            assert_eq!(file.name.to_string(), name);
+            assert_eq!(file.path, Path::new(path));
+            assert_eq!(file.media_type.to_string(), media_type);
+        }
+        for bad in [
+            "",
+            "=",
+            "a",
+            "a=",
+            "=b",
+            "A=b",
+            "../a=b",
+            "a=b;",
+            "a=;text/plain",
+            "a=b;text",
+        ] {
+            assert!(parse_attachment(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_uptime_is_a_number_of_hours() {
+        for (text, hours) in [("1", 1), ("24h", 24), ("720", 720)] {
+            assert_eq!(parse_hours(text).expect(text).get(), hours);
+        }
+        for bad in ["", "0", "721", "1d", "h", "-1"] {
+            assert!(parse_hours(bad).is_err(), "{bad:?}");
         }
     }
 }

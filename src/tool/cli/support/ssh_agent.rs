@@ -68,11 +68,10 @@ impl Agent {
     /// Has the agent sign. What it answers is a signature of the key, or an error.
     pub(in crate::cli) fn sign(&mut self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
         self.signature(bytes).map_err(|error| {
-            let too_many = too_many(bytes.len());
             let hint = match &error {
-                AgentError::TooLong { .. } => "pack the image with a larger --chunk-size, for fewer hashes, or sign with a key file".to_owned(),
-                AgentError::Gone { .. } => format!("does it still run? {too_many}"),
-                AgentError::Declined { .. } => format!("was the token taken out, the confirmation declined, or the agent locked? {too_many}"),
+                AgentError::TooLong { .. } => "sign with a key file".to_owned(),
+                AgentError::Gone { .. } => "does it still run?".to_owned(),
+                AgentError::Declined { .. } => "was the token taken out, the confirmation declined, or the agent locked?".to_owned(),
                 AgentError::Confused { .. } => NOT_AN_AGENT.to_owned(),
                 AgentError::OtherKey { .. } => "it was not added; remove the key from the agent, add it again, and do not trust an agent that you did not start".to_owned(),
             };
@@ -169,14 +168,6 @@ fn confused(socket: &Path) -> impl FnOnce(AnswerError) -> AgentError {
         socket: socket.to_owned(),
         source,
     }
-}
-
-/// ed25519 reads its message twice, so agents and tokens hold all of it, and some have little room:
-/// gpg-agent 2.2 signed 42 KB and hung up on 168 KB.
-fn too_many(bytes: usize) -> String {
-    format!(
-        "If {bytes} bytes are too many for it: a larger --chunk-size of `sealboot image pack` makes fewer"
-    )
 }
 
 #[cfg(test)]
