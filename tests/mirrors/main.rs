@@ -506,3 +506,29 @@ async fn a_policy_proves_the_time_at_which_it_was_created() {
         assert_eq!(now.at(), at);
     }
 }
+
+#[tokio::test]
+async fn a_proved_newer_release_is_not_forgotten_at_the_next_mirror() {
+    let clockwork = PrivateKey::generate().unwrap();
+    let baked_in = renewed_by(first(), &clockwork, true);
+    let mut world = World::new();
+    // The first mirror proves that 43 is current, and has only 42. The second one is an hour behind.
+    frozen(&mut world, 42, 43, 1, noon(), &clockwork);
+    let earlier = noon() - SignedDuration::from_hours(1);
+    frozen(&mut world, 42, 42, 1, earlier, &clockwork);
+    let refused = world.version(&baked_in, noon()).await;
+    assert_eq!(refused, Err(FailureCode::ManifestStale));
+}
+
+#[tokio::test]
+async fn a_proved_newer_policy_is_not_forgotten_at_the_next_mirror() {
+    let clockwork = PrivateKey::generate().unwrap();
+    let baked_in = renewed_by(first(), &clockwork, true);
+    let mut world = World::new();
+    // The first mirror proves that policy 2 exists, and lacks its file. The second one shows an earlier statement.
+    frozen(&mut world, 42, 42, 2, noon(), &clockwork);
+    let earlier = noon() - SignedDuration::from_hours(1);
+    frozen(&mut world, 42, 42, 1, earlier, &clockwork);
+    let refused = world.version(&baked_in, noon()).await;
+    assert_eq!(refused, Err(FailureCode::TrustStale));
+}
