@@ -328,8 +328,16 @@ failure_codes! {
         cause: "The trust policy denies this version of the image, this manifest or this archive.",
         remedy: "publish a newer version; somebody has withdrawn this one"
     }
+    ManifestWithdrawn = "MANIFEST-WITHDRAWN" {
+        cause: "The freshness statement has withdrawn the version of the image that the mirror shows.",
+        remedy: "publish another version; where there is one, copy it to the mirror"
+    }
+    ManifestNotCurrent = "MANIFEST-NOT-CURRENT" {
+        cause: "The freshness statement does not list the version of the image that the mirror shows, and none that is newer.",
+        remedy: "renew the freshness statement where this version was published: `sealboot freshness renew`"
+    }
     ManifestStale = "MANIFEST-STALE" {
-        cause: "The freshness statement names a newer version of the image than the mirror shows.",
+        cause: "A newer version of the image than the mirror shows is current.",
         remedy: "copy the newest version to the mirror, or ask another; a mirror that holds machines back is stale or hostile"
     }
     FreshnessMissing = "FRESHNESS-MISSING" {
@@ -359,6 +367,10 @@ failure_codes! {
     FreshnessLife = "FRESHNESS-LIFE" {
         cause: "The freshness statement grants itself a longer life than the trust policy allows.",
         remedy: "renew it for at most the policy's freshness.max_hours"
+    }
+    FreshnessReleases = "FRESHNESS-RELEASES" {
+        cause: "The freshness statement lists more versions of one architecture than the trust policy allows.",
+        remedy: "renew it for at most the policy's freshness.max_releases versions"
     }
     FreshnessFuture = "FRESHNESS-FUTURE" {
         cause: "The freshness statement was created later than this machine's clock says, and the clock counts as set.",

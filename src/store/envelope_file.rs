@@ -260,7 +260,7 @@ mod tests {
     fn a_channel_is_not_signed() {
         let (_dir, path) = directory();
         let manifest = sealed_manifest(42, &[]);
-        let channel = sealboot_core::trust::Channel::new(manifest, None);
+        let channel = sealboot_core::trust::Channel::new([manifest], []);
         fs::write(&path, channel.encode()).unwrap();
         let error = EnvelopeFile::open(Kind::Image, &path).unwrap_err();
         assert!(matches!(error, StoreError::IsChannel { .. }), "{error:?}");

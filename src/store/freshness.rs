@@ -1,22 +1,23 @@
 //! Freshness statements: what was said last of an image, and a new one in its place.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
 use sealboot_core::format::Invalid;
-use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::freshness::{CurrentRelease, Freshness, ReleaseType};
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
+use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, Refusal, Role, TrustPolicy};
+use sealboot_core::trust::{Channel, Envelope, Refusal, Role, TrustPolicy, Verified};
 
 use crate::error::Refused;
 use crate::files::{self, Existing};
 use crate::signer::Signer;
 use crate::{Store, StoreError};
 
-/// What the freshness role said last of an image: the newest version does not become older by itself, so nothing that
+/// What the freshness role said last of an image: what is current does not become older by itself, so nothing that
 /// renews says so. A store that lost files looks just like one that an attacker has put back.
 #[derive(Debug, Clone)]
 pub struct FreshnessFloor(Freshness);
@@ -37,13 +38,19 @@ impl FreshnessFloor {
         self.check_policy(policy, &path)?;
         let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
         // What cannot be read is refused, with its reason, by what renews.
-        let Some(manifest) = Channel::parse(&bytes)
-            .ok()
-            .and_then(|channel| Manifest::parse(channel.manifest.unverified_payload()).ok())
-        else {
+        let Ok(channel) = Channel::parse(&bytes) else {
             return Ok(());
         };
-        self.check_version(manifest.version, &path)
+        let offered = offered(&channel);
+        if offered.is_empty() {
+            return Ok(());
+        }
+        for arch in self.0.releases.iter().map(|release| &release.arch) {
+            let newest = offered.iter().filter(|(_, of)| of == arch);
+            let newest = newest.map(|(version, _)| *version).max();
+            self.check_version(newest.unwrap_or(ImageVersion::FIRST), arch, &path)?;
+        }
+        Ok(())
     }
 
     /// Fails where the role has said that there is a newer policy.
@@ -59,15 +66,38 @@ impl FreshnessFloor {
         )))
     }
 
-    /// Fails where the role has said that there is a newer version.
-    pub(crate) fn check_version(&self, found: ImageVersion, path: &Path) -> Result<(), StoreError> {
-        if self.0.version <= found {
+    /// Fails where the role has said that a newer version is current.
+    pub(crate) fn check_version(
+        &self,
+        found: ImageVersion,
+        arch: &Arch,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        match self.0.newest_for(Some(arch)) {
+            Some(newest) if newest > found => {
+                Err(StoreError::Behind(Refused::at(path)(Refusal::Stale {
+                    name: self.0.name.clone(),
+                    found,
+                    newest,
+                })))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails where the role has withdrawn the version.
+    pub(crate) fn check_withdrawn(
+        &self,
+        found: ImageVersion,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        if !self.0.withdrawn.contains(&found) {
             return Ok(());
         }
-        Err(StoreError::Behind(Refused::at(path)(Refusal::Stale {
-            name: self.0.name.clone(),
+        let name = self.0.name.clone();
+        Err(StoreError::Behind(Refused::at(path)(Refusal::Withdrawn {
+            name,
             found,
-            newest: self.0.version,
         })))
     }
 
@@ -87,8 +117,17 @@ impl From<Freshness> for FreshnessFloor {
     }
 }
 
+/// Returns version and architecture of what a channel offers, by its own word.
+fn offered(channel: &Channel) -> Vec<(ImageVersion, Arch)> {
+    let manifests = channel.releases.iter().filter_map(|release| {
+        let manifest = Manifest::parse(release.manifest.unverified_payload()).ok()?;
+        Some((manifest.version, manifest.arch))
+    });
+    manifests.collect()
+}
+
 impl Store {
-    /// Returns what an image's channel shows that the role has said, be it still in force or not.
+    /// Returns what an image's channel shows that the role has said last, be it still in force or not.
     ///
     /// # Errors
     ///
@@ -104,11 +143,8 @@ impl Store {
         }
         let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
         let channel = Channel::parse(&bytes).ok();
-        let stated = channel
-            .and_then(|channel| channel.freshness)
-            .and_then(|envelope| policy.stated(image, &envelope))
-            .filter(|freshness| freshness.name == *image);
-        Ok(stated.map(FreshnessFloor))
+        let last = channel.and_then(|channel| last_statement(policy, image, &channel));
+        Ok(last.map(FreshnessFloor))
     }
 
     /// Returns the images of the policy that the store has.
@@ -127,8 +163,8 @@ impl Store {
         Ok(there)
     }
 
-    /// Returns `true` if an image's statement should be renewed: it is not there, does not count, is about an older
-    /// version or policy, or more than half of its life has passed.
+    /// Returns `true` if an image's statement should be renewed: it is not there, does not count, lists other releases
+    /// than it would now, is about an older policy, or more than half of its life has passed.
     ///
     /// # Errors
     ///
@@ -139,22 +175,111 @@ impl Store {
         image: &ImageName,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let bytes = files::read_stored(&self.channel(image), LIMITS.channel_bytes)?;
-        let expected = Expected {
-            name: image,
-            arch: None,
-            now: now.into(),
-        };
-        let Ok(current) = policy.verify_channel(&bytes, &expected) else {
+        let path = self.channel(image);
+        let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
+        let current = policy.verify_channel(&bytes, &expected(image, now));
+        let (Ok(current), Ok(channel)) = (current, Channel::parse(&bytes)) else {
             return Ok(true);
         };
-        let stated = current.freshness().map(|freshness| freshness.as_ref());
-        Ok(stated.is_none_or(|freshness| {
-            let behind = freshness.version != current.manifest().as_ref().version
-                || freshness.trust != policy.version();
-            let left = freshness.expires.duration_since(now);
-            behind || left * 2 < freshness.expires.duration_since(freshness.created)
-        }))
+        let Some(stated) = current.freshness().map(|freshness| freshness.as_ref()) else {
+            return Ok(true);
+        };
+        let due = listing(policy, image, &channel, &stated.withdrawn, now);
+        let left = stated.expires.duration_since(now);
+        Ok(due.is_ok_and(|due| due != stated.releases)
+            || stated.trust != policy.version()
+            || left * 2 < stated.expires.duration_since(stated.created))
+    }
+
+    /// Returns the releases of an image that lie in the store and that the policy accepts, published or not.
+    fn accepted_releases(
+        &self,
+        policy: &TrustPolicy,
+        image: &ImageName,
+        now: Timestamp,
+    ) -> Vec<(Envelope, Verified<Manifest>)> {
+        let entries = std::fs::read_dir(self.versions(image));
+        let accepted = entries.into_iter().flatten().filter_map(|entry| {
+            let bytes = files::read_stored(&entry.ok()?.path(), LIMITS.envelope_bytes).ok()?;
+            let verified = policy.verify_manifest(&bytes, &expected(image, now)).ok()?;
+            Some((Envelope::parse(&bytes).ok()?, verified))
+        });
+        accepted.collect()
+    }
+}
+
+fn expected(image: &ImageName, now: Timestamp) -> Expected<'_> {
+    Expected {
+        name: image,
+        arch: None,
+        now: now.into(),
+    }
+}
+
+/// Returns what the role said last in a channel.
+pub(crate) fn last_statement(
+    policy: &TrustPolicy,
+    image: &ImageName,
+    channel: &Channel,
+) -> Option<Freshness> {
+    let stated = channel.freshness.iter();
+    let stated = stated.filter_map(|envelope| policy.stated(image, envelope));
+    let of_image = stated.filter(|freshness| freshness.name == *image);
+    of_image.max_by_key(|freshness| freshness.created)
+}
+
+/// Returns the releases of a channel that are current: those that the policy accepts and that are not withdrawn, of each
+/// architecture the newest versions, as many as the policy allows.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] with the reason why the first release is not, where none is.
+fn listing(
+    policy: &TrustPolicy,
+    image: &ImageName,
+    channel: &Channel,
+    withdrawn: &[ImageVersion],
+    now: Timestamp,
+) -> Result<Vec<CurrentRelease>, Refusal> {
+    let mut releases = Vec::new();
+    let mut refused = None;
+    for release in &channel.releases {
+        match policy.verify_manifest(&release.manifest.encode(), &expected(image, now)) {
+            Ok(verified) if withdrawn.contains(&verified.as_ref().version) => {
+                refused.get_or_insert(Refusal::Withdrawn {
+                    name: image.clone(),
+                    found: verified.as_ref().version,
+                });
+            }
+            Ok(verified) => releases.push(CurrentRelease {
+                version: verified.as_ref().version,
+                arch: verified.as_ref().arch.clone(),
+                payload_type: ReleaseType::known(),
+                sha256: *verified.payload_sha256(),
+                until: None,
+            }),
+            Err(refusal) => {
+                refused.get_or_insert(refusal);
+            }
+        }
+    }
+    releases.sort_by(|one, other| {
+        let falling = other.version.cmp(&one.version);
+        falling.then_with(|| one.arch.cmp(&other.arch))
+    });
+    releases.dedup();
+    let most = usize::try_from(policy.fields().freshness.max_releases).unwrap_or(usize::MAX);
+    let mut versions: BTreeMap<Arch, BTreeSet<ImageVersion>> = BTreeMap::new();
+    releases.retain(|release| {
+        let of_arch = versions.entry(release.arch.clone()).or_default();
+        if of_arch.len() < most {
+            of_arch.insert(release.version);
+        }
+        of_arch.contains(&release.version)
+    });
+    match (releases.is_empty(), refused) {
+        (false, _) => Ok(releases),
+        (true, refused) => Err(refused.unwrap_or(Refusal::NoRelease)),
     }
 }
 
@@ -209,8 +334,9 @@ impl Renewal {
 
     /// Puts a new statement into an image's channel; returns the channel's path and the statement.
     ///
-    /// The channel is verified first as a machine verifies it. What was said before is not asked: see
-    /// [`Store::floor`].
+    /// The channel is verified first as a machine verifies it. Whether the store is behind what was said before is not
+    /// asked: see [`Store::floor`]. Versions that the last statement lists above all that the channel offers are
+    /// withdrawn by it.
     ///
     /// # Errors
     ///
@@ -223,6 +349,68 @@ impl Renewal {
         image: &ImageName,
         now: Timestamp,
     ) -> Result<(PathBuf, Freshness), StoreError> {
+        self.restate(policy, store, image, now, &mut |_| Ok(Vec::new()))
+    }
+
+    /// Withdraws a version of an image: no machine boots it from then on. Where the channel offers no other release for an
+    /// architecture, the newest older one that lies in the store takes its place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Renewal::renew`], and [`StoreError::NothingLeft`] where no other release is left.
+    pub fn withdraw(
+        &mut self,
+        policy: &TrustPolicy,
+        store: &Store,
+        image: &ImageName,
+        version: ImageVersion,
+        now: Timestamp,
+    ) -> Result<(PathBuf, Freshness), StoreError> {
+        self.restate(policy, store, image, now, &mut |channel| {
+            let is_of = |envelope: &Envelope, of: &dyn Fn(&Manifest) -> bool| {
+                Manifest::parse(envelope.unverified_payload()).is_ok_and(|manifest| of(&manifest))
+            };
+            let arches: BTreeSet<Arch> = (offered(channel).into_iter())
+                .filter_map(|(of, arch)| (of == version).then_some(arch))
+                .collect();
+            let withdrawn = |manifest: &Manifest| manifest.version == version;
+            (channel.releases).retain(|release| !is_of(&release.manifest, &withdrawn));
+            let mut withdrawn = last_statement(policy, image, channel)
+                .map(|last| last.withdrawn)
+                .unwrap_or_default();
+            withdrawn.push(version);
+            for arch in arches {
+                if offered(channel).iter().any(|(_, of)| *of == arch) {
+                    continue;
+                }
+                let accepted = store.accepted_releases(policy, image, now).into_iter();
+                let older = accepted.filter(|(_, verified)| {
+                    let manifest = verified.as_ref();
+                    manifest.arch == arch
+                        && manifest.version < version
+                        && !withdrawn.contains(&manifest.version)
+                });
+                let newest = older.max_by_key(|(_, verified)| verified.as_ref().version);
+                channel
+                    .releases
+                    .extend(newest.map(|(envelope, _)| envelope.into()));
+            }
+            if channel.releases.is_empty() {
+                let image = image.clone();
+                return Err(StoreError::NothingLeft { image, version });
+            }
+            Ok(vec![version])
+        })
+    }
+
+    fn restate(
+        &mut self,
+        policy: &TrustPolicy,
+        store: &Store,
+        image: &ImageName,
+        now: Timestamp,
+        change: &mut dyn FnMut(&mut Channel) -> Result<Vec<ImageVersion>, StoreError>,
+    ) -> Result<(PathBuf, Freshness), StoreError> {
         let path = store.channel(image);
         let _lock = files::lock(&store.versions(image));
         let bytes = files::read_stored(&path, LIMITS.channel_bytes)?;
@@ -230,47 +418,72 @@ impl Renewal {
             path: path.clone(),
             source,
         })?;
-        let expected = Expected {
-            name: image,
-            arch: None,
-            now: now.into(),
-        };
-        let manifest = policy
-            .verify_manifest(&channel.manifest.encode(), &expected)
-            .map_err(Refused::at(&path))?;
-        let (envelope, freshness) = self.statement(policy, manifest.as_ref(), now)?;
-        channel.freshness = Some(envelope);
+        let withdrawn = change(&mut channel)?;
+        let refused = |refusal| StoreError::Refused(Refused::at(&path)(refusal));
+        let stated = self.state(policy, image, &mut channel, &withdrawn, now, &refused)?;
         let bytes = channel.encode();
         // What is about to be served is judged as a machine will judge it.
-        policy
-            .verify_channel(&bytes, &expected)
-            .map_err(Refused::at(&path))?;
+        let judged = policy.verify_channel(&bytes, &expected(image, now));
+        judged.map_err(refused)?;
         files::write(&path, &bytes, 0o644, Existing::Replace)?;
-        Ok((path, freshness))
+        Ok((path, stated))
     }
 
-    /// Signs a statement that this manifest is of the newest version.
-    pub(crate) fn statement(
+    /// Puts a new statement of what is current into a channel. It carries on what was withdrawn before, adds `withdraw`
+    /// and whatever was listed above all that the channel offers, and is later than the one before.
+    pub(crate) fn state(
         &mut self,
         policy: &TrustPolicy,
-        manifest: &Manifest,
+        image: &ImageName,
+        channel: &mut Channel,
+        withdraw: &[ImageVersion],
         now: Timestamp,
-    ) -> Result<(Envelope, Freshness), StoreError> {
+        refused: &dyn Fn(Refusal) -> StoreError,
+    ) -> Result<Freshness, StoreError> {
+        let last = last_statement(policy, image, channel);
+        let newest = offered(channel)
+            .into_iter()
+            .map(|(version, _)| version)
+            .max();
+        let mut withdrawn: BTreeSet<ImageVersion> = withdraw.iter().copied().collect();
+        if let Some(last) = &last {
+            withdrawn.extend(&last.withdrawn);
+            let listed = last.releases_for(None).map(|release| release.version);
+            withdrawn
+                .extend(listed.filter(|version| newest.is_none_or(|newest| *version > newest)));
+        }
+        // The policy says it for ever.
+        let accepted = policy.image(image);
+        withdrawn.retain(|version| {
+            accepted.is_none_or(|accepted| {
+                *version >= accepted.min_version && !accepted.denied_versions.contains(version)
+            })
+        });
+        let withdrawn: Vec<ImageVersion> = withdrawn.into_iter().rev().collect();
+        let releases = listing(policy, image, channel, &withdrawn, now).map_err(refused)?;
+        let earliest = last.map(|last| last.created + SignedDuration::from_secs(1));
+        let created = earliest.map_or(now, |earliest| earliest.max(now));
         let longest = SignedDuration::from_hours(policy.fields().freshness.max_hours.into());
         let life = self.life.unwrap_or(USUAL_LIFE.min(longest));
         let freshness = Freshness {
-            name: manifest.name.clone(),
-            version: manifest.version,
+            name: image.clone(),
             trust: policy.version(),
-            created: now,
-            expires: expiry(now, life)?,
+            created,
+            expires: expiry(created, life)?,
+            releases,
+            withdrawn,
         };
-        let mut envelope = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
+        let payload = freshness.encode();
+        Freshness::parse(&payload).map_err(|source| refused(Refusal::Freshness(source)))?;
+        let mut envelope = Envelope::unsigned(Freshness::PAYLOAD_TYPE, payload);
         for signer in &mut self.signers {
             let signature = signer.sign(&envelope.signed_bytes())?;
             envelope.add_signature(signer.public().id(), signature);
         }
-        Ok((envelope, freshness))
+        // What is of another type is for newer machines, and stays.
+        (channel.freshness).retain(|other| other.payload_type() != Freshness::PAYLOAD_TYPE);
+        channel.freshness.push(envelope);
+        Ok(freshness)
     }
 }
 
@@ -291,8 +504,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{
-        Key, fresh, image, made, policy, publish_by_hand, sealed_freshness, sealed_manifest, store,
-        versioned, write,
+        Key, fresh, image, made, policy, publish_by_hand, release_file, sealed_freshness,
+        sealed_manifest, store, versioned, write,
     };
 
     #[test]
@@ -366,6 +579,90 @@ mod tests {
             .renew(&policy, &store, &image(), made())
             .unwrap_err();
         assert!(matches!(error, StoreError::NotChannel { .. }), "{error:?}");
+    }
+
+    fn versions(list: &[CurrentRelease]) -> Vec<u64> {
+        list.iter()
+            .map(|release| release.version.as_u64())
+            .collect()
+    }
+
+    #[test]
+    fn the_newest_versions_that_the_policy_allows_are_listed() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let by_alice = |version| sealed_manifest(version, &["alice"]);
+        let unsigned = sealed_manifest(45, &["eve"]);
+        let channel = Channel::new([by_alice(41), unsigned, by_alice(43), by_alice(42)], []);
+        for (most, withdrawn, expected) in [
+            (1, &[][..], &[43][..]),
+            (2, &[], &[43, 42]),
+            (8, &[], &[43, 42, 41]),
+            (1, &[43], &[42]),
+        ] {
+            let policy = policy
+                .with(|fields| fields.freshness.max_releases = most)
+                .unwrap();
+            fs::write(store.channel(&image()), channel.encode()).unwrap();
+            let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+            let mut channel = channel.clone();
+            let withdrawn: Vec<ImageVersion> = withdrawn
+                .iter()
+                .map(|version: &u64| (*version).try_into().unwrap())
+                .collect();
+            let refused = |refusal: Refusal| panic!("{refusal}");
+            let stated = renewal.state(
+                &policy,
+                &image(),
+                &mut channel,
+                &withdrawn,
+                made(),
+                &refused,
+            );
+            let stated = stated.unwrap();
+            assert_eq!(versions(&stated.releases), expected);
+            assert_eq!(stated.withdrawn, withdrawn);
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_version_stays_withdrawn_until_the_policy_denies_it() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        // 42 lies in the store, and is offered no more.
+        release_file(&store, 42, &["alice"]);
+        publish_by_hand(&store, 43, &["alice"], None);
+        renewal.renew(&policy, &store, &image(), made()).unwrap();
+        let version = 43.try_into().unwrap();
+        let (_, stated) = renewal
+            .withdraw(&policy, &store, &image(), version, made())
+            .unwrap();
+        assert_eq!(versions(&stated.releases), [42]);
+        assert_eq!(stated.withdrawn, [version]);
+        assert_eq!(stated.created, made() + SignedDuration::from_secs(1));
+        let (_, stated) = renewal.renew(&policy, &store, &image(), made()).unwrap();
+        assert_eq!(stated.withdrawn, [version]);
+        let denying = policy.with(|fields| fields.images[0].denied_versions.push(version));
+        let denying = versioned(&denying.unwrap(), 2);
+        let (_, stated) = renewal.renew(&denying, &store, &image(), made()).unwrap();
+        assert!(stated.withdrawn.is_empty());
+    }
+
+    #[test]
+    fn the_only_release_is_not_withdrawn() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        publish_by_hand(&store, 43, &["alice"], None);
+        renewal.renew(&policy, &store, &image(), made()).unwrap();
+        let before = fs::read(store.channel(&image())).unwrap();
+        let version = 43.try_into().unwrap();
+        let error = renewal
+            .withdraw(&policy, &store, &image(), version, made())
+            .unwrap_err();
+        assert!(matches!(error, StoreError::NothingLeft { .. }), "{error:?}");
+        assert_eq!(fs::read(store.channel(&image())).unwrap(), before);
     }
 
     #[test]

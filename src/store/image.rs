@@ -52,16 +52,18 @@ impl StoredImage {
         }
     }
 
-    /// Reads what a channel says of its freshness, with nothing verified; `path` is the file that holds it.
+    /// Reads what the last statement of a channel says, with nothing verified; `path` is the file that holds it.
     ///
     /// # Errors
     ///
     /// [`StoreError::NoFreshness`] where it cannot be read.
     pub fn unverified_freshness(&self, path: &Path) -> Result<Option<Freshness>, StoreError> {
-        let Self::Channel(Channel {
-            freshness: Some(envelope),
-            ..
-        }) = self
+        let Self::Channel(channel) = self else {
+            return Ok(None);
+        };
+        let mut known = channel.freshness.iter();
+        let Some(envelope) =
+            known.find(|envelope| envelope.payload_type() == Freshness::PAYLOAD_TYPE)
         else {
             return Ok(None);
         };
@@ -73,12 +75,15 @@ impl StoredImage {
             })
     }
 
-    /// Returns the image's envelope.
+    /// Returns the image's envelope; of a channel, that of the preferred release.
     #[must_use]
     pub fn into_envelope(self) -> Envelope {
         match self {
             Self::Envelope(envelope) => envelope,
-            Self::Channel(channel) => channel.manifest,
+            Self::Channel(channel) => (channel.releases.into_iter().next()).map_or_else(
+                || Envelope::unsigned("", Vec::new()),
+                |release| release.manifest,
+            ),
         }
     }
 }

@@ -150,7 +150,7 @@ mod tests {
         let said = round(&mut keeper, 3);
         assert_eq!(
             said,
-            ["image relay: version 43 is the newest until 2026-01-02T15:00:00Z"]
+            ["image relay: version 43 (x86_64) is current until 2026-01-02T15:00:00Z"]
         );
         assert!(round(&mut keeper, 3).is_empty());
     }

@@ -40,8 +40,15 @@ pub enum Notice {
         /// The newest that was published.
         newest: ImageVersion,
     },
-    /// The policy requires a freshness statement, and the channel has none that counts.
+    /// The policy requires a freshness statement, and the channel has none by which the release is current.
     FreshnessMissing,
+    /// The freshness statement does not list the release yet.
+    NotYetCurrent {
+        /// The version that was published.
+        version: ImageVersion,
+        /// The version that machines boot until then.
+        current: ImageVersion,
+    },
     /// A new freshness statement is in an image's channel.
     Renewed {
         /// What it says.
@@ -70,6 +77,7 @@ impl Notice {
             Self::ChainEndsSoon(_)
             | Self::GoesBack { .. }
             | Self::FreshnessMissing
+            | Self::NotYetCurrent { .. }
             | Self::NotRenewed { .. }
             | Self::PolicyUnknown { .. } => true,
         }
@@ -101,13 +109,30 @@ impl fmt::Display for Notice {
                 "version {newest} of image {image} was published before: machines go back to version {version}"
             ),
             Self::FreshnessMissing => f.write_str(
-                "machines refuse this image until `sealboot freshness renew` has said that it is the newest: the trust policy requires it",
+                "machines refuse this image until `sealboot freshness renew` has said that it is current: the trust policy requires it",
             ),
-            Self::Renewed { freshness } => write!(
+            Self::NotYetCurrent { version, current } => write!(
                 f,
-                "image {}: version {} is the newest until {}",
-                freshness.name, freshness.version, freshness.expires
+                "machines go on with version {current} until `sealboot freshness renew` has said that version {version} is current"
             ),
+            Self::Renewed { freshness } => {
+                write!(f, "image {}: ", freshness.name)?;
+                let releases: Vec<String> = (freshness.releases.iter())
+                    .map(|release| format!("{} ({})", release.version, release.arch))
+                    .collect();
+                match &releases[..] {
+                    [release] => write!(f, "version {release} is current"),
+                    releases => write!(f, "versions {} are current", releases.join(", ")),
+                }?;
+                write!(f, " until {}", freshness.expires)?;
+                match &freshness.withdrawn[..] {
+                    [] => Ok(()),
+                    withdrawn => {
+                        let versions: Vec<_> = withdrawn.iter().map(ToString::to_string).collect();
+                        write!(f, "; withdrawn: {}", versions.join(", "))
+                    }
+                }
+            }
             Self::NotRenewed { image, error } => {
                 write!(f, "image {image} is not renewed: {}", error.report())
             }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::{ImageName, ImageVersion, Manifest};
+use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
 
@@ -106,8 +106,7 @@ impl Store {
     ///
     /// Everything is checked that a loader checks, the archive included, which is copied from the store that the
     /// release's envelope is in if this one does not have it. `progress` is called with the bytes of it checked so
-    /// far. With a `renewal`, its keys say that the image is the newest; without one, a statement that still counts is
-    /// kept.
+    /// far. With a `renewal`, its keys say that it is current; without one, machines go on with what the last statement lists.
     ///
     /// # Errors
     ///
@@ -123,65 +122,99 @@ impl Store {
     ) -> Result<PathBuf, StoreError> {
         let policy = release.policy;
         let manifest = release.manifest.as_ref();
-        let versions = self.versions(&manifest.name);
+        let name = &manifest.name;
+        let versions = self.versions(name);
         files::create_directory(&versions)?;
         let _lock = files::lock(&versions);
-        let newest = self.channel(&manifest.name);
-        let versioned = self.version(&manifest.name, manifest.version);
-        let published = published(&newest, &manifest.name)?;
-        if let Some(published) = &published {
-            check_order(manifest, published.version, older, say)?;
+        let newest = self.channel(name);
+        let versioned = self.version(name, manifest.version);
+        let mut channel = read_channel(&newest)?;
+        let offered = offered(&newest, &channel, name)?;
+        let of_arch = offered.iter().filter(|there| there.arch == manifest.arch);
+        if let Some(highest) = of_arch.map(|there| there.version).max() {
+            check_order(manifest, highest, older, say)?;
         }
-        for there in published
-            .into_iter()
-            .chain(self::published(&versioned, &manifest.name)?)
-        {
+        for there in offered.into_iter().chain(published(&versioned, name)?) {
             check_same(&release.manifest, there)?;
         }
-        if let Some(floor) = self.floor(policy, &manifest.name)? {
+        if let Some(floor) = self.floor(policy, name)? {
             floor.check_policy(policy, &newest)?;
+            floor.check_withdrawn(manifest.version, &newest)?;
             if older == Older::Refuse {
-                floor.check_version(manifest.version, &newest)?;
+                floor.check_version(manifest.version, &manifest.arch, &newest)?;
             }
         }
         self.provide_blobs(&release.path, &release.manifest, say, progress)?;
         let envelope = release.envelope.clone();
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
-        let freshness = match renewal {
-            Some(renewal) => Some(renewal.statement(policy, manifest, release.now)?.0),
-            None => stated(&newest),
-        };
-        let channel = Channel::new(envelope, freshness);
-        let channel = judged(channel, policy, &manifest.name, release.now, say);
+        offer(&mut channel, envelope, manifest, policy);
+        if let Some(renewal) = renewal {
+            let refused = |refusal| StoreError::Refused(Refused::at(&newest)(refusal));
+            renewal.state(policy, name, &mut channel, &[], release.now, &refused)?;
+        }
+        remark(&channel, policy, release, say);
         files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
         Ok(newest)
     }
 }
 
-/// Returns the freshness statement in the channel so far.
-fn stated(newest: &Path) -> Option<Envelope> {
-    let bytes = files::read_stored(newest, LIMITS.channel_bytes).ok()?;
-    Channel::parse(&bytes).ok()?.freshness
+/// Reads the channel so far; an empty one where there is none.
+fn read_channel(path: &Path) -> Result<Channel, StoreError> {
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok(Channel::new([], []));
+    }
+    let bytes = files::read_stored(path, LIMITS.channel_bytes)?;
+    Channel::parse(&bytes).map_err(|source| {
+        damaged(path)(StoreError::NotChannel {
+            path: path.to_owned(),
+            source,
+        })
+    })
 }
 
-/// Returns the channel as machines will accept it. A statement that they would refuse, because it has expired or names another
-/// version, is left out; where they refuse a channel without one too, says so.
-fn judged(
-    mut channel: Channel,
+/// Puts a release at the head of a channel. Versions above it are offered no more; of those below, as many as the policy
+/// lets be current, and one to go back to.
+fn offer(channel: &mut Channel, envelope: Envelope, manifest: &Manifest, policy: &TrustPolicy) {
+    let most = match policy.freshness_role(&manifest.name) {
+        Some(_) => usize::try_from(policy.fields().freshness.max_releases).unwrap_or(usize::MAX),
+        None => 0,
+    };
+    let mut below = 0;
+    channel.releases.retain(|other| {
+        // What cannot be read is for newer machines, and stays.
+        let Ok(other) = Manifest::parse(other.manifest.unverified_payload()) else {
+            return true;
+        };
+        if other.arch != manifest.arch {
+            return true;
+        }
+        below += usize::from(other.version < manifest.version);
+        other.version < manifest.version && below <= most
+    });
+    channel.releases.insert(0, envelope.into());
+}
+
+/// Says what an operator should know of a channel that is about to be published: where machines refuse it, or go on with
+/// another release.
+fn remark(
+    channel: &Channel,
     policy: &TrustPolicy,
-    name: &ImageName,
-    now: Timestamp,
+    release: &Release<'_>,
     say: &mut dyn FnMut(Notice),
-) -> Channel {
-    let accepted = policy.verify_channel(&channel.encode(), &expected(name, now));
-    if channel.freshness.is_some() && accepted.is_ok() {
-        return channel;
+) {
+    let manifest = release.manifest.as_ref();
+    let expected = Expected {
+        arch: Some(manifest.arch.clone()),
+        ..expected(&manifest.name, release.now)
+    };
+    match policy.verify_channel(&channel.encode(), &expected) {
+        Ok(current) if current.manifest().as_ref().version == manifest.version => {}
+        Ok(current) => say(Notice::NotYetCurrent {
+            version: manifest.version,
+            current: current.manifest().as_ref().version,
+        }),
+        Err(_) => say(Notice::FreshnessMissing),
     }
-    if policy.fields().freshness.required {
-        say(Notice::FreshnessMissing);
-    }
-    channel.freshness = None;
-    channel
 }
 
 /// An envelope that the store already has, as it describes itself.
@@ -192,24 +225,31 @@ fn judged(
 struct Published {
     path: PathBuf,
     version: ImageVersion,
+    arch: Arch,
     payload_sha256: Sha256Digest,
+}
+
+/// Returns what a channel offers; leaves out what only newer versions of this program can read.
+fn offered(path: &Path, channel: &Channel, name: &ImageName) -> Result<Vec<Published>, StoreError> {
+    let releases = channel.releases.iter().map(|release| &release.manifest);
+    let known = releases.filter(|envelope| envelope.payload_type() == Manifest::PAYLOAD_TYPE);
+    known
+        .map(|envelope| described(path, envelope, name))
+        .collect()
 }
 
 fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, StoreError> {
     if matches!(path.try_exists(), Ok(false)) {
         return Ok(None);
     }
-    let damaged = |error| match error {
-        // What cannot be read may be as good as ever.
-        StoreError::Unreadable { .. } => error,
-        error => Damaged {
-            path: path.to_owned(),
-            error: Box::new(error),
-        }
-        .into(),
-    };
-    let envelope = StoredImage::read(path).map_err(damaged)?.into_envelope();
-    let manifest = unverified_manifest(path, &envelope).map_err(damaged)?;
+    let envelope = StoredImage::read(path)
+        .map_err(damaged(path))?
+        .into_envelope();
+    described(path, &envelope, name).map(Some)
+}
+
+fn described(path: &Path, envelope: &Envelope, name: &ImageName) -> Result<Published, StoreError> {
+    let manifest = unverified_manifest(path, envelope).map_err(damaged(path))?;
     if manifest.name != *name {
         return Err(StoreError::OtherName {
             path: path.to_owned(),
@@ -217,11 +257,24 @@ fn published(path: &Path, name: &ImageName) -> Result<Option<Published>, StoreEr
             expected: name.clone(),
         });
     }
-    Ok(Some(Published {
+    Ok(Published {
         path: path.to_owned(),
         version: manifest.version,
+        arch: manifest.arch,
         payload_sha256: Sha256Digest::of(envelope.unverified_payload()),
-    }))
+    })
+}
+
+fn damaged(path: &Path) -> impl Fn(StoreError) -> StoreError + use<'_> {
+    move |error| match error {
+        // What cannot be read may be as good as ever.
+        StoreError::Unreadable { .. } => error,
+        error => Damaged {
+            path: path.to_owned(),
+            error: Box::new(error),
+        }
+        .into(),
+    }
 }
 
 fn check_order(
@@ -254,7 +307,8 @@ fn check_order(
 /// A version is one statement for ever: machines, reports and people name images by it.
 fn check_same(verified: &Verified<Manifest>, there: Published) -> Result<(), StoreError> {
     let manifest = verified.as_ref();
-    if there.version != manifest.version || there.payload_sha256 == *verified.payload_sha256() {
+    let is_other = (there.version, &there.arch) != (manifest.version, &manifest.arch);
+    if is_other || there.payload_sha256 == *verified.payload_sha256() {
         return Ok(());
     }
     Err(StoreError::OtherVersion {

@@ -9,7 +9,7 @@ use support::world;
 use tempfile::TempDir;
 
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::freshness::{CurrentRelease, Freshness, ReleaseType};
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::policy::{AcceptedImage, Fields, Group, Roles, Signer};
@@ -120,12 +120,20 @@ pub(crate) fn sealed_manifest(version: u64, by: &[&str]) -> Envelope {
 
 /// A statement that `relay` is in this version, and the policy in that, which counts for a day.
 pub(crate) fn sealed_freshness((version, trust): (u64, u64), by: &[&str]) -> Envelope {
+    let manifest = world::manifest(version);
     let freshness = Freshness {
         name: image(),
-        version: version.try_into().unwrap(),
         trust: trust.try_into().unwrap(),
         created: made(),
         expires: made() + SignedDuration::from_hours(24),
+        releases: vec![CurrentRelease {
+            version: manifest.version,
+            arch: manifest.arch.clone(),
+            payload_type: ReleaseType::known(),
+            sha256: Sha256Digest::of(&manifest.encode()),
+            until: None,
+        }],
+        withdrawn: Vec::new(),
     };
     sealed(Freshness::PAYLOAD_TYPE, freshness.encode(), by)
 }
@@ -148,7 +156,7 @@ pub(crate) fn publish_by_hand(
     freshness: Option<Envelope>,
 ) {
     let manifest = sealed_manifest(version, by);
-    let channel = Channel::new(manifest, freshness);
+    let channel = Channel::new([manifest], freshness);
     fs::write(store.channel(&image()), channel.encode()).unwrap();
 }
 

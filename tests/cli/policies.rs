@@ -160,13 +160,8 @@ fn an_image_whose_freshness_has_run_out_is_judged_all_the_same() {
         second.encode(),
         &[alice(), bob(), carol()],
     );
-    let statement = Freshness {
-        name: "relay".parse().expect("a name"),
-        version: 41.try_into().expect("in range"),
-        trust: first.version(),
-        created: "2026-01-01T12:00:00Z".parse().expect("a time"),
-        expires: "2026-01-02T12:00:00Z".parse().expect("a time"),
-    };
+    let created = "2026-01-01T12:00:00Z".parse().expect("a time");
+    let statement = world::trust::freshness(41, 1, created);
     let statement = world::seal(
         Freshness::PAYLOAD_TYPE,
         statement.encode(),
@@ -407,7 +402,7 @@ fn a_channel_is_read_however_its_json_is_spelled() {
     let text = fs::read_to_string(&newest).expect("there");
     world::put(
         &newest,
-        text.replacen("manifest", "mani\\u0066est", 1).as_bytes(),
+        text.replacen("releases", "rele\\u0061ses", 1).as_bytes(),
     );
     for words in [
         &[

@@ -20,7 +20,6 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::manifest::{Encoding, Manifest};
 use sealboot_core::format::network::Network;
-use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Envelope, TrustPolicy};
@@ -179,17 +178,11 @@ fn the_worked_example_is_what_the_code_makes() {
     let detached = DetachedSignatures::of(&bobs);
     detached.check_over(&envelope).unwrap();
     let detached = String::from_utf8(detached.encode()).unwrap();
-    let freshness = Freshness {
-        name: manifest.name.clone(),
-        version: manifest.version,
-        trust: PolicyVersion::FIRST,
-        created: world::archives::noon(),
-        expires: world::archives::noon() + SignedDuration::from_hours(24),
-    };
+    let freshness = world::trust::freshness_of(&[&manifest], 1, world::archives::noon());
     let mut stated = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
     let signature = clockwork.sign(&stated.signed_bytes());
     stated.add_signature(clockwork.public().id(), signature);
-    let channel = Channel::new(envelope.clone(), Some(stated)).encode();
+    let channel = Channel::new([envelope.clone()], [stated]).encode();
     let freshness = String::from_utf8(freshness.encode()).unwrap();
     let signed_bytes = String::from_utf8(envelope.signed_bytes()).unwrap();
     let envelope = String::from_utf8(envelope.encode()).unwrap();

@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use sealboot_core::format::manifest::Arch;
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{ClockState, JudgingTime, TrustPolicy};
+use sealboot_core::trust::{ClockState, JudgingTime, KeptProofs, TrustPolicy};
 use sealboot_init::net::clock::{Clock, Reading};
 use sealboot_init::net::sntp::{Verdict, judge};
-use support::world::trust::{freshness, renewed_by, seal_freshness};
+use support::world::trust::{freshness_of, renewed_by, seal_freshness};
 use support::world::{alice, bob, channel, clockwork, mallory, manifest, seal_manifest};
 
 use crate::first;
@@ -145,7 +145,8 @@ impl Machine {
                     [alice(), mallory()]
                 };
                 let claimed = claimed.map(|claimed| {
-                    seal_freshness(&freshness(42, 1, after_build(claimed)), &clockwork())
+                    let statement = freshness_of(&[&image], 1, after_build(claimed));
+                    seal_freshness(&statement, &clockwork())
                 });
                 let shown = channel(&seal_manifest(&image, &signers), claimed.as_deref());
                 let mut expected = Expected {
@@ -153,7 +154,7 @@ impl Machine {
                     arch: Some(Arch::X86_64),
                     now: self.judging_time(),
                 };
-                let _ = policy.judge_channel(&shown, &mut expected);
+                let _ = policy.judge_channel(&shown, &mut expected, &mut KeptProofs::default());
                 self.clock.keep(&expected.now, self.now.uptime);
                 if *is_released && self.state == ClockState::Unset {
                     self.signed = self.signed.max(Some(image.created));

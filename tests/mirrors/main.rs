@@ -24,8 +24,8 @@ use sealboot_init::fetch::Reputation;
 use support::world::archives::noon;
 use support::world::mirror::Loopback;
 use support::world::trust::{
-    configured_by, freshness, renewed_by, seal_freshness, seal_host_config, seal_policy, two_of,
-    versioned,
+    configured_by, freshness, freshness_of, renewed_by, seal_freshness, seal_host_config,
+    seal_policy, two_of, versioned,
 };
 use support::world::{
     alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest,
@@ -455,7 +455,7 @@ async fn a_mirror_that_is_refused_leaves_the_time_that_it_proved() {
     let policy = policy.with(|fields| fields.created = year_before).unwrap();
     let mut newer = manifest(43);
     newer.created = noon();
-    let fresh = seal_freshness(&freshness(42, 1, ended.created), &clockwork());
+    let fresh = seal_freshness(&freshness_of(&[&ended], 1, ended.created), &clockwork());
     for (first_mirror, expected) in [
         // The newer image comes without its statement; the older one has ended by then.
         (Some(&newer), Err(FailureCode::ManifestExpired)),

@@ -80,11 +80,11 @@ fn what_no_machine_would_take_any_more_is_renewed_before_the_first_machine_asks(
         fresh.publish(42, stated.as_deref());
         let server = fresh.serve();
         let current = fresh.judged(&server).unwrap();
-        assert_eq!(current.freshness().unwrap().as_ref().version.as_u64(), 42);
+        assert_eq!(current.manifest().as_ref().version.as_u64(), 42);
         assert!(
             server
                 .stderr()
-                .contains("image relay: version 42 is the newest until "),
+                .contains("image relay: version 42 (x86_64) is current until "),
             "{}",
             server.stderr()
         );
@@ -113,7 +113,7 @@ fn what_is_published_while_it_runs_is_renewed_too() {
     eventually("version 43 is renewed", || {
         fresh
             .judged(&server)
-            .is_ok_and(|current| current.freshness().unwrap().as_ref().version.as_u64() == 43)
+            .is_ok_and(|current| current.manifest().as_ref().version.as_u64() == 43)
     });
 }
 
@@ -188,7 +188,7 @@ fn a_policy_that_is_taken_out_of_the_store_is_not_forgotten() {
     fresh.publish(43, None);
     server.signal(Signal::SIGHUP);
     eventually("version 43 is renewed", || {
-        server.stderr().contains("version 43 is the newest")
+        server.stderr().contains("version 43 (x86_64) is current")
     });
     assert_eq!(
         trust(),

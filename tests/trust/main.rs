@@ -307,11 +307,8 @@ fn fresh_policy() -> TrustPolicy {
 
 fn freshness(created: &str, expires: &str) -> Freshness {
     Freshness {
-        name: "relay".parse().unwrap(),
-        version: 42.try_into().unwrap(),
-        trust: 1.try_into().unwrap(),
-        created: time(created),
         expires: time(expires),
+        ..world::trust::freshness(42, 1, time(created))
     }
 }
 
@@ -393,7 +390,10 @@ fn a_channel_gives_the_manifest_and_how_fresh_it_is() {
 
     let parsed = Channel::parse(&channel).unwrap();
     assert_eq!(Channel::parse(&parsed.encode()).unwrap(), parsed);
-    let alone = Channel::new(parsed.manifest, None);
+    let alone = Channel::new(
+        parsed.releases.into_iter().map(|release| release.manifest),
+        [],
+    );
     assert_eq!(Channel::parse(&alone.encode()).unwrap(), alone);
 }
 
@@ -563,16 +563,12 @@ proptest! {
         prop_assert!(matches!(judged, Err(Refusal::Envelope { .. })), "{:?}", judged);
     }
 
-    /// Two versions and a floor: what is refused is what is older, of the image and of the policy.
+    /// Two versions and two policies: what is not listed is refused, and what another policy judges.
     #[test]
-    fn what_is_stale_is_what_is_older_than_the_statement(
+    fn what_is_current_is_what_the_statement_lists(
         shown in 41..60_u64, newest in 41..60_u64, has in 1..4_u64, trust in 1..4_u64,
     ) {
-        let statement = Freshness {
-            version: newest.try_into().unwrap(),
-            trust: trust.try_into().unwrap(),
-            ..freshness("2026-01-14T00:00:00Z", "2026-01-16T00:00:00Z")
-        };
+        let statement = world::trust::freshness(newest, trust, time("2026-01-14T12:00:00Z"));
         let envelope = seal_manifest(&manifest(shown), &[alice(), bob()]);
         let channel = world::channel(&envelope, Some(&sealed_freshness(&statement)));
         let expected = Expected { name: &relay(), arch: None, now: time(NOW).into() };
@@ -580,6 +576,8 @@ proptest! {
         let code = policy.verify_channel(&channel, &expected).map(|_| ()).map_err(|refusal| refusal.code());
         let model = if shown < newest {
             Err(FailureCode::ManifestStale)
+        } else if shown > newest {
+            Err(FailureCode::ManifestNotCurrent)
         } else if has < trust {
             Err(FailureCode::TrustStale)
         } else {

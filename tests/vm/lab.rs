@@ -244,6 +244,7 @@ impl Lab {
             "policy", "create", "--threshold", "2",
             "--key", "keys/alice.pub", "--key", "keys/bob.pub", "--key", "keys/carol.pub",
             "--freshness-key", "keys/clockwork.pub", "--require-freshness", "--max-freshness", "72h",
+            "--max-releases", "2",
             "--image", &accepted, "--retry-initial", "1s", "--retry-max", "2s", "--out", "fresh.json",
         ]);
         for tls in ["tls", "other-tls"] {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use sealboot::keys::pem::PrivateKey;
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::{Channel, Envelope};
+use support::world::trust::freshness_of;
 use tempfile::TempDir;
 
 use crate::lab::{IMAGE, Lab};
@@ -89,19 +90,39 @@ impl Store {
 
     /// Shows this image, and this word on what is newest, as a mirror that checks nothing would.
     pub(crate) fn show(&self, manifest: &Envelope, freshness: Option<Envelope>) {
-        let channel = Channel::new(manifest.clone(), freshness);
+        self.offer(&[manifest], freshness);
+    }
+
+    /// Offers these releases in this order, and shows this statement, as a mirror that checks nothing would.
+    pub(crate) fn offer(&self, releases: &[&Envelope], freshness: Option<Envelope>) {
+        let channel = Channel::new(releases.iter().copied().cloned(), freshness);
         fs::create_dir_all(self.newest().parent().unwrap()).unwrap();
         fs::write(self.newest(), channel.encode()).unwrap();
     }
 
-    /// Clockwork's word, given at `created`, that this version of the lab's image is the newest.
-    pub(crate) fn freshness(&self, version: u32, created: Timestamp) -> Envelope {
+    /// Clockwork's statement, made at `created`, that this release is current.
+    pub(crate) fn freshness(&self, release: &Envelope, created: Timestamp) -> Envelope {
+        self.statement(&[release], &[], created)
+    }
+
+    /// Clockwork's statement, made at `created`, that these releases are current and these versions are withdrawn.
+    pub(crate) fn statement(
+        &self,
+        releases: &[&Envelope],
+        withdrawn: &[u32],
+        created: Timestamp,
+    ) -> Envelope {
+        let parse = |release: &&Envelope| Manifest::parse(release.unverified_payload()).unwrap();
+        let manifests: Vec<Manifest> = releases.iter().map(parse).collect();
+        let manifests: Vec<&Manifest> = manifests.iter().collect();
+        let created = Timestamp::from_second(created.as_second()).unwrap();
+        let withdrawn = withdrawn.iter().map(|version| u64::from(*version));
         let freshness = Freshness {
-            name: IMAGE.parse().unwrap(),
-            version: u64::from(version).try_into().unwrap(),
-            trust: PolicyVersion::FIRST,
-            created,
             expires: created + SignedDuration::from_hours(72),
+            withdrawn: withdrawn
+                .map(|version| version.try_into().unwrap())
+                .collect(),
+            ..freshness_of(&manifests, 1, created)
         };
         let pem = fs::read_to_string(self.lab.path("keys/clockwork.key")).unwrap();
         let key = PrivateKey::from_pem(&pem).unwrap();

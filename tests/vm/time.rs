@@ -215,7 +215,7 @@ async fn a_dead_clock_accepts_a_renewed_certificate_and_a_new_image() {
     let manifest = store.sign(IMAGE, VERSION, later, &["alice", "bob"]);
     // One freshness key alone claims a year that must count for nothing.
     let claimed = "2099-01-01T00:00:00Z".parse().unwrap();
-    store.show(&manifest, Some(store.freshness(VERSION, claimed)));
+    store.show(&manifest, Some(store.freshness(&manifest, claimed)));
     let authority = Authority::from_pem(
         &fs::read(lab.path("tls/ca.pem")).unwrap(),
         &fs::read_to_string(lab.path("tls/ca.key")).unwrap(),

@@ -75,6 +75,12 @@ pub struct Limits {
     pub network_items: usize,
     /// Members of an archive.
     pub archive_members: usize,
+    /// Releases in a channel, and in a freshness statement.
+    pub current_releases: usize,
+    /// Freshness statements in a channel.
+    pub channel_statements: usize,
+    /// Withdrawn versions in a freshness statement.
+    pub withdrawn_versions: usize,
     /// Attachments of an image.
     pub attachments: usize,
     /// Bytes of an attachment.
@@ -117,6 +123,9 @@ pub const LIMITS: Limits = Limits {
     zstd_window: 4 << 20,
     network_items: 16,
     archive_members: 128,
+    current_releases: 32,
+    channel_statements: 4,
+    withdrawn_versions: 64,
     attachments: 16,
     attachment_bytes: 256 << 20,
     number_max: (1 << 53) - 1,

@@ -1,11 +1,12 @@
-//! The channel file of an image: its newest envelope, and how fresh that is.
+//! The channel file of an image: the releases that a server offers, and what is current.
 //!
 //! ```json
-//! {"manifest": <envelope>, "freshness": <envelope>}
+//! {"releases": [{"manifest": <envelope>}, …], "freshness": [<envelope>, …]}
 //! ```
 //!
-//! Both stand in one file so that a mirror cannot show the one without the other by accident, and so
-//! that a machine asks once. The file itself is unsigned; each of its envelopes is judged by itself.
+//! The order of the releases is the server's preference, and all that it may decide. All of it stands in one file so
+//! that a mirror cannot show one part without the other by accident, and so that a machine asks once. The file itself
+//! is unsigned; each of its envelopes is judged by itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,23 +17,62 @@ use crate::format::limits::LIMITS;
 /// What `images/NAME.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Channel {
-    /// The newest envelope of the image.
-    pub manifest: Envelope,
-    /// The newest statement about which version is the newest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub freshness: Option<Envelope>,
+    /// The releases that are offered, the preferred one first.
+    pub releases: Vec<OfferedRelease>,
+    /// Statements about which releases are current.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freshness: Vec<Envelope>,
     /// The fields that this version does not know.
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ChannelJson {
-    manifest: EnvelopeJson,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    freshness: Option<EnvelopeJson>,
+/// A release in a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OfferedRelease {
+    /// Its envelope.
+    pub manifest: Envelope,
+    /// The fields that this version does not know.
     #[serde(flatten)]
     unknown: Unknown,
+}
+
+impl From<Envelope> for OfferedRelease {
+    fn from(manifest: Envelope) -> Self {
+        Self {
+            manifest,
+            unknown: Unknown::new(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(expecting = "a channel")]
+struct ChannelJson {
+    releases: Vec<OfferedReleaseJson>,
+    #[serde(default)]
+    freshness: Vec<EnvelopeJson>,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(expecting = "a release")]
+struct OfferedReleaseJson {
+    manifest: EnvelopeJson,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+impl TryFrom<OfferedReleaseJson> for OfferedRelease {
+    type Error = EnvelopeError;
+
+    fn try_from(json: OfferedReleaseJson) -> Result<Self, EnvelopeError> {
+        Ok(Self {
+            manifest: json.manifest.try_into()?,
+            unknown: json.unknown,
+        })
+    }
 }
 
 impl Channel {
@@ -40,7 +80,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As for [`Envelope::parse`].
+    /// As for [`Envelope::parse`], and [`EnvelopeError::Excess`] for more releases or statements than [`LIMITS`] allows.
     pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
         if !u64::try_from(json.len()).is_ok_and(|len| len <= LIMITS.channel_bytes) {
             return Err(EnvelopeError::TooLarge {
@@ -52,19 +92,32 @@ impl Channel {
         let json = read
             .map_err(|error| EnvelopeError::Json(error.source))?
             .value;
+        for (what, found, limit) in [
+            ("releases", json.releases.len(), LIMITS.current_releases),
+            ("freshness", json.freshness.len(), LIMITS.channel_statements),
+        ] {
+            if found > limit {
+                return Err(EnvelopeError::ChannelExcess { what, found, limit });
+            }
+        }
+        let releases = json.releases.into_iter().map(TryInto::try_into);
+        let freshness = json.freshness.into_iter().map(TryInto::try_into);
         Ok(Self {
-            manifest: json.manifest.try_into()?,
-            freshness: json.freshness.map(TryInto::try_into).transpose()?,
+            releases: releases.collect::<Result<_, _>>()?,
+            freshness: freshness.collect::<Result<_, _>>()?,
             unknown: json.unknown,
         })
     }
 
     /// Returns a channel of these.
     #[must_use]
-    pub fn new(manifest: Envelope, freshness: Option<Envelope>) -> Self {
+    pub fn new(
+        releases: impl IntoIterator<Item = Envelope>,
+        freshness: impl IntoIterator<Item = Envelope>,
+    ) -> Self {
         Self {
-            manifest,
-            freshness,
+            releases: releases.into_iter().map(Into::into).collect(),
+            freshness: freshness.into_iter().collect(),
             unknown: Unknown::new(),
         }
     }
@@ -75,7 +128,7 @@ impl Channel {
     pub fn is_one(json: &[u8]) -> bool {
         let first_key = json.trim_ascii_start().strip_prefix(b"{");
         first_key.map(<[u8]>::trim_ascii_start).is_some_and(|key| {
-            key.starts_with(b"\"manifest\"") || key.starts_with(b"\"freshness\"")
+            key.starts_with(b"\"releases\"") || key.starts_with(b"\"freshness\"")
         })
     }
 
@@ -91,7 +144,7 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{channel, freshness, manifest, sealed_freshness, sealed_manifest};
+    use super::super::testing::{freshness, manifest, sealed_freshness, sealed_manifest};
     use super::*;
 
     fn parts() -> (Envelope, Envelope) {
@@ -101,33 +154,51 @@ mod tests {
         )
     }
 
+    fn whole() -> String {
+        let (manifest, freshness) = parts();
+        String::from_utf8(Channel::new([manifest], [freshness]).encode()).unwrap()
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let (manifest, freshness) = parts();
-        for freshness in [None, Some(freshness)] {
-            let json = channel(manifest.clone(), freshness.clone());
-            assert_eq!(json.last(), Some(&b'\n'));
-            let read = Channel::parse(&json).unwrap();
-            assert_eq!(
-                (read.manifest, read.freshness),
-                (manifest.clone(), freshness)
+        for (releases, statements) in [(0, 0), (1, 0), (1, 1), (32, 4)] {
+            let channel = Channel::new(
+                vec![manifest.clone(); releases],
+                vec![freshness.clone(); statements],
             );
+            let json = channel.encode();
+            assert_eq!(json.last(), Some(&b'\n'));
+            assert_eq!(Channel::parse(&json).unwrap(), channel);
         }
     }
 
     #[test]
+    fn unknown_fields_are_kept_at_every_level() {
+        let json = whole()
+            .replacen("\"releases\"", "\"notes\": {\"a\": [1]}, \"releases\"", 1)
+            .replacen("\"manifest\"", "\"witness\": 7, \"manifest\"", 1);
+        let channel = Channel::parse(json.as_bytes()).unwrap();
+        let written = String::from_utf8(channel.encode()).unwrap();
+        for field in ["\"notes\": {", "\"witness\": 7"] {
+            assert!(written.contains(field), "{written}");
+        }
+        assert_eq!(Channel::parse(written.as_bytes()).unwrap(), channel);
+    }
+
+    #[test]
     fn what_is_no_channel_is_refused() {
-        let (manifest, freshness) = parts();
-        let whole = String::from_utf8(channel(manifest.clone(), Some(freshness))).unwrap();
-        let lone = String::from_utf8(manifest.encode()).unwrap();
+        let (manifest, _) = parts();
+        let (whole, lone) = (whole(), String::from_utf8(manifest.encode()).unwrap());
         for bad in [
             String::new(),
             lone.clone(),
             format!("[{lone}]"),
             format!("{whole}x"),
+            whole.replacen("\"releases\"", "\"images\"", 1),
+            whole.replacen("\"freshness\"", "\"releases\"", 1),
             whole.replacen("\"manifest\"", "\"image\"", 1),
-            whole.replacen("\"freshness\"", "\"manifest\"", 1),
-            whole.replacen("\"manifest\": {", "\"manifest\": null, \"other\": {", 1),
+            whole.replacen("\"releases\": [", "\"releases\": null, \"other\": [", 1),
         ] {
             let error = Channel::parse(bad.as_bytes()).unwrap_err();
             assert!(matches!(error, EnvelopeError::Json(_)), "{bad}: {error:?}");
@@ -135,11 +206,25 @@ mod tests {
     }
 
     #[test]
-    fn each_envelope_is_bounded_as_it_is_alone() {
+    fn a_channel_has_at_most_32_releases_and_4_statements() {
         let (manifest, freshness) = parts();
+        for (releases, statements) in [(33, 1), (1, 5)] {
+            let channel = Channel::new(
+                vec![manifest.clone(); releases],
+                vec![freshness.clone(); statements],
+            );
+            let error = Channel::parse(&channel.encode()).unwrap_err();
+            assert!(
+                matches!(error, EnvelopeError::ChannelExcess { .. }),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_envelope_is_bounded_as_it_is_alone() {
         let with = |part: &str, id: &str| {
-            let json =
-                String::from_utf8(channel(manifest.clone(), Some(freshness.clone()))).unwrap();
+            let json = whole();
             let at = json.find(part).unwrap();
             let (before, after) = json.split_at(at);
             let keyid = &after[after.find("\"keyid\": \"").unwrap() + 10..][..16];
@@ -155,8 +240,7 @@ mod tests {
 
     #[test]
     fn a_channel_is_read_up_to_its_limit() {
-        let (manifest, freshness) = parts();
-        let mut json = channel(manifest, Some(freshness));
+        let mut json = whole().into_bytes();
         json.resize(1_048_576, b' ');
         Channel::parse(&json).unwrap();
         json.push(b' ');
@@ -175,25 +259,23 @@ mod tests {
 
     #[test]
     fn a_channel_is_told_from_a_lone_envelope_by_its_first_key() {
-        let (manifest, freshness) = parts();
-        let whole = channel(manifest.clone(), Some(freshness));
-        assert!(Channel::is_one(&whole));
+        assert!(Channel::is_one(whole().as_bytes()));
         for json in [
-            "{\"manifest\"",
-            " \n{ \t\"manifest\": 1",
+            "{\"releases\"",
+            " \n{ \t\"releases\": 1",
             "{\"freshness\": {",
         ] {
             assert!(Channel::is_one(json.as_bytes()), "{json}");
         }
-        assert!(!Channel::is_one(&manifest.encode()));
+        assert!(!Channel::is_one(&parts().0.encode()));
         for json in [
             "",
             "{",
             "{}",
-            "[\"manifest\"]",
-            "\"manifest\"",
-            "{\"payload\": \"manifest\"",
-            "{\"manifests\"",
+            "[\"releases\"]",
+            "\"releases\"",
+            "{\"payload\": \"releases\"",
+            "{\"release\"",
         ] {
             assert!(!Channel::is_one(json.as_bytes()), "{json}");
         }

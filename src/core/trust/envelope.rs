@@ -79,6 +79,16 @@ pub enum EnvelopeError {
         #[source]
         source: base64::DecodeError,
     },
+    /// More releases or freshness statements in a channel than [`LIMITS`] allows.
+    #[error("its list `{what}` has {found} entries; at most {limit} are read")]
+    ChannelExcess {
+        /// `releases` or `freshness`.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many may be there.
+        limit: usize,
+    },
     /// More signatures, or longer key ids, than [`LIMITS`] allows.
     #[error("the envelope has {what}")]
     Excess {
@@ -125,6 +135,12 @@ impl From<&EnvelopeSignature> for SignatureJson {
 }
 
 impl Envelope {
+    /// Returns the type of the payload as it can be shown: short and escaped.
+    pub(super) fn shown_payload_type(&self) -> String {
+        let short = self.payload_type.chars().take(80);
+        short.flat_map(char::escape_default).collect()
+    }
+
     /// An envelope without signatures.
     #[must_use]
     pub fn unsigned(payload_type: impl Into<String>, payload: Vec<u8>) -> Self {

@@ -7,15 +7,16 @@
 //!
 //! ```text
 //! trust/2.json, 3, …   → Chain::step            → the newest TrustPolicy      signed by the old and the new
-//! images/NAME.json     → TrustPolicy::verify_channel → Current
-//!     manifest         : type, signatures, threshold │ name, arch, versions, dates, digests
-//!     freshness        : type, signatures, threshold │ name, dates, newest image, newest policy
+//! images/NAME.json     → TrustPolicy::judge_channel → Current          by what KeptProofs has of earlier channels
+//!     freshness        : type, signatures, threshold │ name, dates, current releases, newest policy
+//!     releases         : type, signatures, threshold │ name, arch, versions, dates, digests
 //!                                  payload unread ───┘
 //! a host config, command line → TrustPolicy::judge_host_config → Judged     plain, or signed by its role
 //! ```
 
 pub mod chain;
 pub mod channel;
+pub mod current;
 pub mod detached;
 pub mod envelope;
 pub mod host_config;
@@ -30,6 +31,7 @@ pub mod verified;
 
 pub use chain::Chain;
 pub use channel::Channel;
+pub use current::{Current, KeptProofs};
 pub use envelope::{Envelope, EnvelopeError};
 pub use host_config::{Judged, Presented};
 pub use judging_time::{ClockState, JudgingTime};
@@ -37,6 +39,6 @@ pub use policy::TrustPolicy;
 pub use refusal::Refusal;
 pub use role::{Role, Verifications};
 pub use statement::{IgnoredSignature, SignatureCount, Statement, Unmet};
-pub use verified::{Current, Verified};
+pub use verified::Verified;
 
 pub use crate::format::key::{KeyId, PublicKey};

@@ -164,8 +164,39 @@ pub enum Refusal {
         /// The policy's longest.
         max_hours: u32,
     },
-    /// A newer version than this one is published.
-    #[error("version {found} of image \"{name}\" is stale: version {newest} is published")]
+    /// The freshness statement lists more versions of one architecture than the policy allows.
+    #[error(
+        "the freshness statement lists {found} versions of one architecture, the trust policy allows {max_releases}"
+    )]
+    FreshnessTooMany {
+        /// How many it lists.
+        found: usize,
+        /// The policy's most.
+        max_releases: u32,
+    },
+    /// The freshness statement has taken this version back.
+    #[error("version {found} of image \"{name}\" is withdrawn")]
+    Withdrawn {
+        /// The image's name.
+        name: ImageName,
+        /// Its version.
+        found: ImageVersion,
+    },
+    /// The freshness statement does not list this version, and none that is newer.
+    #[error("version {found} of image \"{name}\" is not current: {}", current(newest.as_ref()))]
+    NotCurrent {
+        /// The image's name.
+        name: ImageName,
+        /// Its version.
+        found: ImageVersion,
+        /// The newest that is current for this architecture, if any is.
+        newest: Option<ImageVersion>,
+    },
+    /// The channel offers no release.
+    #[error("the mirror's channel offers no release")]
+    NoRelease,
+    /// A newer version than this one is current.
+    #[error("version {found} of image \"{name}\" is stale: version {newest} is current")]
     Stale {
         /// The image's name.
         name: ImageName,
@@ -297,6 +328,10 @@ impl Diagnose for Refusal {
             Self::FreshnessOfOther { .. } => Code::FreshnessName,
             Self::FreshnessExpired { .. } => Code::FreshnessExpired,
             Self::FreshnessTooLong { .. } => Code::FreshnessLife,
+            Self::FreshnessTooMany { .. } => Code::FreshnessReleases,
+            Self::Withdrawn { .. } => Code::ManifestWithdrawn,
+            Self::NotCurrent { .. } => Code::ManifestNotCurrent,
+            Self::NoRelease => Code::ManifestEnvelope,
             Self::Stale { .. } => Code::ManifestStale,
             Self::StalePolicy { .. } => Code::TrustStale,
             Self::Policy(error) if error.needs_upgrade() => Code::TrustUpgrade,
@@ -348,6 +383,13 @@ impl Diagnose for Refusal {
             }
             _ => self.code().remedy().to_owned(),
         }
+    }
+}
+
+fn current(newest: Option<&ImageVersion>) -> String {
+    match newest {
+        Some(newest) => format!("version {newest} is"),
+        None => "no version for this architecture is".to_owned(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! file: the key that it names is tried first, then every other key of the role that has not signed yet. A payload comes
 //! out of an envelope only through `Role::open`, after the count.
 
+use std::collections::BTreeSet;
+
 use super::envelope::Envelope;
 use super::policy::{Group, Signer, SignerName, TrustPolicy};
 use super::refusal::Refusal;
@@ -78,6 +80,19 @@ impl<'a> Role<'a> {
         self.table
             .iter()
             .filter(move |signer| groups.iter().any(|group| group.keys.contains(&signer.name)))
+    }
+
+    /// Returns the thresholds and keys of its groups, whatever the keys' names and the order are.
+    pub(super) fn material(&self) -> BTreeSet<(usize, BTreeSet<String>)> {
+        let key = |name: &SignerName| {
+            let signer = self.table.iter().find(|signer| signer.name == *name);
+            signer.map(|signer| signer.key.to_string())
+        };
+        let groups = self.groups.iter().map(|group| {
+            let keys = group.keys.iter().filter_map(key).collect();
+            (group.threshold, keys)
+        });
+        groups.collect()
     }
 
     /// Returns how many signatures the role needs, over all its groups.
@@ -177,10 +192,9 @@ impl<'a> Role<'a> {
         left: &mut Verifications,
     ) -> Result<(&'e [u8], Vec<SignerName>), Refusal> {
         if envelope.payload_type() != statement.payload_type() {
-            let found = envelope.payload_type().chars().take(80);
             return Err(Refusal::PayloadType {
                 statement,
-                found: found.flat_map(char::escape_default).collect(),
+                found: envelope.shown_payload_type(),
             });
         }
         if !self.is_reachable() {

@@ -9,7 +9,7 @@ use super::envelope::Envelope;
 use super::policy::{AcceptedImage, Fields, Group, Roles, Signer, SignerName, TrustPolicy};
 use super::statement::Statement;
 use crate::format::digest::Sha256Digest;
-use crate::format::freshness::Freshness;
+use crate::format::freshness::{CurrentRelease, Freshness, ReleaseType};
 use crate::format::key::PublicKey;
 use crate::format::manifest::Manifest;
 
@@ -129,14 +129,31 @@ pub(super) fn sealed_manifest(manifest: &Manifest, by: &[&str]) -> Envelope {
     sealed(Statement::Manifest.payload_type(), manifest.encode(), by)
 }
 
-/// That `relay` is in this version, and the policy in that, said for a day.
+/// That `relay` is current in this version, and the policy in that, said for a day.
 pub(super) fn freshness(version: u64, trust: u64) -> Freshness {
+    freshness_of(&[&manifest(version)], trust)
+}
+
+/// That these are the current releases of `relay`, said for a day.
+pub(super) fn freshness_of(manifests: &[&Manifest], trust: u64) -> Freshness {
     Freshness {
         name: "relay".parse().unwrap(),
-        version: version.try_into().unwrap(),
         trust: trust.try_into().unwrap(),
         created: made(),
         expires: made() + SignedDuration::from_hours(24),
+        releases: manifests.iter().map(|manifest| listed(manifest)).collect(),
+        withdrawn: Vec::new(),
+    }
+}
+
+/// What a freshness statement says of a release.
+pub(super) fn listed(manifest: &Manifest) -> CurrentRelease {
+    CurrentRelease {
+        version: manifest.version,
+        arch: manifest.arch.clone(),
+        payload_type: ReleaseType::known(),
+        sha256: Sha256Digest::of(&manifest.encode()),
+        until: None,
     }
 }
 
@@ -145,5 +162,5 @@ pub(super) fn sealed_freshness(freshness: &Freshness, by: &[&str]) -> Envelope {
 }
 
 pub(super) fn channel(manifest: Envelope, freshness: Option<Envelope>) -> Vec<u8> {
-    Channel::new(manifest, freshness).encode()
+    Channel::new([manifest], freshness).encode()
 }

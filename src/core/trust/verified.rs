@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 
-use super::channel::Channel;
 use super::envelope::Envelope;
 use super::judging_time::JudgingTime;
 use super::policy::{SignerName, TrustPolicy};
@@ -68,95 +67,12 @@ pub struct Expected<'a> {
     pub now: JudgingTime,
 }
 
-/// A manifest that is accepted, and is as new as the policy asks for.
-#[derive(Debug, Clone)]
-pub struct Current {
-    manifest: Verified<Manifest>,
-    freshness: Option<Verified<Freshness>>,
-}
-
-impl Current {
-    /// The manifest.
-    #[must_use]
-    pub const fn manifest(&self) -> &Verified<Manifest> {
-        &self.manifest
-    }
-
-    /// The statement that says how new it is, if the policy has a role for one and the mirror had one.
-    #[must_use]
-    pub const fn freshness(&self) -> Option<&Verified<Freshness>> {
-        self.freshness.as_ref()
-    }
-}
-
 impl TrustPolicy {
-    /// Checks the bytes of a channel file and, if everything holds, gives the manifest in it.
-    ///
-    /// # Errors
-    ///
-    /// As for [`TrustPolicy::verify_manifest`], and then the first check of freshness that fails. Where
-    /// the policy has no role for freshness, a statement about it says nothing and is not looked at.
-    pub fn verify_channel(
-        &self,
-        channel: &[u8],
-        expected: &Expected<'_>,
-    ) -> Result<Current, Refusal> {
-        self.judge_channel(channel, &mut expected.clone())
-    }
-
-    /// Does the same, and moves `expected.now` as [`JudgingTime::prove`] says by the `created` of a
-    /// verified manifest, also where the channel is refused: a machine keeps that time.
-    ///
-    /// # Errors
-    ///
-    /// As for [`TrustPolicy::verify_channel`].
-    pub fn judge_channel(
-        &self,
-        channel: &[u8],
-        expected: &mut Expected<'_>,
-    ) -> Result<Current, Refusal> {
-        let channel = Channel::parse(channel).map_err(|source| Refusal::Envelope {
-            statement: Statement::Manifest,
-            source,
-        })?;
-        let mut left = Verifications::default();
-        let manifest = self.judge_manifest(&channel.manifest, expected, &mut left)?;
-        let name = expected.name;
-        let freshness = match (self.freshness_role(name), &channel.freshness) {
-            (None, _) => None,
-            (Some(_), None) if self.fields().freshness.required => return Err(Refusal::NotFresh),
-            (Some(_), None) => None,
-            (Some(_), Some(envelope)) => {
-                Some(self.judge_freshness(envelope, name, &expected.now, &mut left)?)
-            }
-        };
-        if let Some(newest) = freshness.as_ref().map(|freshness| freshness.as_ref()) {
-            let found = manifest.as_ref().version;
-            if found < newest.version {
-                return Err(Refusal::Stale {
-                    name: name.clone(),
-                    found,
-                    newest: newest.version,
-                });
-            }
-            if self.version() < newest.trust {
-                return Err(Refusal::StalePolicy {
-                    found: self.version(),
-                    newest: newest.trust,
-                });
-            }
-        }
-        Ok(Current {
-            manifest,
-            freshness,
-        })
-    }
-
     /// Checks the bytes of a manifest's envelope and, if everything holds, gives the manifest in it.
     ///
     /// In order: the envelope's shape and the type it names, the signatures against the threshold,
     /// then, for the first time reading the payload, its shape, name, architecture, version and digests, and its dates.
-    /// Whether a newer one exists is not asked; [`TrustPolicy::verify_channel`] asks that too.
+    /// Whether it is current is not asked; [`TrustPolicy::verify_channel`] asks that too.
     ///
     /// # Errors
     ///
@@ -198,7 +114,7 @@ impl TrustPolicy {
         Freshness::parse(payload).ok()
     }
 
-    fn judge_manifest(
+    pub(super) fn judge_manifest(
         &self,
         envelope: &Envelope,
         expected: &mut Expected<'_>,
@@ -219,7 +135,11 @@ impl TrustPolicy {
         Ok(verified)
     }
 
-    fn check_identity(&self, manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_identity(
+        &self,
+        manifest: &Manifest,
+        expected: &Expected<'_>,
+    ) -> Result<(), Refusal> {
         if *expected.name != manifest.name {
             return Err(Refusal::OtherImage {
                 found: manifest.name.clone(),
@@ -252,7 +172,7 @@ impl TrustPolicy {
         Ok(())
     }
 
-    fn check_denied(&self, manifest: &Verified<Manifest>) -> Result<(), Refusal> {
+    pub(super) fn check_denied(&self, manifest: &Verified<Manifest>) -> Result<(), Refusal> {
         let statement = manifest.as_ref();
         let files = statement.files.iter().map(|file| ("file", &file.sha256));
         let whole = [
@@ -309,6 +229,19 @@ impl TrustPolicy {
         now: &JudgingTime,
         left: &mut Verifications,
     ) -> Result<Verified<Freshness>, Refusal> {
+        let freshness = self.open_freshness(envelope, name, now, left)?;
+        self.check_unexpired(freshness.as_ref(), now)?;
+        Ok(freshness)
+    }
+
+    /// Checks a freshness statement, but for its end: one that has ended is still proof of what was said last.
+    pub(super) fn open_freshness(
+        &self,
+        envelope: &Envelope,
+        name: &ImageName,
+        now: &JudgingTime,
+        left: &mut Verifications,
+    ) -> Result<Verified<Freshness>, Refusal> {
         let role = self.freshness_role(name).ok_or(Refusal::NotFresh)?;
         let (payload, signers) = role.open(Statement::Freshness, envelope, left)?;
         let freshness = Freshness::parse(payload).map_err(Refusal::Freshness)?;
@@ -318,32 +251,47 @@ impl TrustPolicy {
                 expected: name.clone(),
             });
         }
-        let tolerance = self.tolerance();
-        if now.is_before(freshness.created, tolerance) {
+        if now.is_before(freshness.created, self.tolerance()) {
             return Err(Refusal::Future {
                 statement: Statement::Freshness,
                 created: freshness.created,
                 now: now.at(),
             });
         }
-        if now.is_after(freshness.expires, tolerance) {
-            return Err(Refusal::FreshnessExpired {
-                expires: freshness.expires,
-                now: now.at(),
-            });
-        }
         let granted = freshness.expires.duration_since(freshness.created);
-        let max_hours = self.fields().freshness.max_hours;
-        if granted > SignedDuration::from_hours(i64::from(max_hours)) {
+        let rule = &self.fields().freshness;
+        if granted > SignedDuration::from_hours(i64::from(rule.max_hours)) {
             return Err(Refusal::FreshnessTooLong {
                 granted_hours: rounded_up(granted, 3600),
-                max_hours,
+                max_hours: rule.max_hours,
+            });
+        }
+        let found = freshness.versions_of_one_arch();
+        if u32::try_from(found).is_ok_and(|found| found > rule.max_releases) {
+            return Err(Refusal::FreshnessTooMany {
+                found,
+                max_releases: rule.max_releases,
             });
         }
         Ok(Verified::new(freshness, signers, payload))
     }
 
-    fn tolerance(&self) -> SignedDuration {
+    /// Checks that a freshness statement has not ended.
+    pub(super) fn check_unexpired(
+        &self,
+        freshness: &Freshness,
+        now: &JudgingTime,
+    ) -> Result<(), Refusal> {
+        if now.is_after(freshness.expires, self.tolerance()) {
+            return Err(Refusal::FreshnessExpired {
+                expires: freshness.expires,
+                now: now.at(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn tolerance(&self) -> SignedDuration {
         SignedDuration::try_from(self.clock_tolerance()).unwrap_or(SignedDuration::ZERO)
     }
 }

@@ -13,12 +13,15 @@ use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::chain::EndsSoon;
 use sealboot_core::trust::policy::Disks;
-use sealboot_core::trust::{Chain, Refusal, TrustPolicy};
+use sealboot_core::trust::verified::Expected;
+use sealboot_core::trust::{Chain, Current, KeptProofs, Refusal, TrustPolicy};
 
-/// The trust policies that this run of the loader has verified. The newest is in force.
+/// The trust policies that this run of the loader has verified, the newest of which is in force, and the proofs of
+/// what is current that it has seen.
 #[derive(Debug)]
 pub struct InForce {
     chain: Chain,
+    kept: KeptProofs,
     loader: &'static Loader,
     /// Where the machine's /sys is: `/` in a boot.
     root: PathBuf,
@@ -67,6 +70,7 @@ impl InForce {
         loader.set_failure_policy(baked_in.on_failure());
         Self {
             chain: Chain::from(baked_in),
+            kept: KeptProofs::default(),
             loader,
             root: "/".into(),
         }
@@ -105,10 +109,31 @@ impl InForce {
     ///
     /// As [`Chain::step`]; the policy in force then stays in force.
     pub fn step(&mut self, envelope: &[u8]) -> Result<(), Refusal> {
+        let before = self.chain.newest().clone();
         self.chain.step(envelope)?;
+        self.kept.follow(&before, self.chain.newest());
         self.loader
             .set_failure_policy(self.chain.newest().on_failure());
         Ok(())
+    }
+
+    /// Judges a channel by the policy in force and by what this run has seen of all mirrors. Moves `expected.now`.
+    ///
+    /// # Errors
+    ///
+    /// As [`TrustPolicy::judge_channel`].
+    pub fn judge_channel(
+        &mut self,
+        channel: &[u8],
+        expected: &mut Expected<'_>,
+    ) -> Result<Current, Refusal> {
+        (self.chain.newest()).judge_channel(channel, expected, &mut self.kept)
+    }
+
+    /// Returns what this run has proved about which releases are current.
+    #[must_use]
+    pub const fn kept(&self) -> &KeptProofs {
+        &self.kept
     }
 
     /// Judges the disks that the kernel has found by now.

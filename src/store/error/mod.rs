@@ -248,6 +248,14 @@ pub enum StoreError {
     /// The store's archive cannot be opened.
     #[error(transparent)]
     NoArchive(Box<StoreError>),
+    /// Withdrawing a version would leave no release.
+    #[error("no release of image {image} is left once version {version} is withdrawn")]
+    NothingLeft {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        version: ImageVersion,
+    },
     /// An attachment is missing, or is not as it was signed.
     #[error("there is no attachment \"{name}\" as it was signed at {}", path.display())]
     NoAttachment {
@@ -470,6 +478,7 @@ impl StoreError {
                 | Self::OtherPolicy { .. }
                 | Self::WouldStop { .. }
                 | Self::ArchiveRefused(_)
+                | Self::NothingLeft { .. }
                 | Self::Older { .. }
                 | Self::OtherVersion { .. }
                 | Self::NotOfFreshnessRole { .. }

@@ -1,4 +1,4 @@
-//! `sealboot freshness`: says again what is newest, before the last word runs out.
+//! `sealboot freshness`: states again what is current, before the last statement ends.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use super::policy;
 use super::support::signer::Signer;
 use super::support::{Failure, output, passphrase, time};
-use sealboot_core::format::manifest::ImageName;
+use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::trust::TrustPolicy;
 use sealboot_store::{Notice, Renewal, Store};
 
-/// Say until when an image's newest version is the newest.
+/// State which versions of an image are current, and until when.
 ///
 /// A policy with a role for freshness lets machines notice a mirror that is frozen, by fault or by
 /// intent: what it shows is then too old to count. The role's key signs nothing but this, so it may live
@@ -20,13 +20,52 @@ use sealboot_store::{Notice, Renewal, Store};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Renew(RenewArgs),
+    Withdraw(WithdrawArgs),
+}
+
+/// Take a version of an image back: no machine boots it from then on.
+///
+/// The new statement lists the version as withdrawn, and the newest versions below it as current. Where the channel
+/// offers none, the newest one that lies in the store and that the policy accepts takes its place. Renewals carry the
+/// withdrawal on, until the policy denies the version or its min_version passes it. Prints the channel.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sealboot freshness withdraw --version 43 --key clockwork.key --policy trust.json --store /srv/boot relay")]
+pub(super) struct WithdrawArgs {
+    /// The version to take back
+    #[arg(long, value_name = "N")]
+    version: ImageVersion,
+
+    /// A key of the policy's freshness role, as for `sealboot image sign`; give as many as its threshold
+    #[arg(long = "key", value_name = "FILE", required = true)]
+    keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// The trust policy that the machines have
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+
+    /// The store
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+
+    /// For how long the statement counts, such as 24h [default: as for `sealboot freshness renew`]
+    #[arg(long = "for", value_name = "SPAN", value_parser = time::span)]
+    life: Option<SignedDuration>,
+
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: ImageName,
 }
 
 /// Renew the freshness statements of a store's images.
 ///
 /// For each image, everything is verified that a machine verifies of its channel; then a new statement
-/// takes the old one's place: this version is the newest, and so is the newest trust policy in the store,
-/// until so and so. To be run by a timer well before the last statement ends, or left to
+/// takes the old one's place: the newest versions in the channel are current, as many as the policy allows, and
+/// the newest trust policy in the store is the newest. To be run by a timer well before the last statement ends, or left to
 /// `sealboot serve --renew`. Prints the channels that were renewed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -53,8 +92,8 @@ pub(super) struct RenewArgs {
     #[arg(long = "for", value_name = "SPAN", value_parser = time::span)]
     life: Option<SignedDuration>,
 
-    /// Renew though the last statement names a newer version than the store shows: after going back below
-    /// it on purpose
+    /// Renew though the last statement lists a newer version than the store shows: after going back below it on
+    /// purpose. That version is withdrawn
     #[arg(long)]
     allow_older: bool,
 
@@ -66,7 +105,19 @@ pub(super) struct RenewArgs {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Renew(args) => renew(&args),
+        Command::Withdraw(args) => withdraw(&args),
     }
+}
+
+fn withdraw(args: &WithdrawArgs) -> Result<(), Failure> {
+    let store = Store::open(&args.store)?;
+    let mut renewal = renewal(&args.keys, &args.passphrase, args.life)?;
+    let policy = policy::newest(&args.policy, Some(&args.store))?;
+    renewal.check(&policy)?;
+    let (image, version) = (&args.image, args.version);
+    let (channel, freshness) = renewal.withdraw(&policy, &store, image, version, time::now())?;
+    output::say(Notice::Renewed { freshness });
+    output::data(&format!("{}\n", channel.display()))
 }
 
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
@@ -107,10 +158,10 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
 /// The keys of `sealboot image publish` that say that what it publishes is the newest.
 #[derive(Debug, Args)]
 pub(super) struct AtPublish {
-    /// Say with this key that the image is the newest, as `sealboot freshness renew` does; give as many as
+    /// State with this key that the image is current, as `sealboot freshness renew` does; give as many as
     /// the threshold of the policy's freshness role
     ///
-    /// Without it, a statement that still counts is kept.
+    /// Without it, the statement stays as it is, and machines go on with what it lists.
     #[arg(long = "freshness-key", value_name = "FILE")]
     freshness_keys: Vec<PathBuf>,
 

@@ -116,11 +116,28 @@ fn release_role<'a>(policy: &'a TrustPolicy, name: &ImageName) -> Result<Role<'a
 /// A freshness statement, in words.
 fn describe_freshness(freshness: &Freshness) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
-    output::columns([
-        row("image", freshness.name.to_string()),
-        row("newest version", freshness.version.to_string()),
-        row("newest policy", freshness.trust.to_string()),
-        row("created", freshness.created.to_string()),
-        row("expires", freshness.expires.to_string()),
-    ])
+    let releases = freshness.releases.iter().map(|release| {
+        let until = release.until.map(|until| format!(", until {until}"));
+        let value = format!(
+            "version {} for {}, manifest sha256 {}{}",
+            release.version,
+            release.arch,
+            release.sha256,
+            until.unwrap_or_default()
+        );
+        row("current", value)
+    });
+    let withdrawn = freshness.withdrawn.iter();
+    let withdrawn = withdrawn.map(|version| row("withdrawn", format!("version {version}")));
+    output::columns(
+        [
+            row("image", freshness.name.to_string()),
+            row("newest policy", freshness.trust.to_string()),
+            row("created", freshness.created.to_string()),
+            row("expires", freshness.expires.to_string()),
+        ]
+        .into_iter()
+        .chain(releases)
+        .chain(withdrawn),
+    )
 }

@@ -2,19 +2,20 @@
 
 use sealboot_core::failure::FailureCode::{
     FreshnessExpired, FreshnessFuture, FreshnessInvalid, FreshnessLife, FreshnessMissing,
-    FreshnessName, FreshnessThreshold, FreshnessUpgrade, ManifestDenied, ManifestEnvelope,
-    ManifestFuture, ManifestInvalid, ManifestStale, ManifestThreshold, TrustStale,
+    FreshnessName, FreshnessReleases, FreshnessThreshold, FreshnessUpgrade, ManifestDenied,
+    ManifestEnvelope, ManifestFuture, ManifestInvalid, ManifestNotCurrent, ManifestStale,
+    ManifestThreshold, ManifestWithdrawn, TrustStale,
 };
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::{Envelope, TrustPolicy};
+use sealboot_core::trust::{Channel, Envelope, TrustPolicy};
 
 use support::world::trust::versioned;
 
 use super::{
-    CHANNEL, Case, edited, fresh, fresh_by, freshness, good, key, keys, manifest, policy,
-    policy_of, sealed, sealed_freshness, sealed_policy,
+    CHANNEL, Case, edited, fresh, fresh_by, freshness, freshness_of, good, key, keys, manifest,
+    policy, policy_of, sealed, sealed_freshness, sealed_policy,
 };
 use support::world;
 
@@ -25,8 +26,8 @@ vectors! {
     /// The policy requires a freshness statement, and the mirror shows none: it may be frozen.
     freshness_missing => Err(FreshnessMissing), Case::of(&fresh(policy())).manifest(&good());
 
-    /// The freshness statement is null, which is none.
-    freshness_null => Err(FreshnessMissing),
+    /// A freshness statement is null: the channel is broken.
+    freshness_null => Err(ManifestEnvelope),
         Case::of(&fresh(policy())).shows(CHANNEL, world::channel(&good(), Some(b"null")));
 
     /// The mirror is frozen since last month, and shows last month's statement.
@@ -77,8 +78,69 @@ vectors! {
     /// The mirror shows an old image, validly signed, and the newest statement: it holds machines back.
     older_image_than_the_newest => Err(ManifestStale), said(&freshness(43));
 
-    /// The mirror shows a newer image than the statement knows of: a release that was just made.
-    newer_image_than_the_freshness => Ok(()), said(&freshness(41)).archive();
+    /// The mirror shows a newer image than the statement lists: a release that is not current yet.
+    newer_image_than_the_freshness => Err(ManifestNotCurrent), said(&freshness(41));
+
+    /// The mirror shows a newer image beside the one that is current: that one boots.
+    newer_image_beside_the_current_one => Ok(()),
+        offering(&[manifest(43), manifest(42)], &freshness(42)).archive();
+
+    /// Two versions are current: the server's order decides.
+    two_current_versions => Ok(()),
+        Case::of(&of_two()).shows(CHANNEL, offered(
+            &[manifest(42), manifest(43)], &freshness_of(&[&manifest(43), &manifest(42)]),
+        )).archive();
+
+    /// The statement lists two versions, the policy allows one.
+    more_versions_than_the_policy_allows => Err(FreshnessReleases),
+        said(&freshness_of(&[&manifest(43), &manifest(42)]));
+
+    /// The statement withdraws the version that the mirror shows.
+    withdrawn_version => Err(ManifestWithdrawn), said(&Freshness {
+        withdrawn: vec![42.try_into().unwrap()], ..freshness(43)
+    });
+
+    /// The statement withdraws a version that it lists.
+    withdrawn_version_that_is_current => Err(FreshnessInvalid), said(&Freshness {
+        withdrawn: vec![42.try_into().unwrap()], ..freshness(42)
+    });
+
+    /// The release was current until yesterday, though the statement counts until tomorrow.
+    release_that_was_current_until_yesterday => Err(ManifestNotCurrent), {
+        let mut ended = freshness(42);
+        ended.releases[0].until = Some("2026-01-14T13:00:00Z".parse().unwrap());
+        said(&ended)
+    };
+
+    /// The statement lists another manifest of the same version: the digest decides, not the number.
+    other_manifest_of_the_current_version => Err(ManifestNotCurrent), {
+        let mut other = manifest(42);
+        other.label = "another".parse().unwrap();
+        said(&freshness_of(&[&other]))
+    };
+
+    /// The statement lists a manifest of a type that only a newer loader knows beside the one that this loader knows.
+    current_release_of_a_future_type => Ok(()), {
+        let mut both = freshness(42);
+        let mut future = both.releases[0].clone();
+        future.payload_type = "application/vnd.sealboot.manifest.v2+json".parse().unwrap();
+        both.releases.insert(0, future);
+        said(&both).archive()
+    };
+
+    /// The channel has an older statement before the newest one.
+    older_statement_first => Err(ManifestStale), {
+        let newer = Freshness {
+            created: "2026-01-14T13:00:00Z".parse().unwrap(), ..freshness(43)
+        };
+        let releases = [sealed(&manifest(42), &["alice", "bob"])];
+        let statements = [freshness(42), newer];
+        Case::of(&fresh(policy())).shows(CHANNEL, channel_of(&releases, &statements))
+    };
+
+    /// The channel offers no release at all.
+    channel_without_a_release => Err(ManifestEnvelope),
+        Case::of(&fresh(policy())).shows(CHANNEL, channel_of(&[], &[freshness(42)]));
 
     /// The statement names a newer trust policy than the mirror shows.
     newer_policy_than_shown => Err(TrustStale),
@@ -88,8 +150,8 @@ vectors! {
     freshness_that_expires_before_it_was_made => Err(FreshnessInvalid),
         said(&dated("2026-01-14T12:00:00Z", "2026-01-14T12:00:00Z"));
 
-    /// The statement is that of a frozen mirror, where the policy would do without one: what stands
-    /// there is judged all the same.
+    /// The statement is that of a frozen mirror, where the policy would do without one: what the role has said last
+    /// counts all the same.
     expired_freshness_where_none_is_required => Err(FreshnessExpired),
         Case::of(&not_required()).fresh(
             &good(),
@@ -219,6 +281,33 @@ fn dated(created: &str, expires: &str) -> Freshness {
         expires: expires.parse().unwrap(),
         ..freshness(42)
     }
+}
+
+/// A channel that offers these releases, all good, and one statement.
+fn offered(releases: &[Manifest], freshness: &Freshness) -> Vec<u8> {
+    let releases: Vec<_> = (releases.iter())
+        .map(|manifest| sealed(manifest, &["alice", "bob"]))
+        .collect();
+    channel_of(&releases, std::slice::from_ref(freshness))
+}
+
+fn offering(releases: &[Manifest], freshness: &Freshness) -> Case {
+    Case::of(&fresh(policy())).shows(CHANNEL, offered(releases, freshness))
+}
+
+fn channel_of(releases: &[Vec<u8>], statements: &[Freshness]) -> Vec<u8> {
+    let parse = |bytes: &[u8]| Envelope::parse(bytes).unwrap();
+    let releases = releases.iter().map(|bytes| parse(bytes));
+    let statements = statements
+        .iter()
+        .map(|one| parse(&sealed_freshness(one, &["clockwork"])));
+    Channel::new(releases, statements).encode()
+}
+
+/// The policy, which lets two versions be current.
+fn of_two() -> TrustPolicy {
+    let changed = fresh(policy()).with(|fields| fields.freshness.max_releases = 2);
+    changed.unwrap()
 }
 
 fn second(version: u64) -> Freshness {

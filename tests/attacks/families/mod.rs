@@ -338,12 +338,15 @@ pub(crate) fn good() -> Vec<u8> {
 /// A statement of the day that this version of `relay` and the first trust policy are the newest.
 pub(crate) fn freshness(version: u64) -> Freshness {
     Freshness {
-        name: "relay".parse().unwrap(),
-        version: version.try_into().unwrap(),
-        trust: 1.try_into().unwrap(),
-        created: "2026-01-14T12:00:00Z".parse().unwrap(),
         expires: "2026-01-16T12:00:00Z".parse().unwrap(),
+        ..freshness_of(&[&manifest(version)])
     }
+}
+
+/// A statement that these releases are current.
+pub(crate) fn freshness_of(manifests: &[&Manifest]) -> Freshness {
+    let created = "2026-01-14T12:00:00Z".parse().unwrap();
+    world::trust::freshness_of(manifests, 1, created)
 }
 
 /// An envelope over a freshness statement, signed by these.

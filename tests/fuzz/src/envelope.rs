@@ -20,7 +20,7 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, Refusal, TrustPolicy, Verifications};
+use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verifications};
 
 use super::Verdict;
 use super::input::{Input, touch};
@@ -78,8 +78,12 @@ fn unsigned(bytes: &[u8]) -> Verdict {
             Verdict::Taken
         }
         (Err(_), Ok(channel)) => {
-            is_sound(&channel.manifest);
-            if let Some(freshness) = &channel.freshness {
+            assert!(channel.releases.len() <= LIMITS.current_releases);
+            assert!(channel.freshness.len() <= LIMITS.channel_statements);
+            for release in &channel.releases {
+                is_sound(&release.manifest);
+            }
+            for freshness in &channel.freshness {
                 is_sound(freshness);
             }
             assert_eq!(Channel::parse(&channel.encode()).expect("our own"), channel);
@@ -191,14 +195,21 @@ fn in_channel(
         &[&ALICE, &BOB]
     };
     let freshness = (!payload.is_empty()).then(|| seal(Freshness::PAYLOAD_TYPE, payload, keys));
-    let channel = Channel::new(envelope.clone(), freshness);
+    let channel = Channel::new([envelope.clone()], freshness);
     let file = channel.encode();
     assert_eq!(Channel::parse(&file).expect("our own"), channel);
     let current = Freshness::parse(payload).ok().filter(|freshness| {
         bits & bits::OTHER_ROLE == 0 && is_current(freshness) && freshness.trust <= POLICY.version()
     });
     let good = match (manifest, &current) {
-        (Some(manifest), Some(freshness)) => manifest.version >= freshness.version,
+        (Some(manifest), Some(freshness)) => {
+            (freshness.releases_for(Some(&manifest.arch))).any(|release| {
+                release.sha256 == Sha256Digest::of(envelope.unverified_payload())
+                    && release
+                        .until
+                        .is_none_or(|until| expected().now.at() < until)
+            })
+        }
         _ => false,
     };
     match POLICY.verify_channel(&file, &expected()) {
@@ -213,9 +224,10 @@ fn in_channel(
         }
         Err(refusal) => {
             assert!(!good, "{refusal:?}");
-            let of_the_manifest = refusal.code().as_str().starts_with("MANIFEST-")
-                && !matches!(refusal, Refusal::Stale { .. });
-            assert_eq!(of_the_manifest, manifest.is_none(), "{refusal:?}");
+            let of_the_manifest = refusal.code().as_str().starts_with("MANIFEST-");
+            if Freshness::parse(payload).is_err() {
+                assert_eq!(of_the_manifest, manifest.is_none(), "{refusal:?}");
+            }
             spoken::is_safe_to_print(&refusal);
             Verdict::Refused
         }

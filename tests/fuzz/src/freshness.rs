@@ -75,7 +75,15 @@ fn is_sound(freshness: &Freshness) {
         *freshness
     );
     assert!(freshness.created < freshness.expires);
-    for version in [freshness.version.as_u64(), freshness.trust.as_u64()] {
-        assert!((1..=LIMITS.number_max).contains(&version));
+    assert!((1..=LIMITS.number_max).contains(&freshness.trust.as_u64()));
+    assert!((1..=LIMITS.current_releases).contains(&freshness.releases.len()));
+    assert!(freshness.withdrawn.len() <= LIMITS.withdrawn_versions);
+    assert!(
+        freshness
+            .releases
+            .is_sorted_by(|one, next| one.version >= next.version)
+    );
+    for release in &freshness.releases {
+        assert!(!freshness.withdrawn.contains(&release.version));
     }
 }

@@ -132,6 +132,7 @@ pub fn accepts(manifest: &Manifest) -> bool {
 /// Whether [`POLICY`] takes this statement about `relay`, its signatures apart.
 pub fn is_current(freshness: &Freshness) -> bool {
     freshness.name.as_str() == "relay"
+        && freshness.versions_of_one_arch() <= 1
         && freshness.created.duration_since(*NOW) <= TOLERANCE
         && NOW.duration_since(freshness.expires) < TOLERANCE
         && freshness.expires.duration_since(freshness.created) <= SignedDuration::from_hours(72)

@@ -162,11 +162,13 @@ pub fn seal_manifest(manifest: &Manifest, keys: &[PrivateKey]) -> Vec<u8> {
 
 /// A channel file around an envelope, as text: what is broken stays broken.
 pub fn channel(envelope: &[u8], freshness: Option<&[u8]>) -> Vec<u8> {
-    let mut channel = b"{\"manifest\": ".to_vec();
+    let mut channel = b"{\"releases\": [{\"manifest\": ".to_vec();
     channel.extend_from_slice(envelope.trim_ascii_end());
+    channel.extend_from_slice(b"}]");
     if let Some(freshness) = freshness {
-        channel.extend_from_slice(b", \"freshness\": ");
+        channel.extend_from_slice(b", \"freshness\": [");
         channel.extend_from_slice(freshness.trim_ascii_end());
+        channel.push(b']');
     }
     channel.extend_from_slice(b"}\n");
     channel

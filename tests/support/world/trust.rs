@@ -2,13 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sealboot::keys::pem::PrivateKey;
-use sealboot_core::format::freshness::Freshness;
+use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::{CurrentRelease, Freshness, ReleaseType};
 use sealboot_core::format::host_config::HostConfig;
+use sealboot_core::format::manifest::Manifest;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{AcceptedImage, Fields, Group, Roles, Signer};
 
 use super::archives::noon;
-use super::seal;
+use super::{manifest, seal};
 
 /// A signer of a policy.
 pub fn signer(name: &str, key: &PrivateKey) -> Signer {
@@ -102,14 +104,31 @@ pub fn seal_policy(policy: &TrustPolicy, keys: &[&PrivateKey]) -> Vec<u8> {
     )
 }
 
-/// A statement of `relay`, made at `created` for a day.
+/// A statement that [`manifest`] of `relay` in this version is current, made at `created` for a day.
 pub fn freshness(version: u64, trust: u64, created: Timestamp) -> Freshness {
+    freshness_of(&[&manifest(version)], trust, created)
+}
+
+/// A statement that these releases, one at least and versions falling, are current, made at `created` for a day.
+pub fn freshness_of(manifests: &[&Manifest], trust: u64, created: Timestamp) -> Freshness {
     Freshness {
-        name: "relay".parse().unwrap(),
-        version: version.try_into().unwrap(),
+        name: manifests[0].name.clone(),
         trust: trust.try_into().unwrap(),
         created,
         expires: created + SignedDuration::from_hours(24),
+        releases: manifests.iter().map(|manifest| current(manifest)).collect(),
+        withdrawn: Vec::new(),
+    }
+}
+
+/// What a freshness statement says of a release.
+pub fn current(manifest: &Manifest) -> CurrentRelease {
+    CurrentRelease {
+        version: manifest.version,
+        arch: manifest.arch.clone(),
+        payload_type: ReleaseType::known(),
+        sha256: Sha256Digest::of(&manifest.encode()),
+        until: None,
     }
 }
 

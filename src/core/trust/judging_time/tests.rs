@@ -6,7 +6,7 @@ use super::super::testing::{
     seconds, time,
 };
 use super::super::verified::Expected;
-use super::super::{Envelope, TrustPolicy};
+use super::super::{Envelope, KeptProofs, TrustPolicy};
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode as Code};
 use crate::format::manifest::Manifest;
@@ -76,7 +76,8 @@ fn judge(
         arch: None,
         now,
     };
-    let judged = policy.judge_channel(&channel(manifest, freshness), &mut expected);
+    let channel = channel(manifest, freshness);
+    let judged = policy.judge_channel(&channel, &mut expected, &mut KeptProofs::default());
     let code = judged.map(drop).map_err(|refusal| refusal.code());
     (code, expected.now)
 }
@@ -124,7 +125,7 @@ fn a_refused_channel_leaves_the_time_that_its_manifest_proves() {
     // An image that ended before that is then refused.
     let mut old = manifest(41);
     (old.created, old.expires) = (year_before(), Some(made() - TOLERANCE));
-    let (code, _) = judge(&policy, by_alice(&old), clockwork(made()), now);
+    let (code, _) = judge(&policy, by_alice(&old), None, now);
     assert_eq!(code, Err(Code::ManifestExpired));
     let (code, _) = judge(
         &policy,

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::super::policy::{AcceptedImage, ExpiryRule};
 use super::super::testing::{
-    channel, freshness, group, made, manifest, policy, renewed, sealed, sealed_freshness,
-    sealed_manifest, seconds, signer, time, versioned,
+    freshness, group, made, manifest, policy, renewed, sealed, sealed_freshness, sealed_manifest,
+    seconds, signer, time,
 };
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode as Code};
@@ -280,96 +280,6 @@ fn bytes_that_hold_no_manifest_are_refused_by_what_they_hold() {
     assert_eq!(judge(&unsigned), Code::ManifestThreshold);
     let other = sealed_freshness(&freshness(42, 1), &["alice"]).encode();
     assert_eq!(judge(&other), Code::ManifestPayloadType);
-}
-
-/// What a machine makes of a channel with these two statements.
-fn current(
-    policy: &TrustPolicy,
-    version: u64,
-    freshness: Option<Envelope>,
-    now: Timestamp,
-) -> Result<Current, Refusal> {
-    let channel = channel(sealed_manifest(&manifest(version), &["alice"]), freshness);
-    policy.verify_channel(&channel, &expected(&relay(), now))
-}
-
-fn code(judged: Result<Current, Refusal>) -> Result<(), Code> {
-    judged.map(|_| ()).map_err(|refusal| refusal.code())
-}
-
-#[test]
-fn a_channel_gives_both_statements() {
-    let policy = renewed(of_alice(), true);
-    let fresh = sealed_freshness(&freshness(42, 1), &["clockwork"]);
-    let current = current(&policy, 42, Some(fresh), made()).unwrap();
-    assert_eq!(*current.manifest().as_ref(), manifest(42));
-    let said = current.freshness().unwrap();
-    assert_eq!(*said.as_ref(), freshness(42, 1));
-    assert_eq!(said.signers()[0].as_str(), "clockwork");
-}
-
-#[test]
-fn silence_about_freshness_is_taken_where_the_policy_takes_it() {
-    for (policy, expected) in [
-        (of_alice(), Ok(())),
-        (renewed(of_alice(), false), Ok(())),
-        (renewed(of_alice(), true), Err(Code::FreshnessMissing)),
-    ] {
-        let judged = current(&policy, 42, None, made());
-        assert!(
-            !judged
-                .as_ref()
-                .is_ok_and(|current| current.freshness().is_some())
-        );
-        assert_eq!(code(judged), expected);
-    }
-}
-
-#[test]
-fn a_statement_that_no_role_makes_says_nothing() {
-    let newer = sealed_freshness(&freshness(99, 9), &["clockwork"]);
-    let current = current(&of_alice(), 42, Some(newer), made()).unwrap();
-    assert!(current.freshness().is_none());
-}
-
-#[test]
-fn a_statement_that_is_there_is_judged_though_none_is_required() {
-    let policy = renewed(of_alice(), false);
-    let by_mallory = sealed_freshness(&freshness(42, 1), &["mallory"]);
-    assert_eq!(
-        code(current(&policy, 42, Some(by_mallory), made())),
-        Err(Code::FreshnessThreshold)
-    );
-}
-
-#[test]
-fn what_is_older_than_the_newest_is_stale() {
-    let policy = versioned(renewed(of_alice(), true), 3);
-    for (version, newest, trust, expected) in [
-        (42, 42, 3, Ok(())),
-        (43, 42, 3, Ok(())),
-        (42, 42, 2, Ok(())),
-        (41, 42, 3, Err(Code::ManifestStale)),
-        (42, 42, 4, Err(Code::TrustStale)),
-    ] {
-        let fresh = sealed_freshness(&freshness(newest, trust), &["clockwork"]);
-        let judged = code(current(&policy, version, Some(fresh), made()));
-        assert_eq!(judged, expected, "{version}, {newest}, {trust}");
-    }
-}
-
-#[test]
-fn a_bad_manifest_is_refused_whatever_is_said_of_its_freshness() {
-    let policy = renewed(of_alice(), true);
-    let fresh = sealed_freshness(&freshness(40, 1), &["clockwork"]);
-    assert_eq!(
-        code(current(&policy, 40, Some(fresh), made())),
-        Err(Code::ManifestRollback)
-    );
-    let refusal = policy
-        .verify_channel(b"{}", &expected(&relay(), made()))
-        .unwrap_err();
-    assert_eq!(refusal.code(), Code::ManifestEnvelope);
 }
 
 fn fresh_at(now: Timestamp, statement: &Freshness, by: &[&str]) -> Result<(), Code> {

@@ -229,7 +229,13 @@ async fn ask(
         arch: Some(Arch::NATIVE),
         now: *now,
     };
-    let judged = chain.newest().judge_channel(&channel, &mut expected);
+    let judged = chain.judge_channel(&channel, &mut expected);
+    if chain.kept().is_in_conflict(image) {
+        warn!(
+            "{mirror}: two different freshness statements of image \"{image}\" were created in the same second; the first \
+             one counts: does more than one renewer sign it?"
+        );
+    }
     *now = expected.now;
     judged.map_err(|refusal| refused(mirror, chain, *now, refusal))
 }
@@ -300,8 +306,8 @@ fn accepted(
         .expires
         .map_or("never".to_owned(), |expires| expires.to_string());
     let fresh = match current.freshness() {
-        Some(freshness) => format!("the newest until {}", freshness.as_ref().expires),
-        None => "not known to be the newest".to_owned(),
+        Some(freshness) => format!("current until {}", freshness.as_ref().expires),
+        None => "not known to be current".to_owned(),
     };
     let policy = chain.newest().version();
     let says = format!(

@@ -162,8 +162,8 @@ fn report(
     rows.push(row(
         "freshness",
         match freshness.map(AsRef::as_ref) {
-            Some(freshness) => format!("the newest until {}", freshness.expires),
-            None if is_channel => "nothing says that this is the newest".to_owned(),
+            Some(freshness) => format!("current until {}", freshness.expires),
+            None if is_channel => "nothing says that this is current".to_owned(),
             None => "not asked: this is one version's envelope, not the channel".to_owned(),
         },
     ));
