@@ -17,8 +17,6 @@ pub struct Limits {
     pub key_id_bytes: usize,
     /// Bytes of one signature. Room for those of post-quantum keys.
     pub signature_bytes: usize,
-    /// Bytes of a file of detached signatures: 32 of them, with the longest key ids.
-    pub detached_bytes: u64,
     /// Bytes of a freshness statement.
     pub payload_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
@@ -88,7 +86,6 @@ pub const LIMITS: Limits = Limits {
     signatures: 32,
     key_id_bytes: 256,
     signature_bytes: 8 << 10,
-    detached_bytes: 32 << 10,
     payload_bytes: 64 << 10,
     policy_bytes: 128 << 10,
     policy_envelope_bytes: 512 << 10,
@@ -126,7 +123,6 @@ mod tests {
         for (bound, documented) in [
             (LIMITS.envelope_bytes, 4_194_304),
             (LIMITS.channel_bytes, 4_259_840),
-            (LIMITS.detached_bytes, 32_768),
             (LIMITS.policy_bytes, 131_072),
             (LIMITS.policy_envelope_bytes, 524_288),
             (LIMITS.host_config_bytes, 65_536),
@@ -148,7 +144,6 @@ mod tests {
         // Of the policy as it is spelled, and 32 signatures under the longest key ids.
         let signatures = LIMITS.signatures as u64 * (LIMITS.key_id_bytes as u64 + 88 + 64);
         assert!(LIMITS.policy_envelope_bytes > base64(LIMITS.policy_bytes) + signatures);
-        assert!(LIMITS.detached_bytes > signatures);
         // An archive of 40 GiB in chunks of 1 MiB, each hash 64 digits, two quotes and a comma.
         assert!(LIMITS.envelope_bytes > base64(40 * 1024 * 67) + signatures);
         assert!(LIMITS.channel_bytes > LIMITS.envelope_bytes + signatures);

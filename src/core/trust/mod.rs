@@ -16,7 +16,6 @@
 
 pub mod chain;
 pub mod channel;
-pub mod detached;
 pub mod envelope;
 pub mod host_config;
 pub mod judging_time;

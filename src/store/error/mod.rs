@@ -16,11 +16,10 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::detached::{DetachedError, OtherStatement};
 use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 
-use crate::envelope_file::Adding;
 use crate::kind::Kind;
+use crate::merge::OtherStatement;
 use crate::signer::SignError;
 
 pub use refused::{Damaged, NotNext, Refused};
@@ -337,8 +336,8 @@ pub enum StoreError {
     WriteProtected {
         /// The envelope.
         path: PathBuf,
-        /// Whose signatures were to be added.
-        adding: Adding,
+        /// What it holds.
+        kind: Kind,
         /// Why it cannot be written.
         source: Errno,
     },
@@ -357,16 +356,6 @@ pub enum StoreError {
         path: PathBuf,
         /// What was to be signed.
         kind: Kind,
-    },
-    /// A file that should hold signatures holds something else.
-    #[error("{} holds no signatures", path.display())]
-    NotSignatures {
-        /// The file.
-        path: PathBuf,
-        /// What was to be signed.
-        kind: Kind,
-        /// What is wrong with it.
-        source: DetachedError,
     },
     /// Signatures are over something else than the envelope holds.
     #[error("{}: {statement}", from.display())]

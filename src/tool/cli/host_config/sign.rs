@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{describe, doubts, to_be_signed};
-use crate::cli::signatures::{self, Outcome};
+use crate::cli::signatures;
 use crate::cli::support::{Failure, output};
 use sealboot_core::format::json::Read;
 
-/// Add a signature to a host config, or write one that travels by itself.
+/// Add a signature to a host config
 ///
 /// Shows on stderr what is being signed; on a terminal, it then asks. Read it: with your signature,
 /// every machine whose trust policy names your key for host configs asks these mirrors for this image.
@@ -37,12 +37,9 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
             unknown,
         },
     ) = to_be_signed(&args.file)?;
-    let outcome = args.options.sign(signer, &file, &unknown, |_| {
+    args.options.sign(signer, &file, &unknown, |_| {
         output::talk(describe(&config, None, None).trim_end());
         doubts(&config).iter().for_each(output::warn);
     })?;
-    if outcome == Outcome::Detached {
-        return Ok(());
-    }
     output::data(&format!("{}\n", file.shown().display()))
 }

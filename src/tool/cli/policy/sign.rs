@@ -7,7 +7,7 @@ use clap::Args;
 use super::advice::weaknesses;
 use super::describe::{compared, describe};
 use super::roots::Roots;
-use crate::cli::signatures::{self, Outcome};
+use crate::cli::signatures;
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::PublicKey;
 use sealboot_store::Kind;
@@ -54,12 +54,9 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
         old: old.as_ref(),
         new: &policy,
     };
-    let outcome = args.options.sign(signer, &file, &unknown, |key| {
+    args.options.sign(signer, &file, &unknown, |key| {
         show(roots, key);
     })?;
-    if outcome == Outcome::Detached {
-        return Ok(());
-    }
     output::talk(roots.standing(&Kind::Policy.read(file.shown())?).trim_end());
     output::data(&format!("{}\n", file.shown().display()))
 }

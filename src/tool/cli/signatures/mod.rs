@@ -10,15 +10,15 @@ use sealboot_store::EnvelopeFile;
 use sealboot_store::merge::Merge;
 use sealboot_store::tally::{Counted, names};
 
-pub(super) use sign::{Options, Outcome};
+pub(super) use sign::Options;
 
-/// Joins the signatures of `from` to an envelope, and says on stderr what became of each.
+/// Joins copies of an envelope in its file, and says on stderr what became of each signature.
 pub(super) fn merge(
     file: &EnvelopeFile,
-    from: &[PathBuf],
+    copies: &[PathBuf],
     roles: &[Role<'_>],
 ) -> Result<(), Failure> {
-    let merged = Merge::read(file, from, roles)?.write()?;
+    let merged = Merge::read(file, copies, roles)?.write()?;
     merged.joined.iter().for_each(output::talk);
     output::talk(now_holds(file, merged.signatures));
     Ok(())

@@ -9,11 +9,7 @@ use crate::cli::support::signer::Signer;
 use crate::cli::support::unknown::listed;
 use crate::cli::support::{Failure, output, passphrase};
 use sealboot_core::trust::PublicKey;
-use sealboot_core::trust::detached::DetachedSignatures;
-use sealboot_core::trust::envelope::EnvelopeSignature;
-use sealboot_store::envelope_file::{Adding, EnvelopeFile};
-use sealboot_store::files::{self, Existing};
-use sealboot_store::{Signer as _, StoreError};
+use sealboot_store::{EnvelopeFile, Signer as _};
 
 /// How to sign.
 #[derive(Debug, Args)]
@@ -29,15 +25,6 @@ pub(in crate::cli) struct Options {
     #[command(flatten)]
     passphrase: passphrase::Source,
 
-    /// Leave the envelope as it is and write the signature by itself, for `merge`
-    #[arg(long)]
-    detached: bool,
-
-    /// Where to write a detached signature, instead of standard output; a file that exists is not
-    /// replaced
-    #[arg(long, value_name = "FILE", requires = "detached")]
-    out: Option<PathBuf>,
-
     /// Sign without asking, on a terminal too
     #[arg(long)]
     yes: bool,
@@ -45,17 +32,6 @@ pub(in crate::cli) struct Options {
     /// Sign what has fields that this version of sealboot does not know
     #[arg(long)]
     unknown_fields: bool,
-}
-
-/// What became of the envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Outcome {
-    /// It holds one signature more.
-    Added,
-    /// It held that signature already.
-    AlreadyThere,
-    /// It is as it was; the signature is elsewhere.
-    Detached,
 }
 
 impl Options {
@@ -74,10 +50,11 @@ impl Options {
         file: &EnvelopeFile,
         unknown: &[String],
         show: impl FnOnce(Option<&PublicKey>),
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<(), Failure> {
         let public = signer.public();
-        if let Some(public) = public.filter(|key| !self.detached && file.is_signed_by(key)) {
-            return Ok(nothing_to_do(file, &public));
+        if let Some(public) = public.filter(|key| file.is_signed_by(key)) {
+            nothing_to_do(file, &public);
+            return Ok(());
         }
         if !unknown.is_empty() && !self.unknown_fields {
             return Err(Failure::new(format!(
@@ -86,17 +63,8 @@ impl Options {
             ))
             .hint("sign with the version that wrote it; --unknown-fields signs it unseen"));
         }
-        match &self.out {
-            Some(out) if out.symlink_metadata().is_ok() => {
-                let path = out.clone();
-                return Err(StoreError::Exists { path }.into());
-            }
-            None if !self.detached => {
-                file.check_writable(Adding::Own)?;
-                file.check_room_for_one()?;
-            }
-            _ => {}
-        }
+        file.check_writable()?;
+        file.check_room_for_one()?;
 
         output::talk(format!("signing with {signer}:"));
         show(public.as_ref());
@@ -112,48 +80,23 @@ impl Options {
 
         let mut signer = signer.unlock(&self.passphrase)?;
         let public = signer.public();
-        if !self.detached && file.is_signed_by(&public) {
-            return Ok(nothing_to_do(file, &public));
+        if file.is_signed_by(&public) {
+            nothing_to_do(file, &public);
+            return Ok(());
         }
-        let signature = file.sign(&mut signer)?;
+        let signed = file.sign(&mut signer)?;
         drop(signer);
-        if self.detached {
-            self.write_detached(file, signature)?;
-            return Ok(Outcome::Detached);
-        }
         // Others may have signed while this signer read.
-        let count = file.add(vec![signature])?;
+        let count = file.add(&[signed])?;
         output::talk(format!("signed: {}", now_holds(file, count)));
-        Ok(Outcome::Added)
-    }
-
-    fn write_detached(
-        &self,
-        file: &EnvelopeFile,
-        signature: EnvelopeSignature,
-    ) -> Result<(), Failure> {
-        let alone = file.envelope().with_only(signature);
-        let bytes = DetachedSignatures::of(&alone).encode();
-        let Some(out) = &self.out else {
-            output::talk("signed: the envelope is as it was; this is the signature");
-            return output::data(&String::from_utf8_lossy(&bytes));
-        };
-        files::write(out, &bytes, 0o644, Existing::Keep)?;
-        output::talk(format!(
-            "signed: the envelope is as it was; join the signature to it with `sealboot {} merge {} {}`",
-            file.kind().command(),
-            file.typed().display(),
-            out.display()
-        ));
-        output::data(&format!("{}\n", out.display()))
+        Ok(())
     }
 }
 
-fn nothing_to_do(file: &EnvelopeFile, public: &PublicKey) -> Outcome {
+fn nothing_to_do(file: &EnvelopeFile, public: &PublicKey) {
     output::talk(format!(
         "nothing to do: key {} has signed {} already",
         public.id(),
         file.shown().display()
     ));
-    Outcome::AlreadyThere
 }
