@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use sealboot_core::format;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, EnvelopeError, PublicKey};
 
 use crate::StoreError;
 use crate::files::{self, Existing, signed_path};
+use crate::image::StoredImage;
 use crate::kind::Kind;
 use crate::signer::Signer;
 
@@ -44,6 +46,31 @@ impl EnvelopeFile {
             envelope,
             existing: true,
         })
+    }
+
+    /// Reads the envelope of a file that exists, whichever kind of statement it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotSignable`], [`StoreError::UnknownStatement`], [`StoreError::IsChannel`], and as for
+    /// [`files::read_stored`].
+    pub fn open_any(shown: &Path) -> Result<Self, StoreError> {
+        let path = || shown.to_owned();
+        match StoredImage::read(shown) {
+            Ok(StoredImage::Envelope(envelope)) => match Kind::of(envelope.payload_type()) {
+                Some(kind) => Self::open(kind, shown),
+                None => Err(StoreError::UnknownStatement {
+                    path: path(),
+                    found: format::shown(envelope.payload_type(), 80),
+                }),
+            },
+            Ok(StoredImage::Channel(_)) => Err(StoreError::IsChannel { path: path() }),
+            Err(StoreError::NotEnvelope { source, .. }) => Err(StoreError::NotSignable {
+                path: path(),
+                source,
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the envelope beside a plain file, which is `unsigned` as long as no one has signed it.
@@ -136,6 +163,18 @@ impl EnvelopeFile {
         self.check_room(&envelope, 0)?;
         files::write(&self.path, &envelope.encode(), 0o644, Existing::Replace)?;
         Ok(envelope.signatures().len())
+    }
+
+    /// Writes the envelope into its file, where that did not exist when it was read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub fn create(&self) -> Result<(), StoreError> {
+        if !self.existing {
+            self.add(&[])?;
+        }
+        Ok(())
     }
 
     /// Checks that the file is not protected from being written: a rename would not ask.

@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod attach;
 mod locked_keys;
 mod secrets;
 mod terminal;

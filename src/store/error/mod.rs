@@ -18,6 +18,7 @@ use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 
+use crate::attach::NotSigned;
 use crate::kind::Kind;
 use crate::merge::OtherStatement;
 use crate::signer::SignError;
@@ -367,6 +368,25 @@ pub enum StoreError {
         /// What was signed.
         statement: Box<OtherStatement>,
     },
+    /// A file to which a signature is to be attached does not hold an envelope.
+    #[error("{} is not an envelope", path.display())]
+    NotSignable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: EnvelopeError,
+    },
+    /// An envelope holds a statement that people do not sign.
+    #[error("{} holds a statement of type \"{found}\", which this version of sealboot does not sign", path.display())]
+    UnknownStatement {
+        /// The envelope's file.
+        path: PathBuf,
+        /// The type that it names, escaped.
+        found: String,
+    },
+    /// A signature does not verify.
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     /// A signature is not by a signer of the trust policy.
     #[error("{}: no signer of the trust policy made the signature under key id {key_id}", from.display())]
     ByNoSigner {
@@ -445,6 +465,7 @@ impl StoreError {
                 | Self::OtherStatement { .. }
                 | Self::OverOther { .. }
                 | Self::ByNoSigner { .. }
+                | Self::NotSigned(_)
                 | Self::PolicySkips(_)
                 | Self::NotNext(_)
                 | Self::PolicyNotNewer { .. }

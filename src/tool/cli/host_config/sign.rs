@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{describe, doubts, to_be_signed};
-use crate::cli::signatures;
+use crate::cli::signatures::{self, Outcome};
 use crate::cli::support::{Failure, output};
 use sealboot_core::format::json::Read;
 
@@ -18,7 +18,7 @@ use sealboot_core::format::json::Read;
 /// A plain host config is signed in an envelope beside it, as its bytes stand: host.json in
 /// host.signed.json. An envelope is signed in place. Other signatures stay. Prints the path of the
 /// envelope, which takes the place of the plain file: in `initramfs build --host-config`, or wherever a
-/// machine finds its host config.
+/// machine finds its host config. --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SignArgs {
     #[command(flatten)]
@@ -37,9 +37,12 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
             unknown,
         },
     ) = to_be_signed(&args.file)?;
-    args.options.sign(signer, &file, &unknown, |_| {
+    let outcome = args.options.sign(signer, &file, &unknown, |_| {
         output::talk(describe(&config, None, None).trim_end());
         doubts(&config).iter().for_each(output::warn);
     })?;
+    if outcome == Outcome::Printed {
+        return Ok(());
+    }
     output::data(&format!("{}\n", file.shown().display()))
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::advice::weaknesses;
 use super::describe::{compared, describe};
 use super::roots::Roots;
-use crate::cli::signatures;
+use crate::cli::signatures::{self, Outcome};
 use crate::cli::support::{Failure, output};
 use sealboot_core::trust::PublicKey;
 use sealboot_store::Kind;
@@ -21,7 +21,7 @@ use sealboot_store::policy::{ToSign, before, to_be_signed};
 ///
 /// A policy that `policy create` wrote is signed in an envelope beside it: trust-2.json in
 /// trust-2.signed.json. An envelope is signed in place, and keeps its other signatures. Prints the path
-/// of the envelope.
+/// of the envelope. --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SignArgs {
     #[command(flatten)]
@@ -54,9 +54,12 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
         old: old.as_ref(),
         new: &policy,
     };
-    args.options.sign(signer, &file, &unknown, |key| {
+    let outcome = args.options.sign(signer, &file, &unknown, |key| {
         show(roots, key);
     })?;
+    if outcome == Outcome::Printed {
+        return Ok(());
+    }
     output::talk(roots.standing(&Kind::Policy.read(file.shown())?).trim_end());
     output::data(&format!("{}\n", file.shown().display()))
 }

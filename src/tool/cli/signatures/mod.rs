@@ -1,5 +1,6 @@
-//! Signatures over a statement in a file, of whatever kind it is, as the commands make and show them.
+//! Signatures over a statement in a file, of any kind, as the commands create, add and show them.
 
+mod attach;
 mod sign;
 
 use std::path::PathBuf;
@@ -10,7 +11,15 @@ use sealboot_store::EnvelopeFile;
 use sealboot_store::merge::Merge;
 use sealboot_store::tally::{Counted, names};
 
-pub(super) use sign::Options;
+pub(super) use attach::Command;
+pub(super) use sign::{Options, Outcome};
+
+/// Runs a command of `sealboot signature`.
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Attach(args) => attach::run(&args),
+    }
+}
 
 /// Joins copies of an envelope in its file, and says on stderr what became of each signature.
 pub(super) fn merge(
