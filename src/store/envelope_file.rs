@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use sealboot_core::format;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_core::trust::{Envelope, EnvelopeError, PublicKey};
 
 use crate::StoreError;
 use crate::files::{self, Existing, signed_path};
+use crate::image::StoredImage;
 use crate::kind::Kind;
 use crate::signer::Signer;
 
@@ -19,22 +21,11 @@ pub struct EnvelopeFile {
     kind: Kind,
     /// The path, for messages.
     shown: PathBuf,
-    /// What was typed: the path, or that of the file which the envelope goes with.
-    typed: PathBuf,
     /// What a link points at is replaced, not the link.
     path: PathBuf,
     envelope: Envelope,
     /// Whether the file was there.
     existing: bool,
-}
-
-/// Whose signatures are to be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adding {
-    /// The caller's own, which could be written by itself instead.
-    Own,
-    /// Those of others, out of files.
-    Others,
 }
 
 impl EnvelopeFile {
@@ -51,11 +42,35 @@ impl EnvelopeFile {
         Ok(Self {
             kind,
             shown: shown.to_owned(),
-            typed: shown.to_owned(),
             path,
             envelope,
             existing: true,
         })
+    }
+
+    /// Reads the envelope of a file that exists, whichever kind of statement it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotSignable`], [`StoreError::UnknownStatement`], [`StoreError::IsChannel`], and as for
+    /// [`files::read_stored`].
+    pub fn open_any(shown: &Path) -> Result<Self, StoreError> {
+        let path = || shown.to_owned();
+        match StoredImage::read(shown) {
+            Ok(StoredImage::Envelope(envelope)) => match Kind::of(envelope.payload_type()) {
+                Some(kind) => Self::open(kind, shown),
+                None => Err(StoreError::UnknownStatement {
+                    path: path(),
+                    found: format::shown(envelope.payload_type(), 80),
+                }),
+            },
+            Ok(StoredImage::Channel(_)) => Err(StoreError::IsChannel { path: path() }),
+            Err(StoreError::NotEnvelope { source, .. }) => Err(StoreError::NotSignable {
+                path: path(),
+                source,
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the envelope beside a plain file, which is `unsigned` as long as no one has signed it.
@@ -65,12 +80,10 @@ impl EnvelopeFile {
     /// [`StoreError::OtherStatement`] where that holds something else, and as for [`open`](Self::open).
     pub fn beside(kind: Kind, file: &Path, unsigned: Envelope) -> Result<Self, StoreError> {
         let path = signed_path(file);
-        let typed = file.to_owned();
         if matches!(path.try_exists(), Ok(false)) {
             return Ok(Self {
                 kind,
                 shown: path.clone(),
-                typed,
                 path,
                 envelope: unsigned,
                 existing: false,
@@ -78,11 +91,11 @@ impl EnvelopeFile {
         }
         let there = Self::open(kind, &path)?;
         if there.envelope.signed_bytes() == unsigned.signed_bytes() {
-            return Ok(Self { typed, ..there });
+            return Ok(there);
         }
         Err(StoreError::OtherStatement {
             path,
-            file: typed,
+            file: file.to_owned(),
             kind,
         })
     }
@@ -99,12 +112,6 @@ impl EnvelopeFile {
         &self.shown
     }
 
-    /// Returns the path that was given: of the envelope, or of the plain file that it goes with.
-    #[must_use]
-    pub fn typed(&self) -> &Path {
-        &self.typed
-    }
-
     /// Returns what the envelope holds.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -117,18 +124,19 @@ impl EnvelopeFile {
         self.envelope.has_signature_of(key)
     }
 
-    /// Signs what was read; nothing is written.
+    /// Signs what was read; returns it with this signature alone, and writes nothing.
     ///
     /// # Errors
     ///
     /// [`StoreError::Sign`].
-    pub fn sign(&self, signer: &mut dyn Signer) -> Result<EnvelopeSignature, StoreError> {
+    pub fn sign(&self, signer: &mut dyn Signer) -> Result<Envelope, StoreError> {
         let id = signer.public().id().to_string();
         let bytes = signer.sign(&self.envelope.signed_bytes())?;
-        Ok(EnvelopeSignature::new(id, bytes))
+        Ok(self.envelope.with_only(EnvelopeSignature::new(id, bytes)))
     }
 
-    /// Adds `signatures` over what was read, in one step; returns how many the file holds then.
+    /// Adds the signatures and unknown fields of copies of what was read, in one step; returns how many signatures the
+    /// file holds then.
     ///
     /// Reads the file again under a lock: since it was read to be signed, others may have signed.
     ///
@@ -136,7 +144,7 @@ impl EnvelopeFile {
     ///
     /// [`StoreError::Replaced`] where it holds another statement by now, [`StoreError::Full`], and where it cannot be
     /// read or written; nothing is written then.
-    pub fn add(&self, signatures: Vec<EnvelopeSignature>) -> Result<usize, StoreError> {
+    pub fn add(&self, copies: &[Envelope]) -> Result<usize, StoreError> {
         let _lock = files::lock(files::directory(&self.path));
         let mut envelope = if self.existing || self.path.exists() {
             self.kind.read(&self.shown)?
@@ -149,12 +157,24 @@ impl EnvelopeFile {
                 kind: self.kind,
             });
         }
-        for signature in signatures {
-            envelope.join(signature);
+        for copy in copies {
+            envelope.join_copy(copy);
         }
         self.check_room(&envelope, 0)?;
         files::write(&self.path, &envelope.encode(), 0o644, Existing::Replace)?;
         Ok(envelope.signatures().len())
+    }
+
+    /// Writes the envelope into its file, where that did not exist when it was read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub fn create(&self) -> Result<(), StoreError> {
+        if !self.existing {
+            self.add(&[])?;
+        }
+        Ok(())
     }
 
     /// Checks that the file is not protected from being written: a rename would not ask.
@@ -162,13 +182,13 @@ impl EnvelopeFile {
     /// # Errors
     ///
     /// [`StoreError::WriteProtected`].
-    pub fn check_writable(&self, adding: Adding) -> Result<(), StoreError> {
+    pub fn check_writable(&self) -> Result<(), StoreError> {
         if !self.existing {
             return Ok(());
         }
         access(&self.path, AccessFlags::W_OK).map_err(|source| StoreError::WriteProtected {
             path: self.shown.clone(),
-            adding,
+            kind: self.kind,
             source,
         })
     }
@@ -228,8 +248,8 @@ mod tests {
         (dir, path)
     }
 
-    fn signature(file: &EnvelopeFile, by: &str) -> EnvelopeSignature {
-        file.sign(&mut Key::of(by)).unwrap()
+    fn signed(file: &EnvelopeFile, by: &str) -> [Envelope; 1] {
+        [file.sign(&mut Key::of(by)).unwrap()]
     }
 
     #[test]
@@ -237,10 +257,10 @@ mod tests {
         let (_dir, path) = directory();
         write(&path, &sealed_manifest(42, &[]));
         let file = EnvelopeFile::open(Kind::Image, &path).unwrap();
-        let signature = signature(&file, "alice");
+        let signed = signed(&file, "alice");
         write(&path, &sealed_manifest(43, &[]));
         let before = fs::read(&path).unwrap();
-        let error = file.add(vec![signature]).unwrap_err();
+        let error = file.add(&signed).unwrap_err();
         assert!(matches!(error, StoreError::Replaced { .. }), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
@@ -274,11 +294,11 @@ mod tests {
         write(&path, &sealed_manifest(42, &names[1..]));
         let file = EnvelopeFile::open(Kind::Image, &path).unwrap();
         file.check_room_for_one().unwrap();
-        assert_eq!(file.add(vec![signature(&file, names[0])]).unwrap(), 32);
+        assert_eq!(file.add(&signed(&file, names[0])).unwrap(), 32);
         let file = EnvelopeFile::open(Kind::Image, &path).unwrap();
         let error = file.check_room_for_one().unwrap_err();
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-        let error = file.add(vec![signature(&file, "one-more")]).unwrap_err();
+        let error = file.add(&signed(&file, "one-more")).unwrap_err();
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     }
 
@@ -288,8 +308,8 @@ mod tests {
         write(&path, &sealed_manifest(42, &[]));
         let open = || EnvelopeFile::open(Kind::Image, &path).unwrap();
         let (one, other) = (open(), open());
-        assert_eq!(one.add(vec![signature(&one, "alice")]).unwrap(), 1);
-        assert_eq!(other.add(vec![signature(&other, "bob")]).unwrap(), 2);
+        assert_eq!(one.add(&signed(&one, "alice")).unwrap(), 1);
+        assert_eq!(other.add(&signed(&other, "bob")).unwrap(), 2);
         for by in ["alice", "bob"] {
             assert!(open().is_signed_by(&Key::of(by).public()), "{by}");
         }

@@ -23,6 +23,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns the kind of statement that has this payload type.
+    #[must_use]
+    pub fn of(payload_type: &str) -> Option<Self> {
+        [Self::Image, Self::Policy, Self::HostConfig]
+            .into_iter()
+            .find(|kind| kind.payload_type() == payload_type)
+    }
+
     /// Returns what a file of this kind holds, in words.
     #[must_use]
     pub const fn what(self) -> &'static str {

@@ -11,7 +11,7 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
-//! | [`envelope_file`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
+//! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
@@ -27,6 +27,7 @@
 )]
 
 mod archive;
+pub mod attach;
 pub mod chain;
 pub mod envelope_file;
 pub mod error;

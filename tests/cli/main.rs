@@ -280,23 +280,26 @@ fn a_write_protected_envelope_is_not_replaced() {
         text(&output.stderr),
         "error: store/images/relay/42.json is write-protected\n  \
          caused by: EACCES: Permission denied\n\
-         hint: a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached\n"
+         hint: signatures are added in place: make the file writable, or work on a copy, which `sealboot image merge` joins\n"
     );
     assert_eq!(fs::read(&envelope).expect("there"), before);
 
-    let detached = [
+    fs::copy(&envelope, world.path().join("copy.json")).expect("ours");
+    fs::set_permissions(
+        world.path().join("copy.json"),
+        Permissions::from_mode(0o644),
+    )
+    .expect("ours");
+    let sign = [
         "image",
         "sign",
-        "--detached",
-        "--out",
-        "alice.sig",
         "--key",
         "test-only-keys/alice.key",
-        "store/images/relay/42.json",
+        "copy.json",
     ];
-    succeeded(sealboot(&world).args(detached).output());
+    succeeded(sealboot(&world).args(sign).output());
     let merge = sealboot_as_nobody(&world)
-        .args(["image", "merge", "store/images/relay/42.json", "alice.sig"])
+        .args(["image", "merge", "store/images/relay/42.json", "copy.json"])
         .output()
         .expect("the program can be run");
     assert_eq!(merge.status.code(), Some(1));
@@ -304,7 +307,7 @@ fn a_write_protected_envelope_is_not_replaced() {
         text(&merge.stderr),
         "error: store/images/relay/42.json is write-protected\n  \
          caused by: EACCES: Permission denied\n\
-         hint: signatures are added in place: make the file writable, or merge into a copy\n"
+         hint: signatures are added in place: make the file writable, or work on a copy, which `sealboot image merge` joins\n"
     );
     assert_eq!(fs::read(&envelope).expect("there"), before);
 }

@@ -20,7 +20,6 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::manifest::{Encoding, Manifest};
 use sealboot_core::format::network::Network;
-use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Channel, Envelope, TrustPolicy};
 use serde_json::Value;
@@ -174,10 +173,6 @@ fn the_worked_example_is_what_the_code_makes() {
         let signature = key.sign(&envelope.signed_bytes());
         envelope.add_signature(key.public().id(), signature);
     }
-    let bobs = envelope.with_only(envelope.signatures()[1].clone());
-    let detached = DetachedSignatures::of(&bobs);
-    detached.check_over(&envelope).unwrap();
-    let detached = String::from_utf8(detached.encode()).unwrap();
     let freshness = world::trust::freshness_of(&[&manifest], 1, world::archives::noon());
     let mut stated = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
     let signature = clockwork.sign(&stated.signed_bytes());
@@ -218,7 +213,6 @@ fn the_worked_example_is_what_the_code_makes() {
     compare("formats.md", "envelope", &fenced("json", &envelope));
     compare("formats.md", "freshness", &fenced("json", &freshness));
     compare("formats.md", "channel", &fenced("json", &channel));
-    compare("formats.md", "detached", &fenced("json", &detached));
     compare(
         "formats.md",
         "key-ids",
@@ -265,52 +259,65 @@ fn next_policy(policy: &TrustPolicy, alice: &PrivateKey, bob: &PrivateKey) -> (S
     (text(next.encode()), text(signed.encode()))
 }
 
+/// The `sh` blocks of a part of the guide.
+fn shell_of(part: &str) -> Vec<String> {
+    let text = fs::read_to_string(doc("guide.md")).unwrap();
+    let from = text.find(&format!("<!-- begin {part} -->")).unwrap();
+    let to = text.find(&format!("<!-- end {part} -->")).unwrap();
+    text[from..to]
+        .split("```sh\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// Runs a script in `directory` with the real program; returns its exit status and what stands on stderr.
+fn bash(directory: &Path, script: &str) -> (Option<i32>, String) {
+    let sealboot = Path::new(env!("CARGO_BIN_EXE_sealboot"));
+    let output = std::process::Command::new("bash")
+        .args(["-eu", "-c", script])
+        .env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", sealboot.parent().unwrap().display()),
+        )
+        .env_remove("SSH_AUTH_SOCK")
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// Puts an unsigned envelope of version 1 of `relay`, and its archive, into the store.
+fn put_image(directory: &Path) {
+    let mut manifest = world::manifest(1);
+    manifest.created = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+    manifest.expires = Some(manifest.created + SignedDuration::from_hours(24 * 30));
+    let store = directory.join("store");
+    world::put_archive(&store, &manifest.archive, &world::tar(&world::files()));
+    world::put(
+        &directory.join("store/images/relay/1.json"),
+        &world::seal_manifest(&manifest, &[]),
+    );
+}
+
 /// Every command of the guide's chapter, in its order, by the real program. Only what stands before the
 /// chapter is made here: the fleet of the chapters before, whose newest image Alice and Carol signed.
 #[test]
 fn the_chapter_on_losing_a_key_works_as_it_stands() {
-    let text = fs::read_to_string(doc("guide.md")).unwrap();
-    let from = text.find("<!-- begin losing-a-key -->").unwrap();
-    let to = text.find("<!-- end losing-a-key -->").unwrap();
-    let blocks: Vec<&str> = text[from..to]
-        .split("```sh\n")
-        .skip(1)
-        .map(|block| block.split("```").next().unwrap())
-        .collect();
+    let blocks = shell_of("losing-a-key");
     assert!(blocks.len() >= 5, "{blocks:?}");
 
     let world = tempfile::TempDir::new().unwrap();
     let path = |name: &str| world.path().join(name);
-    let sealboot = Path::new(env!("CARGO_BIN_EXE_sealboot"));
-    let bash = |script: &str| {
-        let output = std::process::Command::new("bash")
-            .args(["-eu", "-c", script])
-            .env(
-                "PATH",
-                format!("{}:/usr/bin:/bin", sealboot.parent().unwrap().display()),
-            )
-            .env_remove("SSH_AUTH_SOCK")
-            .current_dir(&world)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), said)
-    };
+    let bash = |script: &str| bash(world.path(), script);
     let before = "for name in alice bob carol clockwork; do sealboot key generate --out $name; done
         sealboot policy create --threshold 2 --key alice.pub --key bob.pub --key carol.pub --image relay \\
             --require-expiry --max-validity 90d --freshness-key clockwork.pub --require-freshness --out trust.json";
     let (status, said) = bash(before);
     assert_eq!(status, Some(0), "{said}");
-    let mut manifest = world::manifest(1);
-    manifest.created = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
-    manifest.expires = Some(manifest.created + SignedDuration::from_hours(24 * 30));
-    world::put_archive(
-        &path("store"),
-        &manifest.archive,
-        &world::tar(&world::files()),
-    );
+    put_image(world.path());
     let image = "store/images/relay/1.json";
-    world::put(&path(image), &world::seal_manifest(&manifest, &[]));
     let (status, said) = bash(&format!(
         "sealboot image sign --key alice.key {image}; sealboot image sign --key carol.key {image}
          sealboot image publish --policy trust.json --store store --freshness-key clockwork.key {image}"
@@ -329,6 +336,27 @@ fn the_chapter_on_losing_a_key_works_as_it_stands() {
     let (status, said) = bash(judge);
     assert_eq!(status, Some(3), "{said}");
     assert!(said.contains("TRUST-STALE"), "{said}");
+}
+
+/// Every command of the guide's section on a KMS, with OpenSSL in its place; then what was signed is published.
+#[test]
+fn the_section_on_a_kms_works_as_it_stands() {
+    let blocks = shell_of("attaching");
+    assert_eq!(blocks.len(), 2);
+    let world = tempfile::TempDir::new().unwrap();
+    put_image(world.path());
+    let before = "openssl genpkey -algorithm ed25519 -out kms.key
+        openssl pkey -in kms.key -pubout -out kms.pub
+        sealboot policy create --threshold 1 --key kms.pub --image relay --out trust.json
+        sealboot policy create --from trust.json --deny-version relay=9 --out trust-2.json
+        ";
+    let after = "sealboot image publish --policy trust.json --store store store/images/relay/1.json
+        sealboot policy publish --policy trust.json --store store trust-2.signed.json
+        ";
+    let (status, said) = bash(world.path(), &[before, &blocks.concat(), after].concat());
+    assert_eq!(status, Some(0), "{said}");
+    assert!(world.path().join("store/images/relay.json").is_file());
+    assert!(world.path().join("store/trust/2.json").is_file());
 }
 
 #[test]

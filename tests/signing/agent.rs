@@ -155,27 +155,27 @@ fn an_agent_signs_the_next_policy_as_the_key_file_does() {
 }
 
 #[test]
-fn the_public_key_may_be_spki_and_the_signature_detached() {
+fn the_public_key_may_be_spki_and_the_copy_be_merged() {
     let world = World::new();
     let agent = SshAgent::start(&world);
     agent.add(&world, &[KEY]);
     let line = fs::read_to_string(world.path(PUBLIC)).unwrap();
     let pem = public_key_to_pem(&public_key_from_openssh(&line).unwrap());
     fs::write(world.path("dora.pem"), pem).unwrap();
-    let detached = |key: &str| {
-        let mut command = world.sealboot(&["image", "sign", "--detached", "--key", key, ENVELOPE]);
+    let signed = |key: &str| {
+        fs::copy(world.path(ENVELOPE), world.path("copy.json")).unwrap();
+        let mut command = world.sealboot(&["image", "sign", "--key", key, "copy.json"]);
         succeeded(
             command
                 .env("SSH_AUTH_SOCK", &agent.socket)
                 .output()
                 .unwrap(),
-        )
+        );
+        fs::read(world.path("copy.json")).unwrap()
     };
-    let by_agent = detached("dora.pem");
-    assert_eq!(by_agent, detached(KEY));
+    assert_eq!(signed(KEY), signed("dora.pem"));
     assert_eq!(world.signatures(), 0);
-    fs::write(world.path("dora.sig"), by_agent).unwrap();
-    let merge = ["image", "merge", ENVELOPE, "dora.sig"];
+    let merge = ["image", "merge", ENVELOPE, "copy.json"];
     succeeded(world.sealboot(&merge).output().unwrap());
     assert_eq!(world.signatures(), 1);
 }

@@ -1,13 +1,15 @@
 //! Signing as people do it: with agents, with keys that passphrases protect, and at terminals.
 //!
-//! Everything beside the tool is the real program: `ssh-agent`, `ssh-add`, `ssh-keygen`, `openssl`, a
-//! pseudo-terminal. Only agents that misbehave are played, on a socket of the same kind.
+//! Everything beside the tool is the real program: `ssh-agent`, `ssh-add`, `ssh-keygen`, `gpg-agent`, `gpg`,
+//! `openssl`, a pseudo-terminal. Only agents that misbehave are played, on a socket of the same kind.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails where it should"
 )]
 
 mod agent;
+mod attach;
+mod gpg_agent;
 mod locked_keys;
 mod secrets;
 mod terminal;

@@ -31,13 +31,21 @@ struct Session {
 
 impl Session {
     fn start(world: &World, arguments: &[&str]) -> Self {
+        Self::of(
+            world,
+            &[&[env!("CARGO_BIN_EXE_sealboot")], arguments].concat(),
+        )
+    }
+
+    /// Runs another program on the terminal.
+    fn of(world: &World, command: &[&str]) -> Self {
         let terminal = openpty(None, None).unwrap();
         let slave = || Stdio::from(terminal.slave.try_clone().unwrap());
         // Makes the terminal the controlling one: passphrases are asked for on /dev/tty.
         let process = world
             .command("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_sealboot")])
-            .args(arguments)
+            .arg("--ctty")
+            .args(command)
             .stdin(slave())
             .stdout(slave())
             .stderr(slave())
@@ -219,6 +227,42 @@ fn only_yes_signs_a_policy() {
         let envelope = world.path("policies/2.signed.json");
         assert_eq!(envelope.exists(), signed, "{answer:?}: {shown}");
         assert_eq!(status.code(), Some(i32::from(!signed)), "{shown}");
+    }
+}
+
+#[test]
+fn bytes_to_sign_are_not_written_to_a_terminal() {
+    let world = World::new();
+    let print = ["host-config", "sign", "--print-signed-bytes"];
+    let plain = "host-configs/dhcp.json";
+    let (status, shown) = Session::start(&world, &[&print[..], &[plain]].concat()).end();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(
+        shown,
+        "error: the bytes to sign are not for a terminal: standard output is one\n\
+         hint: write them to a file: `--print-signed-bytes … > FILE`\n"
+    );
+    assert!(!world.path("host-configs/dhcp.signed.json").exists());
+}
+
+#[test]
+fn only_yes_prints_the_bytes_to_sign() {
+    for (answer, printed) in [("y", true), ("n", false), ("", false)] {
+        let world = World::new();
+        let script =
+            "exec \"$0\" host-config sign --print-signed-bytes host-configs/dhcp.json >bytes";
+        let command = ["bash", "-c", script, env!("CARGO_BIN_EXE_sealboot")];
+        let mut session = Session::of(&world, &command);
+        session.wait_for("https://boot2.example/store/");
+        session.wait_for(QUESTION);
+        session.type_line(answer);
+        let (status, shown) = session.end();
+        assert_eq!(status.code(), Some(i32::from(!printed)), "{shown}");
+        let bytes = std::fs::read(world.path("bytes")).unwrap();
+        assert_eq!(bytes.starts_with(b"DSSEv1 44 application/"), printed);
+        assert_eq!(bytes.is_empty(), !printed);
+        let envelope = world.path("host-configs/dhcp.signed.json");
+        assert_eq!(envelope.exists(), printed, "{answer:?}");
     }
 }
 

@@ -16,8 +16,6 @@ pub struct Limits {
     pub key_id_bytes: usize,
     /// Bytes of one signature. Room for those of post-quantum keys.
     pub signature_bytes: usize,
-    /// Bytes of a file of detached signatures: 32 of them, with the longest key ids.
-    pub detached_bytes: u64,
     /// Bytes of a manifest or a freshness statement.
     pub payload_bytes: u64,
     /// Bytes of a trust policy. Stops a mistake, such as an image given for a policy.
@@ -97,7 +95,6 @@ pub const LIMITS: Limits = Limits {
     signatures: 32,
     key_id_bytes: 256,
     signature_bytes: 8 << 10,
-    detached_bytes: 32 << 10,
     payload_bytes: 64 << 10,
     policy_bytes: 128 << 10,
     policy_envelope_bytes: 512 << 10,
@@ -140,7 +137,6 @@ mod tests {
         for (bound, documented) in [
             (LIMITS.envelope_bytes, 524_288),
             (LIMITS.channel_bytes, 1_048_576),
-            (LIMITS.detached_bytes, 32_768),
             (LIMITS.payload_bytes, 65_536),
             (LIMITS.policy_bytes, 131_072),
             (LIMITS.policy_envelope_bytes, 524_288),
@@ -164,7 +160,6 @@ mod tests {
         // Of the policy as it is spelled, and 32 signatures under the longest key ids.
         let signatures = LIMITS.signatures as u64 * (LIMITS.key_id_bytes as u64 + 88 + 64);
         assert!(LIMITS.policy_envelope_bytes > base64(LIMITS.policy_bytes) + signatures);
-        assert!(LIMITS.detached_bytes > signatures);
         // The same of keys whose signatures take all that one may.
         let large = LIMITS.signatures as u64
             * (LIMITS.key_id_bytes as u64 + base64(LIMITS.signature_bytes as u64) + 64);

@@ -101,6 +101,13 @@ pub enum EnvelopeError {
 /// newer machine may need them.
 pub(super) type Unknown = serde_json::Map<String, serde_json::Value>;
 
+/// Adds the fields that `to` lacks.
+fn add_unknown(to: &mut Unknown, from: &Unknown) {
+    for (name, value) in from {
+        to.entry(name).or_insert_with(|| value.clone());
+    }
+}
+
 /// An envelope in JSON, its base64 not yet decoded.
 #[derive(Serialize, Deserialize)]
 #[serde(expecting = "an envelope")]
@@ -115,12 +122,12 @@ pub(super) struct EnvelopeJson {
 
 #[derive(Serialize, Deserialize)]
 #[serde(expecting = "a signature")]
-pub(super) struct SignatureJson {
+struct SignatureJson {
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) keyid: String,
-    pub(super) sig: String,
+    keyid: String,
+    sig: String,
     #[serde(flatten)]
-    pub(super) unknown: Unknown,
+    unknown: Unknown,
 }
 
 impl From<&EnvelopeSignature> for SignatureJson {
@@ -205,6 +212,13 @@ impl Envelope {
         &self.signatures
     }
 
+    /// Returns `true` if the envelope holds this signature, whatever unknown fields are beside it.
+    #[must_use]
+    pub fn holds(&self, signature: &EnvelopeSignature) -> bool {
+        let mut signatures = self.signatures.iter();
+        signatures.any(|present| present.is_same(signature))
+    }
+
     /// Adds a signature over [`Envelope::signed_bytes`], in place of an identical one.
     pub fn add_signature(&mut self, key_id: KeyId, signature: [u8; 64]) {
         self.join(EnvelopeSignature::new(key_id.to_string(), signature));
@@ -217,11 +231,23 @@ impl Envelope {
             .partition(|present| present.is_same(&added));
         self.signatures = others;
         for EnvelopeSignature { unknown, .. } in same {
-            for (name, value) in unknown {
-                added.unknown.entry(name).or_insert(value);
-            }
+            add_unknown(&mut added.unknown, &unknown);
         }
         self.signatures.push(added);
+    }
+
+    /// Adds what a copy of this envelope holds and this one lacks: signatures, and unknown fields at both levels.
+    ///
+    /// Where both have an unknown field, this envelope's value stays.
+    pub fn join_copy(&mut self, copy: &Self) {
+        for signature in &copy.signatures {
+            let mut present = self.signatures.iter_mut();
+            match present.find(|present| present.is_same(signature)) {
+                Some(present) => add_unknown(&mut present.unknown, &signature.unknown),
+                None => self.signatures.push(signature.clone()),
+            }
+        }
+        add_unknown(&mut self.unknown, &copy.unknown);
     }
 
     /// The same statement with this signature alone.
@@ -343,7 +369,7 @@ pub fn is_envelope(bytes: &[u8]) -> bool {
 
 /// DSSE lets signers choose between the standard and the URL-safe alphabet, and asks verifiers to
 /// take both; padding is what the two differ in besides, so it is indifferent.
-pub(super) fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
+fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
     const INDIFFERENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let url_safe = text.bytes().any(|byte| byte == b'-' || byte == b'_');
@@ -552,6 +578,24 @@ mod tests {
         let alone = envelope.with_only(signature(3));
         assert_eq!(alone.signatures(), [signature(3)]);
         assert_eq!(alone.signed_bytes(), envelope.signed_bytes());
+    }
+
+    #[test]
+    fn a_copy_adds_what_is_missing_and_replaces_nothing() {
+        let parse = |json: &str| Envelope::parse(json.as_bytes()).expect("valid");
+        let mut envelope = parse(
+            r#"{"payload": "", "payloadType": "t", "seen": 1, "signatures":
+                [{"keyid": "k", "sig": "AAAA", "proof": 1}, {"keyid": "l", "sig": "A*"}]}"#,
+        );
+        envelope.join_copy(&parse(
+            r#"{"payload": "", "payloadType": "t", "seen": 2, "new": 3, "signatures":
+                [{"sig": "AAAA"}, {"keyid": "k", "sig": "AAAA", "proof": 2, "witness": 4}, {"keyid": "l", "sig": "A*"}]}"#,
+        ));
+        let expected = parse(
+            r#"{"payload": "", "payloadType": "t", "seen": 1, "new": 3, "signatures":
+                [{"keyid": "k", "sig": "AAAA", "proof": 1, "witness": 4}, {"keyid": "l", "sig": "A*"}, {"sig": "AAAA"}]}"#,
+        );
+        assert_eq!(envelope, expected);
     }
 
     #[test]

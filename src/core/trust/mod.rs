@@ -17,7 +17,6 @@
 pub mod chain;
 pub mod channel;
 pub mod current;
-pub mod detached;
 pub mod envelope;
 pub mod host_config;
 pub mod judging_time;

@@ -6,7 +6,7 @@ use sealboot_core::failure::Diagnose as _;
 use sealboot_core::trust::Refusal;
 
 use super::{Damaged, NotNext, Refused, StoreError};
-use crate::envelope_file::{self, Adding};
+use crate::envelope_file;
 use crate::files::{directory, signed_path};
 use crate::kind::Kind;
 use crate::tally::Missing;
@@ -73,23 +73,21 @@ impl StoreError {
             Self::Replaced { kind, .. } => {
                 format!("nothing was changed; look at it again with `{}`", kind.show())
             }
-            Self::WriteProtected { adding, .. } => match adding {
-                Adding::Own => "a signature is added in place: make the file writable, sign a copy, or write the signature by itself with --detached",
-                Adding::Others => "signatures are added in place: make the file writable, or merge into a copy",
-            }
-            .to_owned(),
+            Self::WriteProtected { kind, .. } => format!(
+                "signatures are added in place: make the file writable, or work on a copy, which `sealboot {} merge` joins",
+                kind.command()
+            ),
             Self::Full { kind, source } => envelope_file::full(*kind, source),
             Self::NoSignature { kind, .. } => {
                 format!("sign it first, with `sealboot {} sign`", kind.command())
             }
-            Self::NotSignatures { kind, .. } => format!(
-                "give a file that `sealboot {} sign --detached` wrote, or a signed copy of the envelope",
-                kind.command()
-            ),
             Self::OverOther { path, .. } => format!(
                 "nothing was changed; was {} signed in another version, or changed since?",
                 path.display()
             ),
+            Self::NotSignable { .. } => "give the envelope that `sealboot image pack` made, or FILE.signed.json beside a policy or a host config, which `--print-signed-bytes` writes".to_owned(),
+            Self::UnknownStatement { .. } => "give the envelope of an image, a policy or a host config".to_owned(),
+            Self::NotSigned(not_signed) => not_signed.hint(),
             Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
             Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),

@@ -16,11 +16,11 @@ use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{AttachmentName, ImageName, ImageVersion};
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_core::trust::detached::{DetachedError, OtherStatement};
 use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 
-use crate::envelope_file::Adding;
+use crate::attach::NotSigned;
 use crate::kind::Kind;
+use crate::merge::OtherStatement;
 use crate::signer::SignError;
 
 pub use refused::{Damaged, NotNext, Refused};
@@ -353,8 +353,8 @@ pub enum StoreError {
     WriteProtected {
         /// The envelope.
         path: PathBuf,
-        /// Whose signatures were to be added.
-        adding: Adding,
+        /// What it holds.
+        kind: Kind,
         /// Why it cannot be written.
         source: Errno,
     },
@@ -374,16 +374,6 @@ pub enum StoreError {
         /// What was to be signed.
         kind: Kind,
     },
-    /// A file that should hold signatures holds something else.
-    #[error("{} holds no signatures", path.display())]
-    NotSignatures {
-        /// The file.
-        path: PathBuf,
-        /// What was to be signed.
-        kind: Kind,
-        /// What is wrong with it.
-        source: DetachedError,
-    },
     /// Signatures are over something else than the envelope holds.
     #[error("{}: {statement}", from.display())]
     OverOther {
@@ -394,6 +384,25 @@ pub enum StoreError {
         /// What was signed.
         statement: Box<OtherStatement>,
     },
+    /// A file to which a signature is to be attached does not hold an envelope.
+    #[error("{} is not an envelope", path.display())]
+    NotSignable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: EnvelopeError,
+    },
+    /// An envelope holds a statement that people do not sign.
+    #[error("{} holds a statement of type \"{found}\", which this version of sealboot does not sign", path.display())]
+    UnknownStatement {
+        /// The envelope's file.
+        path: PathBuf,
+        /// The type that it names, escaped.
+        found: String,
+    },
+    /// A signature does not verify.
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     /// A signature is not by a signer of the trust policy.
     #[error("{}: no signer of the trust policy made the signature under key id {key_id}", from.display())]
     ByNoSigner {
@@ -472,6 +481,7 @@ impl StoreError {
                 | Self::OtherStatement { .. }
                 | Self::OverOther { .. }
                 | Self::ByNoSigner { .. }
+                | Self::NotSigned(_)
                 | Self::PolicySkips(_)
                 | Self::NotNext(_)
                 | Self::PolicyNotNewer { .. }

@@ -53,6 +53,8 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
+    Signature(signatures::Command),
+    #[command(subcommand)]
     Freshness(freshness::Command),
     #[command(subcommand)]
     Initramfs(initramfs::Command),
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::HostConfig(command) => host_config::run(command),
         Command::Image(command) => image::run(command),
+        Command::Signature(command) => signatures::run(command),
         Command::Freshness(command) => freshness::run(command),
         Command::Initramfs(command) => initramfs::run(command),
         Command::Tls(command) => tls::run(command),

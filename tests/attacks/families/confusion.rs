@@ -6,7 +6,6 @@ use sealboot_core::failure::FailureCode::{
 };
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::{Envelope, TrustPolicy};
 
 use support::world::trust::versioned;
@@ -120,12 +119,6 @@ vectors! {
     /// A channel stands where the envelope in a channel should.
     channel_in_a_channel => Err(ManifestEnvelope),
         Case::of(&policy()).manifest(&world::channel(&good(), None));
-
-    /// A file of detached signatures stands where the channel should.
-    detached_signatures_for_a_channel => Err(ManifestEnvelope), {
-        let detached = DetachedSignatures::of(&Envelope::parse(&good()).unwrap());
-        Case::of(&policy()).shows(super::CHANNEL, detached.encode())
-    };
 
     /// A channel stands where the next trust policy should.
     channel_for_a_policy => Err(TrustEnvelope),

@@ -7,6 +7,7 @@ pub mod attacks;
 pub mod mirror;
 pub mod odd_signatures;
 pub mod policies;
+pub mod raw_signatures;
 pub mod trust;
 pub mod zstd;
 
@@ -189,7 +190,8 @@ pub fn put(path: &Path, bytes: &[u8]) {
 /// - `staging/`, a store of its own with version 43 of `relay`, signed by alice and bob;
 /// - `flipped/`, the same with version 44 and one bit of the archive flipped;
 /// - `changes/`, a store where version 41 is published, 40 is older, and 43 changes much;
-/// - `odd-envelopes/` and `odd-signatures/`, each of which is one mistake.
+/// - `odd-envelopes/` and `odd-signatures/`, each of which is one mistake;
+/// - `raw-signatures/`, as a KMS or an HSM returns them, and mistakes.
 pub fn build_world(world: &Path) {
     copy_fixtures(&repository().join("tests/cli/fixtures"), world);
     let loose = world.join("test-only-keys/loose.key");
@@ -249,6 +251,7 @@ pub fn build_world(world: &Path) {
             put(&images.join("relay.json"), &channel(&envelope, None));
         }
     }
+    raw_signatures::build(&world.join("raw-signatures"));
     odd_signatures::build(
         &world.join("odd-signatures"),
         &world.join("odd-envelopes/full.json"),

@@ -10,13 +10,13 @@ use crate::cli::support::{Failure, output};
 use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 use sealboot_store::policy::load;
 
-/// Join signatures that were made elsewhere to a host config's envelope, in place.
+/// Join signed copies of a host config's envelope, in place
 ///
-/// Takes what `sealboot host-config sign --detached` wrote, and copies of the envelope that were signed
-/// in place. A signature over anything else is refused, and then nothing is changed; one that is there
-/// already is left as it is. Prints the path of the envelope.
+/// Each signer signs a copy with `sealboot host-config sign`. A copy of anything else is refused, and
+/// then nothing is changed. What is there already stays, and so do fields that this version does not
+/// know. Prints the path of the envelope.
 ///
-/// Without --policy nothing is verified: the envelope then holds what the files held.
+/// Without --policy nothing is verified: the envelope then holds what the copies held.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MergeArgs {
     /// Refuse signatures that nobody made whom this trust policy names for host configs
@@ -26,9 +26,9 @@ pub(in crate::cli) struct MergeArgs {
     /// The host config, or the envelope that holds it
     file: PathBuf,
 
-    /// Detached signatures, or signed copies of the envelope
-    #[arg(value_name = "SIGNATURE", required = true)]
-    signatures: Vec<PathBuf>,
+    /// Signed copies of the envelope
+    #[arg(value_name = "COPY", required = true)]
+    copies: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let (file, _) = to_be_signed(&args.file)?;
-    merge(&file, &args.signatures, &roles)?;
+    merge(&file, &args.copies, &roles)?;
     if policy.is_none() {
         output::warn(
             "no signature was verified: give --policy, or run `sealboot host-config check --policy` on the envelope",

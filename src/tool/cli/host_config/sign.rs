@@ -9,7 +9,7 @@ use crate::cli::signatures::{self, Outcome};
 use crate::cli::support::{Failure, output};
 use sealboot_core::format::json::Read;
 
-/// Add a signature to a host config, or write one that travels by itself.
+/// Add a signature to a host config
 ///
 /// Shows on stderr what is being signed; on a terminal, it then asks. Read it: with your signature,
 /// every machine whose trust policy names your key for host configs asks these mirrors for this image.
@@ -18,7 +18,7 @@ use sealboot_core::format::json::Read;
 /// A plain host config is signed in an envelope beside it, as its bytes stand: host.json in
 /// host.signed.json. An envelope is signed in place. Other signatures stay. Prints the path of the
 /// envelope, which takes the place of the plain file: in `initramfs build --host-config`, or wherever a
-/// machine finds its host config.
+/// machine finds its host config. --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SignArgs {
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
         output::talk(describe(&config, None, None).trim_end());
         doubts(&config).iter().for_each(output::warn);
     })?;
-    if outcome == Outcome::Detached {
+    if outcome == Outcome::Printed {
         return Ok(());
     }
     output::data(&format!("{}\n", file.shown().display()))

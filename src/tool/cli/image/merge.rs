@@ -13,14 +13,13 @@ use sealboot_store::path::Place;
 use sealboot_store::tally::Counted;
 use sealboot_store::{EnvelopeFile, Kind};
 
-/// Join signatures that were made elsewhere to an envelope, in place.
+/// Join signed copies of an envelope, in place
 ///
-/// Takes what `sealboot image sign --detached` wrote, and copies of the envelope that were signed in
-/// place. A signature over anything else is refused, and then nothing is changed; one that is there
-/// already is left as it is.
+/// Each signer signs a copy with `sealboot image sign`. A copy of anything else is refused, and then
+/// nothing is changed. What is there already stays, and so do fields that this version does not know.
 ///
-/// Without --policy nothing is verified: the envelope then holds what the files held. With it, each
-/// signature must be by one of the policy's signers, and it is said how many are missing.
+/// Without --policy nothing is verified: the envelope then holds what the copies held. With it, each
+/// new signature must be by one of the policy's signers, and it is said how many are missing.
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
     /// Refuse signatures that no signer of this trust policy made
@@ -31,9 +30,9 @@ pub(crate) struct MergeArgs {
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
 
-    /// Detached signatures, or signed copies of the envelope
-    #[arg(value_name = "SIGNATURE", required = true)]
-    signatures: Vec<PathBuf>,
+    /// Signed copies of the envelope
+    #[arg(value_name = "COPY", required = true)]
+    copies: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
@@ -48,7 +47,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         Some(policy) => Some(release_role(policy, &name)?),
         None => None,
     };
-    merge(&file, &args.signatures, role.as_slice())?;
+    merge(&file, &args.copies, role.as_slice())?;
     match role {
         Some(role) => {
             let counted = Counted::of(role, &Kind::Image.read(&args.envelope)?);

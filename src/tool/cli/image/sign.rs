@@ -12,15 +12,15 @@ use sealboot_store::image::unverified;
 use sealboot_store::path::Place;
 use sealboot_store::{EnvelopeFile, Kind};
 
-/// Add a signature to an envelope, or write one that travels by itself.
+/// Add a signature to an envelope
 ///
 /// Shows on stderr what is being signed, and what differs from the newest published version of the
 /// image in the same store; on a terminal, it then asks. Read it: with your signature, machines that
 /// trust your key may boot this image. The signature covers the manifest, and by its hashes every byte
 /// of the archive; whether the archive is there and as described, `sealboot image verify` says.
 ///
-/// Other signatures stay. Signing again with the same key changes nothing. The envelope may stand
-/// anywhere: one that came by mail is signed as it is.
+/// Other signatures stay. Signing again with the same key changes nothing. The envelope may be a copy
+/// that came by mail: sign it, send it back, and `sealboot image merge` joins it with the others.
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
     #[command(flatten)]

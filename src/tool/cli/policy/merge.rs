@@ -11,14 +11,14 @@ use sealboot_core::trust::Role;
 use sealboot_store::Kind;
 use sealboot_store::policy::{ToSign, before, to_be_signed};
 
-/// Join signatures that were made elsewhere to a policy's envelope, in place
+/// Join signed copies of a policy's envelope, in place
 ///
-/// Reads what `sealboot policy sign --detached` wrote, and copies of the envelope that were signed in
-/// place. A signature over anything else is refused, and then nothing is changed; one that is there
-/// already stays. Prints the path of the envelope.
+/// Each signer signs a copy with `sealboot policy sign`. A copy of anything else is refused, and then
+/// nothing is changed. What is there already stays, and so do fields that this version does not know.
+/// Prints the path of the envelope.
 ///
-/// Without --policy nothing is verified: the envelope then holds what the files held. With it, each
-/// signature must be by a root key of one of the two policies, and stderr has which are missing.
+/// Without --policy nothing is verified: the envelope then holds what the copies held. With it, each
+/// new signature must be by a root key of one of the two policies, and stderr has which are missing.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MergeArgs {
     /// Refuse signatures that no root key made: of this policy, which the new one follows, or of the
@@ -33,9 +33,9 @@ pub(in crate::cli) struct MergeArgs {
     /// The policy, or the envelope that holds it
     file: PathBuf,
 
-    /// Detached signatures, or signed copies of the envelope
-    #[arg(value_name = "SIGNATURE", required = true)]
-    signatures: Vec<PathBuf>,
+    /// Signed copies of the envelope
+    #[arg(value_name = "COPY", required = true)]
+    copies: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), Failure> {
         Some(_) => roots.each().collect(),
         None => Vec::new(),
     };
-    merge(&file, &args.signatures, &counting)?;
+    merge(&file, &args.copies, &counting)?;
     if old.is_some() {
         output::talk(roots.standing(&Kind::Policy.read(file.shown())?).trim_end());
     } else {

@@ -21,7 +21,7 @@ use sealboot_store::policy::{ToSign, before, to_be_signed};
 ///
 /// A policy that `policy create` wrote is signed in an envelope beside it: trust-2.json in
 /// trust-2.signed.json. An envelope is signed in place, and keeps its other signatures. Prints the path
-/// of the envelope.
+/// of the envelope. --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SignArgs {
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let outcome = args.options.sign(signer, &file, &unknown, |key| {
         show(roots, key);
     })?;
-    if outcome == Outcome::Detached {
+    if outcome == Outcome::Printed {
         return Ok(());
     }
     output::talk(roots.standing(&Kind::Policy.read(file.shown())?).trim_end());

@@ -1,5 +1,6 @@
-//! Signatures over a statement in a file, of whatever kind it is, as the commands make and show them.
+//! Signatures over a statement in a file, of any kind, as the commands create, add and show them.
 
+mod attach;
 mod sign;
 
 use std::path::PathBuf;
@@ -10,15 +11,23 @@ use sealboot_store::EnvelopeFile;
 use sealboot_store::merge::Merge;
 use sealboot_store::tally::{Counted, names};
 
+pub(super) use attach::Command;
 pub(super) use sign::{Options, Outcome};
 
-/// Joins the signatures of `from` to an envelope, and says on stderr what became of each.
+/// Runs a command of `sealboot signature`.
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Attach(args) => attach::run(&args),
+    }
+}
+
+/// Joins copies of an envelope in its file, and says on stderr what became of each signature.
 pub(super) fn merge(
     file: &EnvelopeFile,
-    from: &[PathBuf],
+    copies: &[PathBuf],
     roles: &[Role<'_>],
 ) -> Result<(), Failure> {
-    let merged = Merge::read(file, from, roles)?.write()?;
+    let merged = Merge::read(file, copies, roles)?.write()?;
     merged.joined.iter().for_each(output::talk);
     output::talk(now_holds(file, merged.signatures));
     Ok(())

@@ -24,6 +24,15 @@ pub(in crate::cli) fn data(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes exactly these bytes on stdout. A reader that goes away before it has them all is a failure.
+pub(in crate::cli) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::new("cannot write to standard output").because(&error))
+}
+
 /// Writes data on stdout as indented JSON.
 pub(in crate::cli) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
