@@ -28,6 +28,7 @@ impl StoreError {
             Self::NotRegular { .. } => {
                 "name a regular file; a store holds nothing else, so find out who put it there".to_owned()
             }
+            Self::NotFile { .. } => "save what it gives to a file, and give that".to_owned(),
             Self::Unwritable { path, source } => {
                 let directory = directory(path).display();
                 match source.kind() {
@@ -57,6 +58,7 @@ impl StoreError {
             },
             Self::NotNext(not_next) => not_next.hint(),
             Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
+            Self::PolicyExpired(_) => "machines refuse every image under it: sign and publish a next policy with a later date, which `sealboot policy create --from FILE --store DIR --expires 365d` creates; if the time above is wrong, set this machine's clock".to_owned(),
             Self::WouldStop { images, .. } => {
                 let options = images.iter().map(|name| format!("--let-stop {name}"));
                 format!(

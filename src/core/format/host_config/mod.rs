@@ -71,6 +71,14 @@ pub enum HostConfigError {
     },
 }
 
+impl HostConfigError {
+    /// Returns `true` if a newer version of sealboot may be able to use the host config.
+    #[must_use]
+    pub const fn needs_upgrade(&self) -> bool {
+        matches!(self, Self::Payload(error) if error.needs_upgrade())
+    }
+}
+
 impl Diagnose for HostConfigError {
     fn code(&self) -> FailureCode {
         match self {

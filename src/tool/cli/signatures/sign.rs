@@ -12,7 +12,7 @@ use sealboot_core::trust::PublicKey;
 use sealboot_core::trust::detached::DetachedSignatures;
 use sealboot_core::trust::envelope::EnvelopeSignature;
 use sealboot_store::envelope_file::{Adding, EnvelopeFile};
-use sealboot_store::files::{self, Existing};
+use sealboot_store::files::{self, Existing, quoted};
 use sealboot_store::{Signer as _, StoreError};
 
 /// How to sign.
@@ -142,8 +142,8 @@ impl Options {
         output::talk(format!(
             "signed: the envelope is as it was; join the signature to it with `sealboot {} merge {} {}`",
             file.kind().command(),
-            file.typed().display(),
-            out.display()
+            quoted(file.typed()),
+            quoted(out)
         ));
         output::data(&format!("{}\n", out.display()))
     }
