@@ -94,6 +94,14 @@ impl StoreError {
             ),
             Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
             Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
+            Self::NoManifest { source, .. }
+            | Self::NoFreshness { source, .. }
+            | Self::UnusablePolicy { source, .. }
+            | Self::NoPolicy { source, .. }
+                if source.needs_upgrade() =>
+            {
+                "use a newer version of sealboot, in the loaders too".to_owned()
+            }
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
             Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
             Self::Damaged(Damaged { path, .. }) => format!(
@@ -171,7 +179,7 @@ impl NotNext {
             Refusal::PayloadType { .. } => {
                 "give the envelope that `sealboot policy sign` made".to_owned()
             }
-            Refusal::Policy(_) => {
+            Refusal::Policy(error) if !error.needs_upgrade() => {
                 "make the policy with `sealboot policy create --from`, and have that one signed"
                     .to_owned()
             }

@@ -57,7 +57,11 @@ struct Unusable {
 
 impl Diagnose for Unusable {
     fn code(&self) -> FailureCode {
-        FailureCode::ConfigurePolicy
+        if self.source.needs_upgrade() {
+            FailureCode::TrustUpgrade
+        } else {
+            FailureCode::ConfigurePolicy
+        }
     }
 
     fn hint(&self) -> String {
