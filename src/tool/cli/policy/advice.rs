@@ -93,7 +93,7 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
     if roles.root == roles.release {
         match stress(&roles.root) {
             Some(Stress::OneSigns) => found.push("threshold 1: one stolen key is enough to change what runs and what machines trust".to_owned()),
-            Some(Stress::AllSign(group)) => found.push(format!("{} must sign: one lost key stops every new image, and every new policy that could replace it", in_words(&[group]))),
+            Some(Stress::AllSign(groups)) => found.push(format!("{} must sign: one lost key stops every new image, and every new policy that could replace it", in_words(&groups))),
             None => {}
         }
     } else {
@@ -102,9 +102,9 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
                 "root has threshold 1: one stolen key is enough to replace what machines trust"
                     .to_owned(),
             ),
-            Some(Stress::AllSign(group)) => found.push(format!(
+            Some(Stress::AllSign(groups)) => found.push(format!(
                 "root needs {}: one lost key stops every new policy",
-                in_words(&[group])
+                in_words(&groups)
             )),
             None => {}
         }
@@ -117,9 +117,9 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
             Some(Stress::OneSigns) => found.push(format!(
                 "{name} has threshold 1: one stolen key is enough to change what runs"
             )),
-            Some(Stress::AllSign(group)) => found.push(format!(
+            Some(Stress::AllSign(groups)) => found.push(format!(
                 "{name} needs {}: one lost key stops every new image until the next policy",
-                in_words(&[group])
+                in_words(&groups)
             )),
             None => {}
         }
@@ -142,8 +142,8 @@ fn releases(policy: &TrustPolicy) -> Vec<(String, &Vec<Group>)> {
 /// How the loss or theft of one key hits a role.
 enum Stress {
     OneSigns,
-    /// Every key of this group of several must sign.
-    AllSign(Group),
+    /// Every key of these groups must sign.
+    AllSign(Vec<Group>),
 }
 
 fn stress(groups: &[Group]) -> Option<Stress> {
@@ -151,8 +151,9 @@ fn stress(groups: &[Group]) -> Option<Stress> {
     if required == 1 {
         return Some(Stress::OneSigns);
     }
-    let all_sign = |group: &&Group| group.keys.len() > 1 && group.threshold == group.keys.len();
-    groups.iter().find(all_sign).cloned().map(Stress::AllSign)
+    let all_sign = |group: &&Group| group.threshold == group.keys.len();
+    let groups: Vec<Group> = groups.iter().filter(all_sign).cloned().collect();
+    (!groups.is_empty()).then_some(Stress::AllSign(groups))
 }
 
 /// Returns what the keys that release images can do as root.
