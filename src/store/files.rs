@@ -1,23 +1,42 @@
 //! Reading and writing files as every command does it: bounded reads, whole writes, errors with the path.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::StoreError;
 use crate::pending::PendingFile;
 
-/// Reads a file of at most `limit` bytes.
+/// Reads a file of at most `limit` bytes. A FIFO, at which a reader would wait for ever, is refused, and so is a device.
 ///
 /// # Errors
 ///
-/// [`StoreError::Unreadable`], or [`StoreError::TooLarge`] past the limit.
+/// As for [`open`], and [`StoreError::TooLarge`] past the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
-    let file = File::open(path).map_err(StoreError::unreadable(path))?;
-    read_all(path, file, limit)
+    read_all(path, open(path)?, limit)
+}
+
+/// Opens a file that is neither a FIFO nor a device.
+///
+/// # Errors
+///
+/// [`StoreError::Unreadable`], for a directory too, and [`StoreError::NotFile`] for a FIFO, a device or a socket.
+pub fn open(path: &Path) -> Result<File, StoreError> {
+    let (file, metadata) = open_any(path)?;
+    if metadata.is_dir() {
+        let source = Errno::EISDIR.into();
+        return Err(StoreError::unreadable(path)(source));
+    }
+    if metadata.is_file() {
+        return Ok(file);
+    }
+    Err(StoreError::NotFile {
+        path: path.to_owned(),
+    })
 }
 
 /// Reads a file of a store, of at most `limit` bytes; a FIFO, at which a reader would wait for ever, is refused.
@@ -49,18 +68,24 @@ fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, StoreError> 
 ///
 /// [`StoreError::Unreadable`], or [`StoreError::NotRegular`] for everything but a regular file.
 pub fn open_stored(path: &Path) -> Result<File, StoreError> {
-    let file = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(StoreError::unreadable(path))?;
-    let metadata = file.metadata().map_err(StoreError::unreadable(path))?;
+    let (file, metadata) = open_any(path)?;
     if metadata.is_file() {
         return Ok(file);
     }
     Err(StoreError::NotRegular {
         path: path.to_owned(),
     })
+}
+
+/// Opens whatever it is without waiting for a writer.
+fn open_any(path: &Path) -> Result<(File, Metadata), StoreError> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(StoreError::unreadable(path))?;
+    let metadata = file.metadata().map_err(StoreError::unreadable(path))?;
+    Ok((file, metadata))
 }
 
 /// What to do where a file has the name already.
@@ -147,6 +172,21 @@ pub fn signed_path(file: &Path) -> PathBuf {
     with_suffix(&stem, ".signed.json")
 }
 
+/// Returns `path` as one word of a shell's command line, in quotes where it needs them.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let word = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    // A leading `-` would be an option, quoted or not.
+    if word.starts_with('-') {
+        return quoted(&Path::new(".").join(path));
+    }
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Keeps other `sealboot` processes from changing files in `directory` until dropped.
 ///
 /// Best effort: some network file systems cannot lock a directory, and there two signers who write
@@ -160,6 +200,8 @@ pub fn lock(directory: &Path) -> Option<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
 
@@ -193,6 +235,37 @@ mod tests {
         }
         let error = read_stored(&dir.path().join("absent"), 9).unwrap_err();
         assert!(matches!(error, StoreError::Unreadable { .. }));
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        for path in [&fifo, Path::new("/dev/zero")] {
+            let error = read(path, 9).unwrap_err();
+            assert!(matches!(error, StoreError::NotFile { .. }), "{error:?}");
+        }
+        let error = read(dir.path(), 9).unwrap_err();
+        assert_eq!(error.hint().as_deref(), Some("give a file in it"));
+    }
+
+    #[test]
+    fn a_path_in_a_command_is_one_word_for_a_shell() {
+        for (path, word, read) in [
+            ("keys/alice-2.pub", "keys/alice-2.pub", "keys/alice-2.pub"),
+            ("a b", "'a b'", "a b"),
+            ("it's", r"'it'\''s'", "it's"),
+            ("$(id);*", "'$(id);*'", "$(id);*"),
+            ("~/x", "'~/x'", "~/x"),
+            ("-rf", "./-rf", "./-rf"),
+            ("", "''", ""),
+        ] {
+            assert_eq!(quoted(Path::new(path)), word);
+            let script = format!("printf %s {word}");
+            let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), read);
+        }
     }
 
     #[test]

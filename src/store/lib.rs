@@ -56,5 +56,5 @@ pub use kind::Kind;
 pub use notice::Notice;
 pub use path::{Store, StorePath};
 pub use publish::{Older, Release};
-pub use rotation::{NextPolicy, Step};
+pub use rotation::{NextPolicy, Published, Step};
 pub use signer::{SignError, Signer};

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::payload::parse_with_unknown;
@@ -17,9 +19,25 @@ use crate::{Store, StoreError, files};
 ///
 /// # Errors
 ///
-/// As for [`files::read`], and [`StoreError::UnusablePolicy`].
+/// As for [`files::read`], [`StoreError::SignedPolicy`] where it is in an envelope, and [`StoreError::UnusablePolicy`].
 pub fn load(path: &Path) -> Result<TrustPolicy, StoreError> {
-    parse(path, &files::read(path, LIMITS.policy_bytes)?)
+    let bytes = files::read(path, LIMITS.policy_envelope_bytes)?;
+    if is_envelope(&bytes) {
+        return Err(StoreError::SignedPolicy {
+            path: path.to_owned(),
+        });
+    }
+    parse(path, &bytes)
+}
+
+/// Checks that machines do not refuse every image under this policy because it has expired.
+///
+/// # Errors
+///
+/// [`StoreError::PolicyExpired`].
+pub fn check_in_force(policy: &TrustPolicy, now: Timestamp) -> Result<(), StoreError> {
+    let refusal = policy.check_expiry(now);
+    refusal.map_err(|refusal| StoreError::PolicyExpired(Box::new(refusal)))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<TrustPolicy, StoreError> {

@@ -23,7 +23,7 @@ use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
 use crate::error::{NotNext, Refused};
 use crate::files::{self, Existing};
 use crate::kind::Kind;
-use crate::policy::{StoredPolicy, load};
+use crate::policy::{StoredPolicy, check_in_force, load};
 use crate::tally::Missing;
 use crate::{Store, StoreError};
 
@@ -39,6 +39,15 @@ pub enum Step {
     },
     /// It is the next one, and may stop machines.
     Next(Box<NextPolicy>),
+}
+
+/// What became of a policy that was to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the store now, at this path.
+    Now(PathBuf),
+    /// Another publisher has put it there since it was prepared.
+    Before(PathBuf),
 }
 
 /// A policy that follows the newest of a store, and what it does to the store's images. Only
@@ -163,13 +172,13 @@ impl NextPolicy {
         stopping.map(|stop| stop.image.clone()).collect()
     }
 
-    /// Puts the policy into the store, where it judges everything at once; returns its path.
+    /// Puts the policy into the store, where it judges everything at once.
     ///
     /// # Errors
     ///
-    /// [`StoreError::WouldStop`] where an image that stops is not among those `agreed` to, [`StoreError::Exists`]
-    /// where another publisher was faster, and where the file cannot be written.
-    pub fn publish(self, agreed: &[ImageName]) -> Result<PathBuf, StoreError> {
+    /// [`StoreError::WouldStop`] where an image that stops is not among those `agreed` to, [`StoreError::OtherPolicy`]
+    /// where another publisher was faster with another policy, and where the file cannot be written.
+    pub fn publish(self, agreed: &[ImageName]) -> Result<Published, StoreError> {
         let version = self.policy.version();
         let images = self.stopping(agreed);
         if !images.is_empty() {
@@ -179,8 +188,13 @@ impl NextPolicy {
         files::create_directory(files::directory(&path))?;
         // Never in another's place, so that what machines have seen stays what it was, and of two who publish
         // in the same moment one learns of it.
-        files::write(&path, &self.envelope.encode(), 0o644, Existing::Keep)?;
-        Ok(path)
+        match files::write(&path, &self.envelope.encode(), 0o644, Existing::Keep) {
+            Err(StoreError::Exists { .. }) => {
+                self.store.check_same(version, &self.envelope)?;
+                Ok(Published::Before(path))
+            }
+            written => written.map(|()| Published::Now(path)),
+        }
     }
 }
 
@@ -191,8 +205,8 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::NotNext`], [`StoreError::PolicySkips`], [`StoreError::PolicyNotNewer`] or
-    /// [`StoreError::OtherPolicy`] where it does not follow; [`StoreError::UnsignedPolicy`] where `envelope` is a plain
-    /// policy; and as for [`load`] and [`walk`](Self::walk).
+    /// [`StoreError::OtherPolicy`] where it does not follow; [`StoreError::PolicyExpired`] where machines would refuse every
+    /// image under it; [`StoreError::UnsignedPolicy`] where `envelope` is a plain policy; and as for [`load`] and [`walk`](Self::walk).
     pub fn prepare_policy(
         &self,
         baked_in: &Path,
@@ -206,7 +220,9 @@ impl Store {
         let envelope = signed_envelope(path)?;
         if let Some(version) = claimed(&envelope).map(|policy| policy.version()) {
             if version > from && version <= chain.newest().version() {
-                return self.published_already(version, &envelope);
+                self.check_same(version, &envelope)?;
+                let path = self.policy(version);
+                return Ok(Step::Published { path, version });
             }
             if version <= from {
                 return Err(StoreError::PolicyNotNewer {
@@ -232,6 +248,7 @@ impl Store {
             refused: Refused::at(path)(refusal),
         })?;
         let (before, policy) = (chain.newest().clone(), longer.newest().clone());
+        check_in_force(&policy, now)?;
         Ok(Step::Next(Box::new(NextPolicy {
             store: self.clone(),
             baked_in: first,
@@ -243,15 +260,12 @@ impl Store {
         })))
     }
 
-    fn published_already(
-        &self,
-        version: PolicyVersion,
-        envelope: &Envelope,
-    ) -> Result<Step, StoreError> {
+    /// Checks that the policy of this version in the store is the one in `envelope`; its signatures may be others.
+    fn check_same(&self, version: PolicyVersion, envelope: &Envelope) -> Result<(), StoreError> {
         let path = self.policy(version);
         let there = Kind::Policy.read(&path)?;
         if there.signed_bytes() == envelope.signed_bytes() {
-            return Ok(Step::Published { path, version });
+            return Ok(());
         }
         Err(StoreError::OtherPolicy {
             path,
@@ -351,6 +365,9 @@ fn stop(
 
 #[cfg(test)]
 mod tests {
+    use sealboot_core::failure::FailureCode;
+    use sealboot_core::trust::policy::OnExpiry;
+
     use super::*;
     use crate::testing::{
         fresh, image, made, policy, publish_by_hand, sealed_policy, store, version, versioned,
@@ -417,14 +434,50 @@ mod tests {
     }
 
     #[test]
+    fn of_two_publishers_the_slower_one_learns_what_is_there() {
+        let lab = Lab::new();
+        let second = versioned(&policy(&["alice"]), 2);
+        let other = second.with(|fields| fields.allow_http = true).unwrap();
+        let prepare = |policy: &TrustPolicy| next(lab.prepare(policy, &["alice"]));
+        let (first, same, late) = (prepare(&second), prepare(&second), prepare(&other));
+        first.publish(&[]).unwrap();
+        same.publish(&[]).unwrap();
+        let error = late.publish(&[]).unwrap_err();
+        assert!(matches!(error, StoreError::OtherPolicy { .. }), "{error:?}");
+        let published = fs::read(lab.store.policy(version(2))).unwrap();
+        assert_eq!(published, sealed_policy(&second, &["alice"]).encode());
+    }
+
+    #[test]
+    fn a_policy_that_has_expired_already_is_not_published() {
+        let lab = Lab::new();
+        let ending = |on_expiry| {
+            let second = versioned(&policy(&["alice"]), 2);
+            let changed = second.with(|fields| {
+                fields.created = made() - jiff::SignedDuration::from_hours(2);
+                fields.expires = Some(made() - jiff::SignedDuration::from_hours(1));
+                fields.on_expiry = on_expiry;
+            });
+            lab.prepare(&changed.unwrap(), &["alice"])
+        };
+        let error = ending(OnExpiry::Refuse).unwrap_err();
+        assert!(error.is_refusal(), "{error:?}");
+        assert_eq!(error.code(), Some(FailureCode::TrustExpired));
+        next(ending(OnExpiry::Warn));
+    }
+
+    #[test]
     fn a_published_version_is_never_replaced() {
         let lab = Lab::new();
         let second = versioned(&policy(&["alice"]), 2);
         let slower = next(lab.prepare(&second, &["alice"]));
-        let path = next(lab.prepare(&second, &["alice"])).publish(&[]).unwrap();
-        assert_eq!(path, lab.store.policy(version(2)));
-        let error = slower.publish(&[]).unwrap_err();
-        assert!(matches!(error, StoreError::Exists { .. }), "{error:?}");
+        let path = lab.store.policy(version(2));
+        let published = next(lab.prepare(&second, &["alice"])).publish(&[]).unwrap();
+        assert_eq!(published, Published::Now(path.clone()));
+        assert_eq!(
+            slower.publish(&[]).unwrap(),
+            Published::Before(path.clone())
+        );
         let again = lab.prepare(&second, &["alice"]).unwrap();
         assert!(matches!(again, Step::Published { path: of, .. } if of == path));
         let error = lab.prepare(&fresh(second), &["alice"]).unwrap_err();

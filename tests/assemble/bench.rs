@@ -329,7 +329,12 @@ pub(crate) fn assert_done(output: &Output) -> (String, String) {
 pub(crate) fn assert_failed(output: &Output, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    assert_eq!(output.status.code(), Some(1));
+    let status = if expected.starts_with("refused: ") {
+        3
+    } else {
+        1
+    };
+    assert_eq!(output.status.code(), Some(status));
 }
 
 pub(crate) fn mode(path: &Path) -> u32 {

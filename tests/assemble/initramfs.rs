@@ -307,7 +307,7 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--policy", "bad-policy.json"),
-            "error: bad-policy.json cannot be baked in\n  caused by: it contradicts itself: roles.root: \"2\" is not a threshold between 1 and the number of keys in its group\nhint: check it with `sealboot policy check bad-policy.json`\n".to_owned(),
+            "refused: bad-policy.json cannot be baked in\n  caused by: it contradicts itself: roles.root: \"2\" is not a threshold between 1 and the number of keys in its group\n  code: CONFIGURE-POLICY\nhint: check it with `sealboot policy check bad-policy.json`\n".to_owned(),
         ),
         (
             ("--policy", "misspelt-policy.json"),
@@ -319,15 +319,15 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--host-config", "bad-host.json"),
-            "error: bad-host.json cannot be baked in\n  caused by: field network.mode has a word that this version of sealboot does not know\n  caused by: unknown word: network.mode: \"magic\" is not one of static dhcp auto6 dhcp6 auto dhcp+dhcp6 at line 1 column 85\nhint: check it with `sealboot host-config check bad-host.json`\n".to_owned(),
+            "refused: bad-host.json cannot be baked in\n  caused by: field network.mode has a word that this version of sealboot does not know\n  caused by: unknown word: network.mode: \"magic\" is not one of static dhcp auto6 dhcp6 auto dhcp+dhcp6 at line 1 column 85\n  code: CONFIGURE-HOST-UPGRADE\nhint: build the initramfs again with a newer version of sealboot, or write the host config without the feature\n".to_owned(),
         ),
         (
             ("--host-config", "http.json"),
-            "error: mirror http://boot.example/ is plain http, which the trust policy does not allow\nhint: use an https mirror, or create the policy with --allow-http\n".to_owned(),
+            "refused: mirror http://boot.example/ is plain http, which the trust policy does not allow\n  code: FETCH-PLAIN-HTTP\nhint: use an https mirror, or create the policy with --allow-http\n".to_owned(),
         ),
         (
             ("--host-config", "other.json"),
-            "error: the host config asks for image \"other\", which the trust policy does not accept\nhint: the policy accepts relay, exit; correct `image` in the host config or `images` in the policy\n".to_owned(),
+            "refused: the host config asks for image \"other\", which the trust policy does not accept\n  code: MANIFEST-NAME\nhint: the policy accepts relay, exit; correct `image` in the host config or `images` in the policy\n".to_owned(),
         ),
         (("--tls-roots", "ca-and-key.pem"), format!("error: ca-and-key.pem holds a private key\n{key_hint}")),
         (("--tls-roots", "encrypted.pem"), format!("error: encrypted.pem holds a private key\n{key_hint}")),
@@ -373,6 +373,70 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
             .filter(|name| name.starts_with('.'))
             .collect();
         assert_eq!(leftovers, [""; 0]);
+    }
+}
+
+#[test]
+fn a_policy_that_stops_machines_is_not_baked_in() {
+    let bench = Bench::new();
+    let expired = POLICY.replace(
+        r#""created": "2026-11-21T12:00:00Z","#,
+        r#""created": "2020-01-01T12:00:00Z", "expires": "2020-02-01T12:00:00Z", "on_expiry": "refuse","#,
+    );
+    bench.put("expired.json", expired.as_bytes());
+    let warns = expired.replace("refuse", "warn");
+    bench.put("warns.json", warns.as_bytes());
+    let unreachable = POLICY.replace(
+        r#""ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a""#,
+        r#""ml-dsa-65:AAAA""#,
+    );
+    bench.put("unreachable.json", unreachable.as_bytes());
+    for (policy, expected) in [
+        (
+            "expired.json",
+            "refused: expired.json cannot be baked in\n  caused by: version 1 of the trust policy expired at 2020-02-01T12:00:00Z, now is 2023-11-14T22:13:20Z\n  code: TRUST-EXPIRED\nhint: machines refuse every image under it: sign a next policy with a later date, which `sealboot policy create --from FILE --expires 365d` creates, and bake that one in\n",
+        ),
+        (
+            "unreachable.json",
+            "refused: unreachable.json cannot be baked in\n  caused by: the role that signs the trust policy needs keys of types that this version of sealboot does not know\n  code: TRUST-UPGRADE\nhint: give root as many ed25519 keys as its threshold, or use a newer version of sealboot, in the loaders too\n",
+        ),
+    ] {
+        let output = bench.build(&[("--policy", Some(policy))]);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(!bench.path("loader.img").exists());
+    }
+    assert_done(&bench.build(&[("--policy", Some("warns.json"))]));
+}
+
+#[test]
+fn a_signed_policy_is_refused_with_the_plain_one_in_the_hint() {
+    let bench = Bench::new();
+    let envelope = r#"{"payload": "e30=", "payloadType": "application/vnd.sealboot.trust.v1+json", "signatures": []}"#;
+    for (signed, plain, hint) in [
+        (
+            "my trust.signed.json",
+            Some("my trust.json"),
+            "--policy 'my trust.json'",
+        ),
+        (
+            "other.signed.json",
+            None,
+            "the file that `sealboot policy create --out` wrote",
+        ),
+    ] {
+        bench.put(signed, envelope.as_bytes());
+        if let Some(plain) = plain {
+            bench.put(plain, POLICY.as_bytes());
+        }
+        let output = bench.build(&[("--policy", Some(signed))]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let fact = format!(
+            "error: {signed} is a signed trust policy, and a plain one is baked in\nhint: give the policy that was signed"
+        );
+        assert!(said.starts_with(&fact), "{said}");
+        assert!(said.trim_end().ends_with(hint), "{said}");
+        assert_eq!(output.status.code(), Some(1));
     }
 }
 
@@ -563,7 +627,7 @@ fn a_shell_that_the_policy_forbids_is_not_baked_in() {
     let bench = Bench::new();
     bench.put("shell", &elf(3, 0));
     bench.put("loader.img", b"the one before");
-    let expected = "error: the trust policy allows no shell\nhint: leave --shell out, or create the policy with --allow-shell: a kernel command line with rdinit=/bin/sh starts a shell that is baked in, whatever the policy says\n";
+    let expected = "refused: the trust policy allows no shell\nhint: leave --shell out, or create the policy with --allow-shell: a kernel command line with rdinit=/bin/sh starts a shell that is baked in, whatever the policy says\n";
     assert_failed(&bench.build(&[("--shell", Some("shell"))]), expected);
     assert_eq!(
         fs::read(bench.path("loader.img")).unwrap(),

@@ -4,6 +4,7 @@
 //! `support::world` builds, command after command. After a wanted change,
 //! `TRYCMD=overwrite cargo test --test cli` writes the pages anew: read the difference.
 
+mod inputs;
 mod policies;
 
 use std::fs::{self, File, Permissions};

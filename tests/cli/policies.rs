@@ -58,10 +58,12 @@ fn of_two_policies_published_in_the_same_moment_one_stays() {
                 .spawn()
                 .expect("the program can be run")
         });
-        let done = publishers.map(|mut publisher| publisher.wait().expect("it ends").success());
-        let [one, other] = done;
-        assert!(one != other, "{done:?}");
-        let winner = candidates[usize::from(other)];
+        let done = publishers.map(|mut publisher| publisher.wait().expect("it ends").code());
+        let winner = match done {
+            [Some(0), Some(3)] => candidates[0],
+            [Some(3), Some(0)] => candidates[1],
+            _ => panic!("{done:?}"),
+        };
         assert_eq!(
             fs::read(world.path().join("store/trust/2.json")).expect("published"),
             fs::read(world.path().join(winner)).expect("there")
@@ -71,6 +73,31 @@ fn of_two_policies_published_in_the_same_moment_one_stays() {
             .map(|entry| entry.expect("readable").file_name())
             .collect();
         assert_eq!(names, ["2.json"], "nothing else is left there");
+    }
+}
+
+#[test]
+fn of_publishers_of_one_policy_all_succeed() {
+    for _ in 0..8 {
+        let world = world_of_policies();
+        let publishers = [(); 6].map(|()| {
+            sealboot(&world)
+                .args(["policy", "publish", "--policy", "policies/1.json"])
+                .args(["--store", "store", "--let-stop", "relay"])
+                .arg("policies/good.json")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program can be run")
+        });
+        let mut published = 0;
+        for publisher in publishers {
+            let output = succeeded(publisher.wait_with_output());
+            assert_eq!(text(&output.stdout), "store/trust/2.json\n");
+            let said = text(&output.stderr);
+            published += usize::from(said.contains("published version 2 of the trust policy"));
+        }
+        assert_eq!(published, 1, "the others have nothing to do");
     }
 }
 

@@ -342,7 +342,11 @@ prop_compose! {
     ) -> HostConfig {
         HostConfig {
             image: image.parse().expect("a name"),
-            mirrors: mirrors.iter().map(|url| url.parse().expect("a mirror")).collect(),
+            // Keys identify no mirror over plain http.
+            mirrors: mirrors.iter().map(|url| match mirror_keys.is_empty() {
+                true => url.parse().expect("a mirror"),
+                false => url.replacen("http://", "https://", 1).parse().expect("a mirror"),
+            }).collect(),
             mirror_keys: mirror_keys.iter().map(|bytes| Sha256Digest::of(bytes)).collect(),
             network,
             ntp: ntp.iter().map(|server| server.parse().expect("a server")).collect(),

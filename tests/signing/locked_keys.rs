@@ -153,7 +153,7 @@ fn encrypted_keys_of_other_kinds_are_refused() {
         );
     }
     for (key, kind) in [
-        ("rsa.key", "1.2.840.113549.1.1.1"),
+        ("rsa.key", "RSA"),
         ("rsa-locked.key", "ssh-rsa"),
         ("ecdsa-locked.key", "unknown"),
     ] {

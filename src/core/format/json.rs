@@ -174,12 +174,13 @@ fn array_for_object(expected: &Value, found: &Value) -> Option<String> {
     }
 }
 
-/// Returns the same error, its message cut to what fits a few console lines, and escaped.
+/// Returns the same error, its message cut to what fits a few console lines, escaped, and without names of Rust types.
 fn printable(error: serde_json::Error) -> serde_json::Error {
     const LONGEST: usize = 300;
     let place = format!(" at line {} column {}", error.line(), error.column());
     let message = error.to_string();
-    let what = message.strip_suffix(&place).unwrap_or(&message);
+    let before = message.strip_suffix(&place).unwrap_or(&message);
+    let what = &in_terms_of_json(before);
     let mut shown = String::new();
     for char in what.chars().take(LONGEST) {
         if char.is_ascii_graphic() || char == ' ' {
@@ -191,11 +192,27 @@ fn printable(error: serde_json::Error) -> serde_json::Error {
     if what.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }
-    if shown == what {
+    if shown == before {
         return error;
     }
     // serde_json takes line and column out of the message again.
     de::Error::custom(shown + &place)
+}
+
+/// Returns serde's message with what JSON has in place of the Rust type that was expected.
+fn in_terms_of_json(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "u8" => "a whole number up to 255",
+        "u16" => "a whole number up to 65535",
+        "u32" => "a whole number up to 4294967295",
+        "u64" | "usize" => "a whole number",
+        name if name.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 #[cfg(test)]
@@ -285,7 +302,32 @@ mod tests {
             let error = failed(&json);
             assert_eq!(error.field.as_deref(), field, "{json}");
             let serdes = serde_json::from_str::<Outer>(&json).expect_err(&json);
-            assert_eq!(error.source.to_string(), serdes.to_string());
+            let expected = (serdes.to_string()).replace("u32", "a whole number up to 4294967295");
+            assert_eq!(error.source.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_names_no_rust_type() {
+        for (json, expected) in [
+            (
+                "3".to_owned(),
+                "invalid type: integer `3`, expected an object at line 1 column 1",
+            ),
+            (
+                replaced(r#"{"on": true}, "maybe""#, r#"3, "maybe""#),
+                "invalid type: integer `3`, expected an object at line 1 column 36",
+            ),
+            (
+                replaced("3", "\"3\""),
+                "invalid type: string \"3\", expected a whole number up to 4294967295 at line 1 column 26",
+            ),
+            (
+                replaced("3", "\", expected u32\""),
+                "invalid type: string \", expected u32\", expected a whole number up to 4294967295 at line 1 column 39",
+            ),
+        ] {
+            assert_eq!(failed(&json).source.to_string(), expected);
         }
     }
 

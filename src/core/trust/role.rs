@@ -509,7 +509,7 @@ mod tests {
     fn the_reason_why_a_signature_does_not_count_is_printed() {
         assert_eq!(
             IgnoredSignature::NotByATrustedKey.to_string(),
-            "no key of the role that had not yet signed made it"
+            "it verifies with no key of the role that had not signed yet"
         );
         assert_eq!(
             IgnoredSignature::SameKeyAgain.to_string(),

@@ -111,7 +111,7 @@ pub enum IgnoredSignature {
 impl fmt::Display for IgnoredSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotByATrustedKey => "no key of the role that had not yet signed made it",
+            Self::NotByATrustedKey => "it verifies with no key of the role that had not signed yet",
             Self::SameKeyAgain => "its key has signed already and counts once",
             Self::TooMany => "it was not verified, because the file has too many signatures",
         })

@@ -28,6 +28,7 @@ impl StoreError {
             Self::NotRegular { .. } => {
                 "name a regular file; a store holds nothing else, so find out who put it there".to_owned()
             }
+            Self::NotFile { .. } => "save what it gives to a file, and give that".to_owned(),
             Self::Unwritable { path, source } => {
                 let directory = directory(path).display();
                 match source.kind() {
@@ -57,6 +58,7 @@ impl StoreError {
             },
             Self::NotNext(not_next) => not_next.hint(),
             Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
+            Self::PolicyExpired(_) => "machines refuse every image under it: sign and publish a next policy with a later date, which `sealboot policy create --from FILE --store DIR --expires 365d` creates; if the time above is wrong, set this machine's clock".to_owned(),
             Self::WouldStop { images, .. } => {
                 let options = images.iter().map(|name| format!("--let-stop {name}"));
                 format!(
@@ -90,6 +92,14 @@ impl StoreError {
             Self::NotSigned(not_signed) => not_signed.hint(),
             Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
             Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
+            Self::NoManifest { source, .. }
+            | Self::NoFreshness { source, .. }
+            | Self::UnusablePolicy { source, .. }
+            | Self::NoPolicy { source, .. }
+                if source.needs_upgrade() =>
+            {
+                "use a newer version of sealboot, in the loaders too".to_owned()
+            }
             Self::NoManifest { .. } => "pack the image again with `sealboot image pack`".to_owned(),
             Self::NoFreshness { .. } => "renew it with `sealboot freshness renew`".to_owned(),
             Self::Damaged(Damaged { path, .. }) => format!(
@@ -169,7 +179,7 @@ impl NotNext {
             Refusal::PayloadType { .. } => {
                 "give the envelope that `sealboot policy sign` made".to_owned()
             }
-            Refusal::Policy(_) => {
+            Refusal::Policy(error) if !error.needs_upgrade() => {
                 "make the policy with `sealboot policy create --from`, and have that one signed"
                     .to_owned()
             }

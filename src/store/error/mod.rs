@@ -52,6 +52,12 @@ pub enum StoreError {
         /// What it is instead of a file.
         path: PathBuf,
     },
+    /// A file to read is a FIFO or a device, which may never end.
+    #[error("{} is not a regular file", path.display())]
+    NotFile {
+        /// What it is instead of a file.
+        path: PathBuf,
+    },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Unwritable {
@@ -313,6 +319,9 @@ pub enum StoreError {
         /// The hash of the one that was.
         published: Box<Sha256Digest>,
     },
+    /// A policy has expired, and refuses every image since.
+    #[error(transparent)]
+    PolicyExpired(Box<Refusal>),
     /// A policy would stop machines, and that was not agreed to.
     #[error(
         "version {version} of the trust policy would stop the machines that run {}",
@@ -467,6 +476,7 @@ impl StoreError {
             | Self::PolicySkips(refused)
             | Self::NotNext(NotNext { refused, .. }) => Some(refused.refusal.code()),
             Self::ArchiveRefused(refused) => Some(refused.refusal.code()),
+            Self::PolicyExpired(refusal) => Some(refusal.code()),
             _ => None,
         }
     }
@@ -486,6 +496,7 @@ impl StoreError {
                 | Self::NotNext(_)
                 | Self::PolicyNotNewer { .. }
                 | Self::OtherPolicy { .. }
+                | Self::PolicyExpired(_)
                 | Self::WouldStop { .. }
                 | Self::ArchiveRefused(_)
                 | Self::NothingLeft { .. }

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use sealboot_store::{Notice, Older, Release, Renewal, Step, Store, policy};
+use sealboot_store::{Notice, Older, Published, Release, Renewal, Step, Store, policy};
 use support::world::trust::{seal_policy, versioned};
 use support::world::{self, alice, bob, clockwork};
 
@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(&second, seal_policy(&next, &[&alice(), &bob()]))?;
     if let Step::Next(next) = store.prepare_policy(&baked_in, &second, now)? {
         next.stops().iter().for_each(|stop| println!("{stop}"));
-        println!("{}", next.publish(&[])?.display());
+        let (Published::Now(path) | Published::Before(path)) = next.publish(&[])?;
+        println!("{}", path.display());
     }
     Ok(())
 }

@@ -36,15 +36,17 @@ use super::modules::firmware::{Firmware, FirmwareDir};
 use super::modules::{BuiltIn, LoadOrder, ModulesDir, ModulesError, Selection};
 use super::{FileError, KERNEL_WINDOW, read_bounded, zstd_encoder};
 use crate::cpio::{Tree, WriteError};
-use sealboot_core::failure::Diagnose as _;
+use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::{HostConfigError, MirrorTemplate};
+use sealboot_core::format::json::Read;
 use sealboot_core::format::layout;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName};
 use sealboot_core::format::payload::{PayloadError, parse_with_unknown};
-use sealboot_core::trust::{Presented, Refusal, TrustPolicy};
-use sealboot_store::files::{Existing, directory};
+use sealboot_core::trust::envelope::is_envelope;
+use sealboot_core::trust::{Presented, Refusal, Statement, TrustPolicy};
+use sealboot_store::files::{Existing, directory, quoted};
 use sealboot_store::pending::PendingFile;
 
 /// Bytes of a loader; ten times what one has.
@@ -74,6 +76,8 @@ pub struct Request {
     pub emergency: Emergency,
     /// How the initramfs is compressed.
     pub compression: Compression,
+    /// When it is built: a trust policy that has expired by then is not baked in where it refuses every image.
+    pub now: Timestamp,
     /// The build time that the loader is told, and the time of every file.
     pub build_time: Option<Timestamp>,
     /// Where the initramfs goes.
@@ -143,6 +147,17 @@ pub enum BuildError {
         path: PathBuf,
         /// Why.
         source: PayloadError,
+    },
+    /// A signed policy was given where a plain one is baked in.
+    #[error("{} is a signed trust policy, and a plain one is baked in", .0.display())]
+    SignedPolicy(PathBuf),
+    /// No loader could use the trust policy, or boot under it.
+    #[error("{} cannot be baked in", path.display())]
+    PolicyRefused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<Refusal>,
     },
     /// A loader would ignore a part of a file that a person wrote.
     #[error("{} has {}, which no loader of this version reads", path.display(), fields.join(", "))]
@@ -244,11 +259,23 @@ impl BuildError {
             Self::Arch { loader, .. } => {
                 format!("give a --modules directory of a kernel for {loader}, or the loader for the kernel's architecture")
             }
-            Self::Policy { path, .. } => format!("check it with `sealboot policy check {}`", path.display()),
-            Self::HostConfig { path, .. } => {
-                format!("check it with `sealboot host-config check {}`", path.display())
+            Self::Policy { source, .. } if source.needs_upgrade() => {
+                "use a newer version of sealboot, in the loaders too".to_owned()
             }
-            Self::UnknownFields { path, check, .. } => format!("check it with `sealboot {check} {}`", path.display()),
+            Self::HostConfig { source, .. } if source.needs_upgrade() => source.hint(),
+            Self::Policy { path, .. } => format!("check it with `sealboot policy check {}`", quoted(path)),
+            Self::SignedPolicy(path) => match plain_path(path) {
+                Some(plain) => format!("give the policy that was signed: --policy {}", quoted(&plain)),
+                None => "give the policy that was signed, the file that `sealboot policy create --out` wrote".to_owned(),
+            },
+            Self::PolicyRefused { source, .. } => match &**source {
+                Refusal::PolicyExpired { .. } => "machines refuse every image under it: sign a next policy with a later date, which `sealboot policy create --from FILE --expires 365d` creates, and bake that one in".to_owned(),
+                _ => "give root as many ed25519 keys as its threshold, or use a newer version of sealboot, in the loaders too".to_owned(),
+            },
+            Self::HostConfig { path, .. } => {
+                format!("check it with `sealboot host-config check {}`", quoted(path))
+            }
+            Self::UnknownFields { path, check, .. } => format!("check it with `sealboot {check} {}`", quoted(path)),
             Self::HostConfigRefused { source, .. } => source.hint(),
             Self::PlainHttp { .. } => {
                 "use an https mirror, or create the policy with --allow-http".to_owned()
@@ -273,6 +300,37 @@ impl BuildError {
         };
         Some(hint)
     }
+
+    /// Returns the code that a loader would print for the same input.
+    #[must_use]
+    pub fn code(&self) -> Option<FailureCode> {
+        Some(match self {
+            Self::Policy { source, .. } if source.needs_upgrade() => FailureCode::TrustUpgrade,
+            Self::Policy { .. } => FailureCode::ConfigurePolicy,
+            Self::PolicyRefused { source, .. } | Self::HostConfigRefused { source, .. } => {
+                source.code()
+            }
+            Self::HostConfig { source, .. } => source.code(),
+            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
+            Self::ImageNotAccepted { .. } => FailureCode::ManifestName,
+            _ => return None,
+        })
+    }
+
+    /// Returns `true` if the trust policy forbids what was to be baked in, though a loader would not say so.
+    #[must_use]
+    pub const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Emergency(EmergencyError::ShellForbidden))
+    }
+}
+
+/// Returns the path of the plain file whose envelope is at `path` by its name, where that file exists.
+fn plain_path(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".signed.json")?;
+    let named = |suffix: &str| path.with_file_name(format!("{name}{suffix}"));
+    [named(".json"), named("")]
+        .into_iter()
+        .find(|plain| plain.is_file())
 }
 
 /// Builds an initramfs.
@@ -282,7 +340,7 @@ impl BuildError {
 /// The output is then as it was before.
 pub fn build(request: &Request) -> Result<Built, BuildError> {
     let (loader, arch) = read_loader(&request.loader)?;
-    let (policy_json, policy) = read_policy(&request.policy)?;
+    let (policy_json, policy) = read_policy(&request.policy, request.now)?;
     let host_json = match &request.host_config {
         Some(path) => Some(read_host_config(path, &policy)?),
         None => None,
@@ -427,14 +485,27 @@ fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
     Ok((bytes, arch))
 }
 
-fn read_policy(path: &Path) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
-    // One byte past the limit, so that the policy's own error tells about a large one.
-    let json = read_bounded(path, LIMITS.policy_bytes + 1)?;
-    let policy = parse_with_unknown(&json).map_err(|source| BuildError::Policy {
-        path: path.to_owned(),
-        source,
-    })?;
+fn read_policy(path: &Path, now: Timestamp) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
+    // An envelope may be larger than what is in it, and the policy's own error tells about a large one.
+    let json = read_bounded(path, LIMITS.policy_envelope_bytes)?;
+    if is_envelope(&json) {
+        return Err(BuildError::SignedPolicy(path.to_owned()));
+    }
+    let policy: Read<TrustPolicy> =
+        parse_with_unknown(&json).map_err(|source| BuildError::Policy {
+            path: path.to_owned(),
+            source,
+        })?;
     all_known(path, &policy.unknown, "policy check")?;
+    let refused = |refusal| BuildError::PolicyRefused {
+        path: path.to_owned(),
+        source: Box::new(refusal),
+    };
+    if !policy.value.root_role().is_reachable() {
+        let statement = Statement::Policy;
+        return Err(refused(Refusal::UnknownKeyTypes { statement }));
+    }
+    policy.value.check_expiry(now).map_err(refused)?;
     Ok((json, policy.value))
 }
 

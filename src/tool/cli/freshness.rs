@@ -123,7 +123,7 @@ fn withdraw(args: &WithdrawArgs) -> Result<(), Failure> {
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let store = Store::open(&args.store)?;
     let mut renewal = renewal(&args.keys, &args.passphrase, args.life)?;
-    let policy = policy::newest(&args.policy, Some(&args.store))?;
+    let policy = policy::in_force(&args.policy, &args.store, time::now())?;
     renewal.check(&policy)?;
     let images = if args.images.is_empty() {
         store.published(&policy)?

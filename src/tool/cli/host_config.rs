@@ -97,7 +97,7 @@ impl Diagnose for Conflict {
         match self {
             Self::PlainHttp { .. } => self.code().remedy().to_owned(),
             Self::Image { image, .. } => format!(
-                "correct `image` in the host config, or create the policy with --name {image}"
+                "correct `image` in the host config, or create the policy with --image {image}"
             ),
         }
     }
@@ -259,6 +259,9 @@ fn claimed(path: &Path, bytes: &[u8]) -> Result<(HostConfig, Option<Signatures>)
 
 fn refused(path: &Path, refusal: Refusal) -> Failure {
     match refusal {
+        Refusal::HostConfig(error) if error.needs_upgrade() => {
+            Failure::refused(&error).context(path.display())
+        }
         Refusal::HostConfig(error) => Failure::refused(&error)
             .context(path.display())
             .hint("correct the file; docs/host-config.md describes every field"),

@@ -1,6 +1,5 @@
 //! `sealboot initramfs`.
 
-use std::fs::File;
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use crate::assemble::initrd::{self, Archive, Compression};
 use crate::assemble::modules::{self, BuiltIn, Disk, Module, Selection};
 use crate::cpio::{Entry, Kind};
 use sealboot_core::format::cmdline::Cmdline;
+use sealboot_store::files;
 
 /// Build the initramfs that machines boot first, and look into one
 #[derive(Debug, Subcommand)]
@@ -29,9 +29,9 @@ pub(super) enum Command {
 /// everything that they need, firmware included. Of the modules, a machine loads those that its devices
 /// ask for, so one initramfs can serve machines of many kinds.
 ///
-/// What the loader would refuse is refused here: a policy that does not load, a host config that is not
-/// signed as the policy asks, a mirror that it does not allow, a loader that is not static, a module of
-/// another kernel's architecture. Modules of disks and file systems are not baked in, unless
+/// What the loader would refuse is refused here: a policy that does not load, or that has expired and
+/// then refuses every image, a host config that is not signed as the policy asks, a mirror that it does
+/// not allow, a loader that is not static, a module of another kernel's architecture. Modules of disks and file systems are not baked in, unless
 /// --allow-disk-module names each. Drivers of disks that the kernel has built in are named, with the words
 /// of the kernel command line that disable them.
 ///
@@ -150,6 +150,7 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
         }),
         _ => None,
     };
+    let build_time = time::source_date_epoch()?;
     let request = Request {
         loader: args.loader,
         policy: args.policy,
@@ -166,7 +167,8 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
             CompressArg::Zstd => Compression::Zstd,
             CompressArg::None => Compression::None,
         },
-        build_time: time::source_date_epoch()?,
+        now: build_time.unwrap_or_else(time::now),
+        build_time,
         out: args.out,
     };
     let built = initramfs::build(&request)?;
@@ -310,8 +312,7 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 fn read_archives(path: &Path) -> Result<Vec<Archive>, Failure> {
-    let file = File::open(path)
-        .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(&error))?;
+    let file = files::open(path)?;
     initrd::archives(BufReader::new(file)).map_err(|error| {
         Failure::new(format!(
             "{} is no initramfs that can be listed",
@@ -448,10 +449,16 @@ impl ListedEntry {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        if let BuildError::HostConfigRefused { source, .. } = &error {
-            return Self::refused(&**source).context(&error);
+        let failure = match &error {
+            BuildError::HostConfigRefused { source, .. } => {
+                return Self::refused(&**source).context(&error);
+            }
+            _ => Self::from_error(&error, error.hint()),
+        };
+        match error.code() {
+            None if !error.is_forbidden() => failure,
+            code => failure.into_refusal(code),
         }
-        Self::from_error(&error, error.hint())
     }
 }
 

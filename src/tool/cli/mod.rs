@@ -1,7 +1,7 @@
 //! The operator's tool, one file per command.
 //!
 //! stdout is data (paths, PEM, JSON with `--json`), stderr is talk. Exit status: 0 done, 1 failed,
-//! 2 wrong usage, 3 refused: a signature, hash, policy or freshness check said no.
+//! 2 wrong usage, 3 refused: a signature, hash, policy or freshness check said no, or a loader would.
 
 mod completions;
 mod demo;
@@ -28,8 +28,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 /// policy that is baked into the loader, and kexecs into it. No disk is ever touched. This tool makes
 /// everything that takes part: keys, policy, images, the loader's initramfs, and the server.
 ///
-/// Exit status: 0 done, 1 failed, 2 wrong usage, 3 refused (a signature, hash, policy or freshness
-/// check said no).
+/// Exit status: 0 done, 1 failed (a file cannot be read, used or written), 2 wrong usage, 3 refused (a
+/// signature, hash, policy or freshness check said no, or a loader would refuse the input).
 #[derive(Debug, Parser)]
 #[command(
     name = "sealboot",

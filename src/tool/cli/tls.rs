@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 use super::support::mirror_key::mirror_key;
 use super::support::{Failure, output, secrecy};
 use crate::assemble::tls::{Authority, Host, Pair, TlsError};
-use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_store::files::{self, Existing};
 
@@ -35,8 +34,8 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct PinArgs {
     /// The mirror's certificate, in PEM
-    #[arg(value_name = "CERT.pem", value_parser = mirror_key)]
-    certificate: Sha256Digest,
+    #[arg(value_name = "CERT.pem")]
+    certificate: PathBuf,
 }
 
 /// Make a certificate authority, and a server certificate from it.
@@ -94,8 +93,19 @@ fn parse_host(text: &str) -> Result<Host, String> {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(args) => generate(&args),
-        Command::Pin(args) => output::data(&format!("{}\n", args.certificate)),
+        Command::Pin(args) => pin(&args.certificate),
     }
+}
+
+fn pin(certificate: &Path) -> Result<(), Failure> {
+    let key = mirror_key(certificate)?;
+    if key.is_authority {
+        output::warn(format!(
+            "{} is the certificate of an authority: its key identifies no mirror, so machines with this pin reach none; pin the mirror's own certificate, and give this one to `sealboot initramfs build --tls-roots`",
+            certificate.display()
+        ));
+    }
+    output::data(&format!("{}\n", key.digest))
 }
 
 fn generate(args: &GenerateArgs) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use pkcs8::pkcs5::{self, EncryptionScheme};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
 use zeroize::Zeroizing;
 
-use super::pem::{PemError, PrivateKey};
+use super::pem::{PemError, PrivateKey, other_algorithm};
 use super::ssh;
 use sealboot_core::format::key::PublicKey;
 
@@ -133,9 +133,7 @@ fn unlock_pkcs8(document: &SecretDocument, passphrase: &[u8]) -> Result<PrivateK
                 source: Box::new(error),
             }
         } else {
-            PemError::Kind {
-                kind: oid.to_string(),
-            }
+            other_algorithm(oid)
         })
     })
 }
@@ -325,7 +323,7 @@ mod tests {
         let x25519 = pkcs8::ObjectIdentifier::new_unwrap("1.3.101.110");
         let whole = [[4, 32].as_slice(), &[7; 32]].concat();
         for (oid, bytes, kind) in [
-            (x25519, whole.as_slice(), Some("1.3.101.110")),
+            (x25519, whole.as_slice(), Some("X25519")),
             (ed25519_dalek::pkcs8::ALGORITHM_OID, &whole[..20], None),
         ] {
             let algorithm = pkcs8::AlgorithmIdentifierRef {

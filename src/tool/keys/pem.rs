@@ -7,12 +7,13 @@
 
 use std::fmt;
 
-use ed25519_dalek::pkcs8::KeypairBytes;
+use ed25519_dalek::pkcs8::{ALGORITHM_OID, KeypairBytes};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use pkcs8::der::pem::PemLabel as _;
 use pkcs8::{
-    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
-    LineEnding, PrivateKeyInfo, SecretDocument,
+    DecodePrivateKey as _, DecodePublicKey as _, Document, EncodePrivateKey as _,
+    EncodePublicKey as _, LineEnding, ObjectIdentifier, PrivateKeyInfo, SecretDocument,
+    SubjectPublicKeyInfoRef,
 };
 use zeroize::Zeroizing;
 
@@ -37,7 +38,7 @@ pub enum PemError {
     /// A key of another algorithm.
     #[error("this is a key of kind {kind}; only ed25519 signs here")]
     Kind {
-        /// What OpenSSH calls the algorithm; of another file's key, its object identifier.
+        /// What OpenSSH calls the algorithm; of another file's key, its usual name or its object identifier.
         kind: String,
     },
     /// A key that must not be trusted.
@@ -84,14 +85,17 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// [`PemError::Encoding`] for everything else, encrypted keys and other algorithms included.
+    /// [`PemError::Kind`] for another algorithm, [`PemError::Encoding`] for everything else, encrypted keys included.
     pub fn from_pem(pem: &str) -> Result<Self, PemError> {
-        SigningKey::from_pkcs8_pem(pem)
-            .map(Self)
-            .map_err(|source| PemError::Encoding {
-                expected: "private key (PKCS#8)",
-                source: Box::new(source),
-            })
+        SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|source| {
+            private_algorithm(pem).map_or_else(
+                || PemError::Encoding {
+                    expected: "private key (PKCS#8)",
+                    source: Box::new(source),
+                },
+                other_algorithm,
+            )
+        })
     }
 
     /// Writes PKCS#8 PEM.
@@ -126,14 +130,50 @@ impl fmt::Debug for PrivateKey {
 ///
 /// # Errors
 ///
-/// [`PemError::Encoding`] for another kind of file, [`PemError::Unusable`] for a key that
-/// [`PublicKey`] refuses.
+/// [`PemError::Kind`] for another algorithm, [`PemError::Encoding`] for another kind of file, [`PemError::Unusable`]
+/// for a key that [`PublicKey`] refuses.
 pub fn public_key_from_pem(pem: &str) -> Result<PublicKey, PemError> {
-    let key = VerifyingKey::from_public_key_pem(pem).map_err(|source| PemError::Encoding {
-        expected: "public key (SPKI)",
-        source: Box::new(source),
+    let key = VerifyingKey::from_public_key_pem(pem).map_err(|source| {
+        public_algorithm(pem).map_or_else(
+            || PemError::Encoding {
+                expected: "public key (SPKI)",
+                source: Box::new(source),
+            },
+            other_algorithm,
+        )
     })?;
     PublicKey::from_bytes(key.as_bytes()).map_err(PemError::Unusable)
+}
+
+/// Returns the algorithm of a private key that is not ed25519's.
+fn private_algorithm(pem: &str) -> Option<ObjectIdentifier> {
+    let (_, document) = SecretDocument::from_pem(pem).ok()?;
+    let info = PrivateKeyInfo::try_from(document.as_bytes()).ok()?;
+    Some(info.algorithm.oid).filter(|oid| *oid != ALGORITHM_OID)
+}
+
+/// Returns the algorithm of a public key that is not ed25519's.
+fn public_algorithm(pem: &str) -> Option<ObjectIdentifier> {
+    let (_, document) = Document::from_pem(pem).ok()?;
+    let info = SubjectPublicKeyInfoRef::try_from(document.as_bytes()).ok()?;
+    Some(info.algorithm.oid).filter(|oid| *oid != ALGORITHM_OID)
+}
+
+/// Returns the error for a key of another algorithm, by its name where it is a usual one (RFC 3279, RFC 8410).
+pub(super) fn other_algorithm(oid: ObjectIdentifier) -> PemError {
+    let digits = oid.to_string();
+    let kind = match digits.as_str() {
+        "1.2.840.113549.1.1.1" => "RSA",
+        "1.2.840.10040.4.1" => "DSA",
+        "1.2.840.10045.2.1" => "ECDSA",
+        "1.3.101.110" => "X25519",
+        "1.3.101.111" => "X448",
+        "1.3.101.113" => "Ed448",
+        unusual => unusual,
+    };
+    PemError::Kind {
+        kind: kind.to_owned(),
+    }
 }
 
 /// Writes a public key as SPKI PEM.

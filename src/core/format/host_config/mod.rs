@@ -50,6 +50,7 @@ impl Payload for HostConfig {
     fn check(&self) -> Result<(), Invalid> {
         check_mirrors(&self.mirrors)?;
         check_mirror_keys(&self.mirror_keys)?;
+        check_pinned(&self.mirrors, &self.mirror_keys)?;
         check_servers(&self.ntp)
     }
 }
@@ -69,6 +70,14 @@ pub enum HostConfigError {
         /// The first setting that is missing.
         missing: &'static str,
     },
+}
+
+impl HostConfigError {
+    /// Returns `true` if a newer version of sealboot may be able to use the host config.
+    #[must_use]
+    pub const fn needs_upgrade(&self) -> bool {
+        matches!(self, Self::Payload(error) if error.needs_upgrade())
+    }
 }
 
 impl Diagnose for HostConfigError {
@@ -178,6 +187,7 @@ impl HostConfig {
             ntp: if ntp.is_empty() { servers } else { ntp },
         };
         check_mirrors(&config.mirrors).map_err(invalid)?;
+        check_pinned(&config.mirrors, &config.mirror_keys).map_err(invalid)?;
         check_servers(&config.ntp).map_err(invalid)?;
         Ok(config)
     }
@@ -215,6 +225,17 @@ fn check_mirror_keys(keys: &[Sha256Digest]) -> Result<(), Invalid> {
     match keys.iter().enumerate().find(is_repeated) {
         Some((_, key)) => Err(Invalid::new("mirror_keys", key, "given only once")),
         None => Ok(()),
+    }
+}
+
+/// Checks that keys identify every mirror: over plain http a mirror shows none.
+fn check_pinned(mirrors: &[MirrorTemplate], keys: &[Sha256Digest]) -> Result<(), Invalid> {
+    match mirrors.iter().find(|mirror| !mirror.is_https()) {
+        Some(mirror) if !keys.is_empty() => {
+            let takes = "an https mirror, and mirror_keys identify no other";
+            Err(Invalid::new("mirrors", mirror, takes))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -448,6 +469,27 @@ mod tests {
         for bad in [&keys[..], &[key(1), key(2), key(1)], &[String::new()]] {
             assert!(with(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn mirror_keys_and_plain_http_do_not_go_together() {
+        let key = Sha256Digest::of(b"key");
+        let pinned = WHOLE.replace(
+            "\"network\"",
+            &format!("\"mirror_keys\": [\"{key}\"], \"network\""),
+        );
+        let one = pinned.replace("https://boot2.example", "http://boot2.example");
+        for read in [
+            HostConfig::parse(one.as_bytes()).err(),
+            HostConfig::parse_plain(one.as_bytes()).err(),
+        ] {
+            let error = read.expect("refused");
+            assert_eq!(error.code(), FailureCode::ConfigureHost, "{error:?}");
+        }
+        let error =
+            merged(Some(&pinned), "sealboot.mirror=http://m.example/").expect_err("refused");
+        assert_eq!(error.code(), FailureCode::ConfigureCmdline, "{error:?}");
+        assert!(merged(Some(&pinned), "sealboot.mirror=https://m.example/").is_ok());
     }
 
     #[test]

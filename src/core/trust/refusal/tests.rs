@@ -240,7 +240,7 @@ fn who_has_signed_and_who_must_still_is_said() {
         Report(&refusal).to_string(),
         "1 of 3 required signatures are there\n  \
          signed by alice\n  \
-         ignored the signature under key id \"\\u{1b}[2J\": no key of the role that had not yet signed made it\n  \
+         ignored the signature under key id \"\\u{1b}[2J\": it verifies with no key of the role that had not signed yet\n  \
          ignored the signature under key id \"00\": its key has signed already and counts once\n  \
          hint: 2 of bob, carol, dave must also run `sealboot image sign`; then publish again"
     );

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::assemble::FileError;
 use crate::assemble::elf::ElfError;
+use sealboot_store::files::quoted;
 
 /// Why a module is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +121,7 @@ impl ModulesError {
                 match base {
                     Some(base) => format!(
                         "run `depmod -b {} {version}` (Debian package kmod)",
-                        base.display()
+                        quoted(base)
                     ),
                     None => format!(
                         "run `depmod -b DIR {version}` (Debian package kmod), where DIR/lib/modules/{version} is this directory"

@@ -40,9 +40,10 @@ pub(crate) struct PublishArgs {
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let store = Store::open(&args.store)?;
-    let policy = policy::newest(&args.policy, Some(&args.store))?;
+    let now = time::now();
+    let policy = policy::in_force(&args.policy, &args.store, now)?;
     let mut renewal = args.freshness.renewal(&policy)?;
-    let release = Release::read(&args.envelope, &policy, time::now())?;
+    let release = Release::read(&args.envelope, &policy, now)?;
     let older = Older::allowed(args.allow_older);
     let size = release.manifest().as_ref().archive.size;
     let channel = output::with_progress(size, |say, progress| {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::describe::in_words;
 use sealboot_core::trust::policy::{
     ExpiryRule, FailurePolicy, FinalAction, Group, OnExpiry, SignerName, TableKey,
@@ -11,16 +13,15 @@ use sealboot_core::trust::{Role, TrustPolicy};
 /// A week: with longer statements, a frozen mirror hides old news.
 const LONG_FRESHNESS_HOURS: u32 = 7 * 24;
 
-/// Returns the weaknesses of a policy, the worst first.
-pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
+/// Two weeks: time for people to sign the next policy.
+const EXPIRES_SOON_DAYS: i64 = 14;
+
+/// Returns the weaknesses of a policy at `now`, the worst first.
+pub(super) fn weaknesses(policy: &TrustPolicy, now: Timestamp) -> Vec<String> {
     let fields = policy.fields();
     let mut found = signatures(policy);
     found.extend(unknown_keys(policy));
-    if let (Some(expires), OnExpiry::Refuse) = (fields.expires, fields.on_expiry) {
-        found.push(format!(
-            "the policy expires: from {expires}, a machine refuses every image until it finds a newer policy; see --on-expiry"
-        ));
-    }
+    found.extend(expiry(policy, now));
     found.extend(old_images(policy));
     found.extend(freshness(policy));
     if fields.roles.host_config.is_some() && !fields.host_config.required {
@@ -45,6 +46,45 @@ pub(super) fn weaknesses(policy: &TrustPolicy) -> Vec<String> {
     found
 }
 
+/// Returns what to know of the end of a policy: that it is past, that it is near, or what it does.
+fn expiry(policy: &TrustPolicy, now: Timestamp) -> Option<String> {
+    let fields = policy.fields();
+    let expires = fields.expires?;
+    let refuses = fields.on_expiry == OnExpiry::Refuse;
+    let seconds = expires.duration_since(now).as_secs();
+    if seconds <= 0 {
+        let then = if refuses {
+            "refuses every image"
+        } else {
+            "prints a warning at each boot"
+        };
+        return Some(format!(
+            "the policy expired at {expires}: a machine {then} until it finds a newer policy; give a later --expires"
+        ));
+    }
+    let then = if refuses {
+        "from then on, a machine refuses every image until it finds a newer policy"
+    } else {
+        "from then on, a machine prints a warning at each boot"
+    };
+    let day = 24 * 60 * 60;
+    if seconds <= EXPIRES_SOON_DAYS * day {
+        let left = match seconds / day {
+            0 => "in less than a day".to_owned(),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        };
+        return Some(format!(
+            "the policy expires {left}, at {expires}: {then}; publish the next policy before"
+        ));
+    }
+    refuses.then(|| {
+        format!(
+            "the policy expires: from {expires}, a machine refuses every image until it finds a newer policy; see --on-expiry"
+        )
+    })
+}
+
 /// Too few signatures, too many, and keys that can do more than their role says.
 fn signatures(policy: &TrustPolicy) -> Vec<String> {
     let roles = &policy.fields().roles;
@@ -53,7 +93,7 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
     if roles.root == roles.release {
         match stress(&roles.root) {
             Some(Stress::OneSigns) => found.push("threshold 1: one stolen key is enough to change what runs and what machines trust".to_owned()),
-            Some(Stress::AllSign(group)) => found.push(format!("{} must sign: one lost key stops every new image, and every new policy that could replace it", in_words(&[group]))),
+            Some(Stress::AllSign(groups)) => found.push(format!("{} must sign: one lost key stops every new image, and every new policy that could replace it", in_words(&groups))),
             None => {}
         }
     } else {
@@ -62,9 +102,9 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
                 "root has threshold 1: one stolen key is enough to replace what machines trust"
                     .to_owned(),
             ),
-            Some(Stress::AllSign(group)) => found.push(format!(
+            Some(Stress::AllSign(groups)) => found.push(format!(
                 "root needs {}: one lost key stops every new policy",
-                in_words(&[group])
+                in_words(&groups)
             )),
             None => {}
         }
@@ -77,9 +117,9 @@ fn signatures(policy: &TrustPolicy) -> Vec<String> {
             Some(Stress::OneSigns) => found.push(format!(
                 "{name} has threshold 1: one stolen key is enough to change what runs"
             )),
-            Some(Stress::AllSign(group)) => found.push(format!(
+            Some(Stress::AllSign(groups)) => found.push(format!(
                 "{name} needs {}: one lost key stops every new image until the next policy",
-                in_words(&[group])
+                in_words(&groups)
             )),
             None => {}
         }
@@ -102,8 +142,8 @@ fn releases(policy: &TrustPolicy) -> Vec<(String, &Vec<Group>)> {
 /// How the loss or theft of one key hits a role.
 enum Stress {
     OneSigns,
-    /// Every key of this group of several must sign.
-    AllSign(Group),
+    /// Every key of these groups must sign.
+    AllSign(Vec<Group>),
 }
 
 fn stress(groups: &[Group]) -> Option<Stress> {
@@ -111,8 +151,9 @@ fn stress(groups: &[Group]) -> Option<Stress> {
     if required == 1 {
         return Some(Stress::OneSigns);
     }
-    let all_sign = |group: &&Group| group.keys.len() > 1 && group.threshold == group.keys.len();
-    groups.iter().find(all_sign).cloned().map(Stress::AllSign)
+    let all_sign = |group: &&Group| group.threshold == group.keys.len();
+    let groups: Vec<Group> = groups.iter().filter(all_sign).cloned().collect();
+    (!groups.is_empty()).then_some(Stress::AllSign(groups))
 }
 
 /// Returns what the keys that release images can do as root.

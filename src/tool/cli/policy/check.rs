@@ -10,14 +10,14 @@ use super::advice::weaknesses;
 use super::describe::describe;
 use super::fields::FIELDS;
 use crate::cli::support::unknown::listed;
-use crate::cli::support::{Failure, output};
+use crate::cli::support::{Failure, output, time};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::payload::{PayloadError, parse_with_unknown};
-use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
+use sealboot_core::trust::{Refusal, Statement, TrustPolicy};
 use sealboot_store::Kind;
 use sealboot_store::files;
 use sealboot_store::policy::unverified;
@@ -57,7 +57,11 @@ struct Unusable {
 
 impl Diagnose for Unusable {
     fn code(&self) -> FailureCode {
-        FailureCode::ConfigurePolicy
+        if self.source.needs_upgrade() {
+            FailureCode::TrustUpgrade
+        } else {
+            FailureCode::ConfigurePolicy
+        }
     }
 
     fn hint(&self) -> String {
@@ -71,13 +75,23 @@ impl Diagnose for Unusable {
     }
 }
 
+/// What to do where no loader of this version could go on to a next policy.
+const UNREACHABLE_ROOT_HINT: &str = "give root as many ed25519 keys as its threshold, or use a newer version of sealboot, in the loaders too";
+
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let Read {
         value: policy,
         unknown,
     } = read(&args.file)?;
     let policy = &policy;
-    let mut warnings = weaknesses(policy);
+    if !policy.root_role().is_reachable() {
+        let statement = Statement::Policy;
+        let refusal = Refusal::UnknownKeyTypes { statement };
+        return Err(Failure::refused(&refusal)
+            .context(args.file.display())
+            .hint(UNREACHABLE_ROOT_HINT));
+    }
+    let mut warnings = weaknesses(policy, time::today()?);
     if !unknown.is_empty() {
         let fields = listed(&unknown);
         warnings.insert(

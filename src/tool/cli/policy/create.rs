@@ -58,7 +58,7 @@ pub(super) fn run(args: CreateArgs) -> Result<(), Failure> {
         Some(path) => Some(before(path, args.store.as_deref(), None)?),
         None => None,
     };
-    let created = time::source_date_epoch()?.unwrap_or_else(time::now);
+    let created = time::today()?;
     let policy = policy(
         old.as_ref().map(|read| &read.value),
         created,
@@ -87,7 +87,7 @@ pub(super) fn run(args: CreateArgs) -> Result<(), Failure> {
             ));
         }
     }
-    weaknesses(&policy).iter().for_each(output::warn);
+    weaknesses(&policy, created).iter().for_each(output::warn);
     output::data(&format!("{}\n", args.out.display()))
 }
 

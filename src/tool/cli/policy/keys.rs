@@ -12,6 +12,7 @@ use crate::cli::support::{Failure, key_file};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::manifest::ImageName;
 use sealboot_core::trust::policy::{AcceptedImage, Fields, Group, Roles, Signer, SignerName};
+use sealboot_store::files::quoted;
 
 /// The keys, and the groups of them that have a role.
 #[derive(Debug, Args)]
@@ -415,10 +416,10 @@ impl KeyArgument {
                 .unwrap_or_default()
                 .parse()
                 .map_err(|error: Invalid| {
-                    let file = self.file.display();
-                    Failure::new(format!("the name of {file} cannot name a key"))
+                    let file = &self.file;
+                    Failure::new(format!("the name of {} cannot name a key", file.display()))
                         .because(&error)
-                        .hint(format!("give a name: --key \"NAME={file}\""))
+                        .hint(format!("give a name: --key NAME={}", quoted(file)))
                 })?,
         };
         Ok(Signer::new(name, key))

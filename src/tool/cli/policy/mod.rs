@@ -17,11 +17,12 @@ mod testing;
 use std::path::Path;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 
 use super::support::{Failure, output};
 use sealboot_core::trust::TrustPolicy;
 use sealboot_store::Store;
-use sealboot_store::policy::load;
+use sealboot_store::policy::{check_in_force, load};
 
 /// Create, check, sign and publish trust policies: what a loader accepts
 ///
@@ -65,4 +66,11 @@ pub(super) fn newest(path: &Path, store: Option<&Path>) -> Result<TrustPolicy, F
         Some(store) => Store::at(store).newest_policy(policy, &mut output::say)?,
         None => policy,
     })
+}
+
+/// As [`newest`], for what is published: refuses a policy under which machines refuse every image at `now`.
+pub(super) fn in_force(path: &Path, store: &Path, now: Timestamp) -> Result<TrustPolicy, Failure> {
+    let policy = newest(path, Some(store))?;
+    check_in_force(&policy, now)?;
+    Ok(policy)
 }

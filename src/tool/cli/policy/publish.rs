@@ -1,6 +1,6 @@
 //! `sealboot policy publish`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -8,8 +8,9 @@ use super::describe::in_words;
 use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::format::manifest::ImageName;
+use sealboot_core::format::version::PolicyVersion;
 use sealboot_store::tally::names;
-use sealboot_store::{NextPolicy, Step, Store};
+use sealboot_store::{NextPolicy, Published, Step, Store};
 
 /// Publish the next trust policy to a store
 ///
@@ -43,12 +44,7 @@ pub(in crate::cli) struct PublishArgs {
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let store = Store::open(&args.store)?;
     let next = match store.prepare_policy(&args.policy, &args.envelope, time::now())? {
-        Step::Published { path, version } => {
-            output::talk(format!(
-                "nothing to do: version {version} of the trust policy is published already"
-            ));
-            return output::data(&format!("{}\n", path.display()));
-        }
+        Step::Published { path, version } => return nothing_to_do(version, &path),
         Step::Next(next) => next,
     };
     next.stops().iter().for_each(output::warn);
@@ -66,7 +62,10 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         new: next.policy(),
     };
     let standing = roots.standing(next.envelope());
-    let path = next.publish(&agreed)?;
+    let path = match next.publish(&agreed)? {
+        Published::Now(path) => path,
+        Published::Before(path) => return nothing_to_do(version, &path),
+    };
     output::talk(format!("published version {version} of the trust policy"));
     output::talk(standing.trim_end());
     if renewed {
@@ -74,6 +73,13 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
             "now run `sealboot freshness renew`: until then, a mirror can keep the new policy from machines unnoticed",
         );
     }
+    output::data(&format!("{}\n", path.display()))
+}
+
+fn nothing_to_do(version: PolicyVersion, path: &Path) -> Result<(), Failure> {
+    output::talk(format!(
+        "nothing to do: version {version} of the trust policy is published already"
+    ));
     output::data(&format!("{}\n", path.display()))
 }
 

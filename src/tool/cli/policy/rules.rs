@@ -61,9 +61,9 @@ pub(super) struct Rules {
     #[arg(long, value_name = "SPAN", value_parser = time::hours)]
     max_freshness: Option<u32>,
 
-    /// Let a freshness statement list at most N current versions of an image [default: 1]
+    /// Limit how many current versions of an image a freshness statement lists (not acted upon yet) [default: 1]
     ///
-    /// With more than one, a mirror chooses among them.
+    /// Statements of this version list one. Where one lists more, a mirror chooses among them.
     #[arg(long, value_name = "N")]
     max_releases: Option<u32>,
 
@@ -257,16 +257,23 @@ impl Profile {
                 fields.expiry.max_days = Some(2);
                 fields.freshness.required = true;
                 fields.freshness.max_hours = 48;
-                let own = fields
-                    .images
-                    .iter()
-                    .filter_map(|image| image.release.as_ref());
-                let mut roles = [&fields.roles.release].into_iter().chain(own);
-                if roles.any(|groups| groups.len() < 2) {
+                if fields.roles.release.len() < 2 {
                     return Err(Failure::new(
                         "--profile unattended needs two groups that release, and there is one",
                     )
                     .hint("give the build machines of two owners: --release 1:build-1 --release 1:build-2"));
+                }
+                let one = |image: &&AcceptedImage| {
+                    image
+                        .release
+                        .as_ref()
+                        .is_some_and(|groups| groups.len() < 2)
+                };
+                if let Some(AcceptedImage { name, .. }) = fields.images.iter().find(one) {
+                    return Err(Failure::new(format!(
+                        "--profile unattended needs two groups that release image {name}, and there is one"
+                    ))
+                    .hint(format!("give the build machines of two owners: --image-release {name}=1:build-1 --image-release {name}=1:build-2")));
                 }
             }
         }

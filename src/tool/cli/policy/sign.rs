@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::advice::weaknesses;
 use super::describe::{compared, describe};
 use super::roots::Roots;
 use crate::cli::signatures::{self, Outcome};
-use crate::cli::support::{Failure, output};
+use crate::cli::support::{Failure, output, time};
 use sealboot_core::trust::PublicKey;
 use sealboot_store::Kind;
 use sealboot_store::policy::{ToSign, before, to_be_signed};
@@ -54,8 +55,9 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
         old: old.as_ref(),
         new: &policy,
     };
+    let today = time::today()?;
     let outcome = args.options.sign(signer, &file, &unknown, |key| {
-        show(roots, key);
+        show(roots, key, today);
     })?;
     if outcome == Outcome::Printed {
         return Ok(());
@@ -65,7 +67,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
 }
 
 /// Shows what is signed, and what it does to the policy before.
-fn show(roots: Roots<'_>, key: Option<&PublicKey>) {
+fn show(roots: Roots<'_>, key: Option<&PublicKey>, today: Timestamp) {
     let new = roots.new;
     output::talk(describe(new).trim_end());
     if let Some(old) = roots.old {
@@ -82,7 +84,7 @@ fn show(roots: Roots<'_>, key: Option<&PublicKey>) {
     } else {
         output::talk("give --policy to see what it changes, and which signatures it needs");
     }
-    weaknesses(new).iter().for_each(output::warn);
+    weaknesses(new, today).iter().for_each(output::warn);
     if let Some(key) = key.filter(|key| !roots.have(key)) {
         let id = key.id();
         let version = new.version();

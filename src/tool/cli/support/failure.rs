@@ -12,7 +12,7 @@ use sealboot_store::StoreError;
 pub(in crate::cli) enum Exit {
     /// Something did not work.
     Failed = 1,
-    /// A signature, hash, policy or freshness check said no.
+    /// A signature, hash, policy or freshness check said no, or a loader would.
     Refused = 3,
 }
 
@@ -72,6 +72,16 @@ impl Failure {
             hint: Some(refusal.hint()),
             code: Some(refusal.code()),
             exit: Exit::Refused,
+        }
+    }
+
+    /// Makes it a refusal, with the code that the loader would print for the same input, if it has one.
+    #[must_use]
+    pub(in crate::cli) fn into_refusal(self, code: Option<FailureCode>) -> Self {
+        Self {
+            code,
+            exit: Exit::Refused,
+            ..self
         }
     }
 

@@ -14,6 +14,7 @@ use crate::keys::pem::{PemError, PrivateKey, public_key_from_pem};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::trust::PublicKey;
 use sealboot_store::StoreError;
+use sealboot_store::files::quoted;
 
 /// What a key file holds.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
     ))
     .hint(format!(
         "run `chmod 600 {}`; if somebody may have read it, make a new key and a new trust policy",
-        path.display()
+        quoted(path)
     )))
 }
 

@@ -1,57 +1,83 @@
-//! The key of a mirror, as it is typed.
+//! The key of a mirror, in a file.
+
+use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::Failure;
 use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::limits::LIMITS;
+use sealboot_store::files;
 
-/// Reads a mirror's key: digits, or a PEM file with its certificate; the first certificate counts.
-///
-/// # Errors
-///
-/// Where it is neither.
-pub(in crate::cli) fn mirror_key(text: &str) -> Result<Sha256Digest, String> {
-    if let Ok(digest) = text.parse() {
-        return Ok(digest);
-    }
-    let certificate = CertificateDer::from_pem_file(text).map_err(|error| {
-        format!("it is neither 64 hexadecimal digits nor a PEM file with a certificate: {error}")
-    })?;
+/// The key of a mirror, and what its certificate says of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::cli) struct MirrorKey {
+    /// The SHA-256 of the key's SubjectPublicKeyInfo.
+    pub(in crate::cli) digest: Sha256Digest,
+    /// The certificate is an authority's: no mirror has its key.
+    pub(in crate::cli) is_authority: bool,
+}
+
+/// Reads a mirror's key out of a PEM file with its certificate; the first certificate counts.
+pub(in crate::cli) fn mirror_key(path: &Path) -> Result<MirrorKey, Failure> {
+    let pem = files::read(path, LIMITS.tls_roots_bytes)?;
+    let unusable = || {
+        Failure::new(format!("{} holds no certificate that can be read", path.display()))
+            .hint("give the mirror's certificate in PEM, such as the server.pem of `sealboot tls generate`")
+    };
+    let certificate =
+        CertificateDer::from_pem_slice(&pem).map_err(|error| unusable().because(&error))?;
     let (_, certificate) = x509_parser::parse_x509_certificate(&certificate)
-        .map_err(|_| "the certificate in it cannot be read".to_owned())?;
-    Ok(Sha256Digest::of(certificate.public_key().raw))
+        .map_err(|error| unusable().because(&error))?;
+    Ok(MirrorKey {
+        digest: Sha256Digest::of(certificate.public_key().raw),
+        is_authority: certificate.is_ca(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use rustls_pki_types::SubjectPublicKeyInfoDer;
 
+    use super::super::failure::Exit;
     use super::*;
 
     #[test]
-    fn a_mirrors_key_is_digits_or_in_a_certificate() {
-        let digest = "ab".repeat(32);
-        assert_eq!(mirror_key(&digest).expect("digits").to_string(), digest);
+    fn a_mirrors_key_is_in_its_certificate() {
         let key = rcgen::KeyPair::generate().expect("a key");
         let spki = SubjectPublicKeyInfoDer::from_pem_slice(key.public_key_pem().as_bytes());
-        let spki = Sha256Digest::of(&spki.expect("a public key"));
+        let digest = Sha256Digest::of(&spki.expect("a public key"));
         let directory = tempfile::tempdir().expect("a directory");
         let put = |name: &str, pem: String| {
             let path = directory.path().join(name);
             std::fs::write(&path, pem).expect("written");
-            path.to_str().expect("text").to_owned()
+            path
         };
-        let params = rcgen::CertificateParams::new(["boot.example".to_owned()]).expect("a name");
-        let certificate = params.self_signed(&key).expect("signed");
-        let file = put("server.pem", certificate.pem());
-        assert_eq!(mirror_key(&file), Ok(spki));
+        let mut params =
+            rcgen::CertificateParams::new(["boot.example".to_owned()]).expect("a name");
+        for (name, is_ca, is_authority) in [
+            ("server.pem", rcgen::IsCa::NoCa, false),
+            (
+                "ca.pem",
+                rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained),
+                true,
+            ),
+        ] {
+            params.is_ca = is_ca;
+            let file = put(name, params.self_signed(&key).expect("signed").pem());
+            let expected = MirrorKey {
+                digest,
+                is_authority,
+            };
+            assert_eq!(mirror_key(&file).expect(name), expected);
+        }
         for bad in [
             put("key.pem", key.serialize_pem()),
             put("empty.pem", String::new()),
-            "absent.pem".to_owned(),
-            digest.to_uppercase(),
+            "absent.pem".into(),
         ] {
-            assert!(mirror_key(&bad).is_err(), "{bad}");
+            assert_eq!(mirror_key(&bad).expect_err("refused").exit(), Exit::Failed);
         }
     }
 }

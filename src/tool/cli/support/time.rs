@@ -69,6 +69,11 @@ pub(in crate::cli) fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
+/// Returns the time at which something is created, or advice is given: SOURCE_DATE_EPOCH, or else now.
+pub(in crate::cli) fn today() -> Result<Timestamp, Failure> {
+    Ok(source_date_epoch()?.unwrap_or_else(now))
+}
+
 /// Reads the time that reproducible builds pretend it is.
 ///
 /// <https://reproducible-builds.org/specs/source-date-epoch/>

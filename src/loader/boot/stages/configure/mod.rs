@@ -159,7 +159,8 @@ impl Diagnose for ConfigureError {
         match self {
             Self::Find(error) => error.hint(),
             Self::Identity(error) => error.hint(),
-            Self::Host { from, .. } => from.remedy().to_owned(),
+            Self::Host { from, source } if !source.needs_upgrade() => from.remedy().to_owned(),
+            Self::Host { source, .. } => source.hint(),
             Self::Cmdline(source) => source.hint(),
             Self::Refused { refusal, .. } => refusal.hint(),
             _ => self.code().remedy().to_owned(),

@@ -3,13 +3,20 @@ use sealboot_core::trust::policy::Fields;
 use super::super::testing::{group, plain, signer};
 use super::*;
 
+fn now() -> Timestamp {
+    "2026-12-01T12:00:00Z".parse().expect("a time")
+}
+
 /// A policy with the one weakness that no policy of few people can avoid.
 fn sound() -> TrustPolicy {
     let changed = plain(&["alice", "bob", "carol"]).with(|fields| {
-        let more = ["build", "clock", "dora", "gail"];
+        let more = ["build", "clock", "dora", "gail", "build-2", "gail-2"];
         fields.keys.extend(more.map(signer));
         fields.roles.root = vec![group(2, &["alice", "bob", "carol"])];
-        fields.roles.release = vec![group(1, &["build"]), group(1, &["gail"])];
+        fields.roles.release = vec![
+            group(1, &["build", "build-2"]),
+            group(1, &["gail", "gail-2"]),
+        ];
         fields.roles.freshness = Some(vec![group(1, &["clock"])]);
         fields.roles.host_config = Some(vec![group(1, &["dora"])]);
         fields.expiry.required = true;
@@ -22,13 +29,13 @@ fn sound() -> TrustPolicy {
 
 #[test]
 fn a_sound_policy_has_no_weakness() {
-    assert_eq!(weaknesses(&sound()), [""; 0]);
+    assert_eq!(weaknesses(&sound(), now()), [""; 0]);
 }
 
 #[test]
 fn each_weakness_is_found_alone() {
     type Change = fn(&mut Fields);
-    let cases: [(Change, &str); 23] = [
+    let cases: [(Change, &str); 25] = [
         (
             |f| f.host_config.not_before = Some(f.created),
             "no loader acts upon not_before of host configs yet",
@@ -50,11 +57,19 @@ fn each_weakness_is_found_alone() {
             "release needs 2 of build, gail: one lost key",
         ),
         (
+            |f| f.roles.release = vec![group(1, &["build"]), group(1, &["gail"])],
+            "release needs 1 of build and 1 of gail: one lost key",
+        ),
+        (
+            |f| f.roles.release[1] = group(1, &["gail"]),
+            "release needs 1 of gail: one lost key",
+        ),
+        (
             |f| f.images[0].release = Some(vec![group(1, &["build"])]),
             "release of relay has threshold 1",
         ),
         (
-            |f| f.roles.release.push(group(1, &["alice"])),
+            |f| f.roles.release[1] = group(1, &["gail", "alice"]),
             "root and release share alice: the keys that release images need only 1 more",
         ),
         (
@@ -62,7 +77,12 @@ fn each_weakness_is_found_alone() {
             "root and release share alice, bob: the keys that release images can also replace",
         ),
         (
-            |f| f.images[0].release = Some(vec![group(1, &["build"]), group(1, &["carol"])]),
+            |f| {
+                f.images[0].release = Some(vec![
+                    group(1, &["build", "build-2"]),
+                    group(1, &["carol", "gail"]),
+                ])
+            },
             "root and release share carol",
         ),
         (
@@ -133,11 +153,66 @@ fn each_weakness_is_found_alone() {
     ];
     for (change, expected) in cases {
         let policy = sound().with(change).expect(expected);
-        let found = weaknesses(&policy);
+        let found = weaknesses(&policy, now());
         assert!(
             matches!(&found[..], [one] if one.contains(expected)),
             "{expected}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn the_end_of_a_policy_is_warned_of_from_14_days_on() {
+    let day = jiff::SignedDuration::from_hours(24);
+    let second = jiff::SignedDuration::from_secs(1);
+    let warns = "from then on, a machine prints a warning at each boot";
+    let refuses = "from then on, a machine refuses every image until it finds a newer policy";
+    for (on_expiry, left, expected) in [
+        (OnExpiry::Warn, day * 14 + second, None),
+        (
+            OnExpiry::Warn,
+            day * 14,
+            Some(format!(
+                "expires in 14 days, at 2026-12-15T12:00:00Z: {warns}"
+            )),
+        ),
+        (
+            OnExpiry::Refuse,
+            day,
+            Some(format!(
+                "expires in 1 day, at 2026-12-02T12:00:00Z: {refuses}"
+            )),
+        ),
+        (
+            OnExpiry::Refuse,
+            second,
+            Some(format!(
+                "expires in less than a day, at 2026-12-01T12:00:01Z: {refuses}"
+            )),
+        ),
+        (
+            OnExpiry::Warn,
+            -second,
+            Some("expired at 2026-12-01T11:59:59Z: a machine prints a warning".to_owned()),
+        ),
+        (
+            OnExpiry::Refuse,
+            -second,
+            Some("expired at 2026-12-01T11:59:59Z: a machine refuses every image".to_owned()),
+        ),
+    ] {
+        let policy = sound().with(|fields| {
+            fields.expires = Some(now() + left);
+            fields.on_expiry = on_expiry;
+        });
+        let found = weaknesses(&policy.expect("the fields agree"), now());
+        match expected {
+            None => assert_eq!(found, [""; 0]),
+            Some(text) => assert!(
+                found.len() == 1 && found[0].contains(&text),
+                "{text}: {found:?}"
+            ),
+        }
     }
 }
 
@@ -155,7 +230,7 @@ fn a_policy_of_the_same_people_is_judged_once() {
             fields.roles.root = vec![group(threshold, people)];
             fields.roles.release = fields.roles.root.clone();
         });
-        let found = weaknesses(&policy.expect("the fields agree"));
+        let found = weaknesses(&policy.expect("the fields agree"), now());
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with(expected), "{found:?}");
         assert!(found[1].starts_with("root and release share"), "{found:?}");
@@ -169,7 +244,7 @@ fn old_images_are_a_weakness_without_freshness() {
         fields.freshness.required = false;
         fields.roles.freshness = None;
     });
-    let found = weaknesses(&policy.expect("the fields agree"));
+    let found = weaknesses(&policy.expect("the fields agree"), now());
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("stale or hostile mirror"), "{found:?}");
     assert!(found[1].contains("is never noticed"), "{found:?}");
@@ -177,20 +252,19 @@ fn old_images_are_a_weakness_without_freshness() {
 
 #[test]
 fn a_role_that_needs_unknown_keys_is_found() {
-    for (at, expected) in [
-        (0, "the role root needs keys of types"),
-        (3, "the release role of relay"),
-        (4, "the freshness role of relay"),
-        (5, "the role host config"),
+    for (unknown, expected) in [
+        (&[0, 1][..], "the role root needs keys of types"),
+        (&[3, 7], "the release role of relay"),
+        (&[4], "the freshness role of relay"),
+        (&[5], "the role host config"),
     ] {
         let policy = sound().with(|fields| {
-            let unknown = "ml-dsa-65:AAAA".parse().expect("a key");
-            fields.keys[at].key = unknown;
-            if at == 0 {
-                fields.keys[1].key = "ml-dsa-65:BBBB".parse().expect("a key");
+            for at in unknown {
+                let key = format!("ml-dsa-65:AAA{at}");
+                fields.keys[*at].key = key.parse().expect("a key");
             }
         });
-        let found = weaknesses(&policy.expect("the fields agree"));
+        let found = weaknesses(&policy.expect("the fields agree"), now());
         assert!(
             found.iter().any(|text| text.contains(expected)),
             "{found:?}"
