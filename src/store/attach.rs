@@ -1,4 +1,4 @@
-//! Signatures that a KMS or an HSM made, attached to an envelope once they verify.
+//! Signatures of a KMS or an HSM, attached to an envelope once they verify.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ fn instead(envelope: &Envelope, key: &PublicKey, signature: &[u8; 64]) -> Option
 }
 
 impl EnvelopeFile {
-    /// Adds a signature that was made elsewhere, if it is one by `key` over what was read.
+    /// Adds a signature from elsewhere, if it is one by `key` over what was read.
     ///
     /// # Errors
     ///

@@ -277,6 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn an_envelope_beside_a_plain_file_is_created_once() {
+        let (_dir, path) = directory();
+        let unsigned = sealed_policy(&policy(&["alice"]), &[]);
+        let beside = || EnvelopeFile::beside(Kind::Policy, &path, unsigned.clone()).unwrap();
+        beside().create().unwrap();
+        let written = signed_path(&path);
+        assert_eq!(fs::read(&written).unwrap(), unsigned.encode());
+        // One that is there is left as it is, to the byte.
+        let spelled = [&unsigned.encode()[..], b"\n"].concat();
+        fs::write(&written, &spelled).unwrap();
+        beside().create().unwrap();
+        assert_eq!(fs::read(&written).unwrap(), spelled);
+    }
+
+    #[test]
     fn a_channel_is_not_signed() {
         let (_dir, path) = directory();
         let manifest = sealed_manifest(42, &[]);

@@ -66,7 +66,7 @@ pub struct Merged {
     pub signatures: usize,
 }
 
-/// A file is no copy of the envelope: it holds another statement.
+/// A file is not a copy of the envelope: it holds another statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OtherStatement {
     /// Another kind of statement.

@@ -271,7 +271,7 @@ fn shell_of(part: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs a script in `directory` with the real program; returns its exit status and what stands on stderr.
+/// Runs a script in `directory` with the real program; returns its exit status and stderr.
 fn bash(directory: &Path, script: &str) -> (Option<i32>, String) {
     let sealboot = Path::new(env!("CARGO_BIN_EXE_sealboot"));
     let output = std::process::Command::new("bash")

@@ -596,6 +596,12 @@ mod tests {
                 [{"keyid": "k", "sig": "AAAA", "proof": 1, "witness": 4}, {"keyid": "l", "sig": "A*"}, {"sig": "AAAA"}]}"#,
         );
         assert_eq!(envelope, expected);
+        // Whatever fields beside it, and by all of key id and bytes.
+        let signature = EnvelopeSignature::new;
+        assert!(envelope.holds(&signature("k", [0, 0, 0])));
+        for absent in [signature("l", [0, 0, 0]), signature("k", [0, 0, 1])] {
+            assert!(!envelope.holds(&absent), "{absent:?}");
+        }
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl StoreError {
                 "nothing was changed; was {} signed in another version, or changed since?",
                 path.display()
             ),
-            Self::NotSignable { .. } => "give the envelope that `sealboot image pack` made, or FILE.signed.json beside a policy or a host config, which `--print-signed-bytes` writes".to_owned(),
+            Self::NotSignable { .. } => "give the envelope that `sealboot image pack` created, or FILE.signed.json beside a policy or a host config, which `--print-signed-bytes` writes".to_owned(),
             Self::UnknownStatement { .. } => "give the envelope of an image, a policy or a host config".to_owned(),
             Self::NotSigned(not_signed) => not_signed.hint(),
             Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),

@@ -383,14 +383,14 @@ pub enum StoreError {
         /// What was to be signed.
         kind: Kind,
     },
-    /// Signatures are over something else than the envelope holds.
+    /// A file that should be a copy of the envelope holds another statement.
     #[error("{}: {statement}", from.display())]
     OverOther {
-        /// The file of the signatures.
+        /// The file.
         from: PathBuf,
         /// The envelope.
         path: PathBuf,
-        /// What was signed.
+        /// How the two differ.
         statement: Box<OtherStatement>,
     },
     /// A file to which a signature is to be attached does not hold an envelope.

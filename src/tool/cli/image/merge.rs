@@ -19,7 +19,7 @@ use sealboot_store::{EnvelopeFile, Kind};
 /// nothing is changed. What is there already stays, and so do fields that this version does not know.
 ///
 /// Without --policy nothing is verified: the envelope then holds what the copies held. With it, each
-/// new signature must be by one of the policy's signers, and it is said how many are missing.
+/// new signature must be by one of the policy's signers, and stderr has how many are missing.
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
     /// Refuse signatures that no signer of this trust policy made

@@ -15,13 +15,13 @@ use crate::cli::support::{Failure, output};
 use sealboot_store::attach::Attached;
 use sealboot_store::{EnvelopeFile, StoreError};
 
-/// Add signatures that a KMS or an HSM made.
+/// Add signatures of a KMS or an HSM
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     Attach(AttachArgs),
 }
 
-/// Add a signature that another program made to an envelope
+/// Add the signature of a KMS or an HSM to an envelope
 ///
 /// `--print-signed-bytes` of `sealboot image sign`, `policy sign` and `host-config sign` writes the bytes
 /// that the key must sign. The signature is verified before it is added; one that is not by this key over
@@ -102,7 +102,7 @@ mod tests {
         for good in [&raw[..], text.as_bytes(), lines.as_bytes()] {
             assert_eq!(signature(good), Some(raw));
         }
-        // 64 bytes are never taken for base64.
+        // 64 bytes are never read as base64.
         let ascii = [b'A'; 64];
         assert_eq!(signature(&ascii), Some(ascii));
         let short = STANDARD.encode(&raw[1..]);
