@@ -164,6 +164,18 @@ failure_codes! {
         cause: "The signed host config is no envelope that can be read, or it holds another kind of statement.",
         remedy: "sign the plain host config anew with `sealboot host-config sign`"
     }
+    ConfigureHostExpired = "CONFIGURE-HOST-EXPIRED" {
+        cause: "The host config has expired by this machine's clock.",
+        remedy: "sign a host config with a later date and put it in its place; if the time above is wrong, set the machine's real-time clock"
+    }
+    ConfigureHostMachine = "CONFIGURE-HOST-MACHINE" {
+        cause: "The host config names the machines that it is for, and this is none of them.",
+        remedy: "put the host config of this machine in its place, or add this machine to its list `for`"
+    }
+    ConfigureHostRevoked = "CONFIGURE-HOST-REVOKED" {
+        cause: "The host config was signed before the time from which the trust policy accepts them.",
+        remedy: "sign the host config again and put it in its place"
+    }
     ConfigureHostRole = "CONFIGURE-HOST-ROLE" {
         cause: "The host config is signed, but the trust policy names nobody who may sign one, so nobody could check it.",
         remedy: "name its signers in the trust policy (`sealboot policy create --host-config-key`), or give the plain host config"

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sealboot_core::archive::verify_archive;
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::cmdline::Parameters;
@@ -49,7 +50,7 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
     let store = folder.join("store");
     let mut chain = Chain::from(baked_in(folder)?);
     let presented = presented(folder, expectation);
-    judge_host_config(chain.newest(), presented.as_ref())?;
+    judge_host_config(chain.newest(), presented.as_ref(), expectation.now)?;
     while let Some(version) = chain.next() {
         let path = store.join(format!("trust/{version}.json"));
         if !path.exists() {
@@ -59,7 +60,7 @@ fn by_library(folder: &Path, expectation: &Expectation) -> Verdict {
         chain.step(&envelope).map_err(code)?;
     }
     chain.newest().check_expiry(expectation.now).map_err(code)?;
-    judge_host_config(chain.newest(), presented.as_ref())?;
+    judge_host_config(chain.newest(), presented.as_ref(), expectation.now)?;
     let channel = store.join(format!("images/{}.json", expectation.image));
     let channel = fetched(&channel, LIMITS.channel_bytes)?;
     let expected = Expected {
@@ -100,14 +101,16 @@ fn presented(folder: &Path, expectation: &Expectation) -> Option<Presented> {
     of_interest.then(|| Presented {
         stored,
         cmdline: Parameters::parse(&expectation.cmdline),
+        machine: None,
     })
 }
 
 fn judge_host_config(
     policy: &TrustPolicy,
     presented: Option<&Presented>,
+    now: Timestamp,
 ) -> Result<(), FailureCode> {
-    let judged = presented.map(|presented| policy.judge_host_config(presented));
+    let judged = presented.map(|presented| policy.judge_host_config(presented, &now.into()));
     judged.transpose().map(drop).map_err(code)
 }
 
@@ -129,7 +132,14 @@ fn configured(folder: &Path, expectation: &Expectation) -> Result<Option<Present
     fs::write(etc.join("tls-roots.pem"), authority.unwrap().pem()).unwrap();
     let cmdline = Parameters::parse(&expectation.cmdline);
     let mut chain = None;
-    let done = configure::run(root.path(), &cmdline, &mut chain, &LOADER).map_err(code)?;
+    let done = configure::run(
+        root.path(),
+        &cmdline,
+        &mut chain,
+        &LOADER,
+        &expectation.now.into(),
+    )
+    .map_err(code)?;
     Ok(Some(done.into_value().presented))
 }
 
@@ -179,6 +189,7 @@ async fn by_loader(folder: &Path, expectation: &Expectation) -> Verdict {
     let presented = presented.unwrap_or_else(|| Presented {
         stored: None,
         cmdline: Parameters::parse(&line),
+        machine: None,
     });
     let (image, mirrors) = (&expectation.image, [mirror]);
     let client = &loopback.client;

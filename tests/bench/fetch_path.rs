@@ -42,6 +42,7 @@ fn main() {
     let presented = Presented {
         stored: None,
         cmdline: Parameters::parse(&line),
+        machine: None,
     };
     let image = image.parse().unwrap();
     let mirrors: Vec<MirrorUrl> = mirrors.iter().map(|url| url.parse().unwrap()).collect();

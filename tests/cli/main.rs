@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::trust::Envelope;
 use support::world;
 use tempfile::TempDir;
@@ -463,4 +464,32 @@ fn every_command_has_a_manual_page() {
             assert!(page.contains(section), "{page}");
         }
     }
+}
+
+#[test]
+fn every_signer_of_a_host_config_signs_the_same_date() {
+    let world = world();
+    let sign = |key: &str, epoch: &str| {
+        let output = sealboot(&world)
+            .args([
+                "host-config",
+                "sign",
+                "--key",
+                key,
+                "host-configs/dhcp.json",
+            ])
+            .env("SOURCE_DATE_EPOCH", epoch)
+            .output()
+            .expect("the program can be run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    };
+    sign("test-only-keys/alice.key", "1796169600");
+    sign("test-only-keys/bob.key", "1796256000");
+    let path = world.path().join("host-configs/dhcp.signed.json");
+    let envelope = Envelope::parse(&fs::read(path).expect("there")).expect("an envelope");
+    assert_eq!(envelope.signatures().len(), 2);
+    let config = HostConfig::parse(envelope.unverified_payload()).expect("a host config");
+    let created = config.created.expect("a date");
+    assert_eq!(created.as_second(), 1_796_169_600);
 }

@@ -339,8 +339,16 @@ prop_compose! {
         mirror_keys in proptest::collection::btree_set(any::<[u8; 32]>(), 0..4),
         network in any_network(),
         ntp in vec("[a-z]{1,9}\\.example(:[1-9][0-9]{0,3})?|192\\.0\\.2\\.[1-9]", 0..3),
+        created in option::of(moment()),
+        life in option::of(1..100_i64),
+        machines in proptest::collection::btree_set("(serial|asset|tpm):[A-Za-z0-9][A-Za-z0-9. ]{0,20}[a-z]|mac(:[0-9a-f]{2}){6}", 0..4),
     ) -> HostConfig {
         HostConfig {
+            created,
+            expires: created.zip(life).and_then(|(created, hours)| {
+                created.checked_add(jiff::SignedDuration::from_hours(hours)).ok()
+            }),
+            machines: machines.iter().map(|machine| machine.parse().expect("an identity")).collect(),
             image: image.parse().expect("a name"),
             // Keys identify no mirror over plain http.
             mirrors: mirrors.iter().map(|url| match mirror_keys.is_empty() {

@@ -94,6 +94,9 @@ impl World {
                 .iter()
                 .map(|mirror| mirror.to_string().parse().unwrap())
                 .collect(),
+            created: Some(noon()),
+            expires: None,
+            machines: Vec::new(),
             mirror_keys: Vec::new(),
             network: Network::by_dhcp(),
             ntp: Vec::new(),

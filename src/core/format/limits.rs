@@ -47,6 +47,8 @@ pub struct Limits {
     /// Bytes of an SMBIOS table. One of SMBIOS 2 has 64 KiB at most, those of large servers are 30 KiB; what is
     /// behind this is cut.
     pub smbios_bytes: u64,
+    /// Machines in a host config.
+    pub machines: usize,
     /// Mirrors in a host config.
     pub mirrors: usize,
     /// Keys of mirrors in a host config.
@@ -109,6 +111,7 @@ pub const LIMITS: Limits = Limits {
     host_config_bytes: 64 << 10,
     efi_variable_bytes: 128 << 10,
     smbios_bytes: 1 << 20,
+    machines: 64,
     mirrors: 16,
     mirror_keys: 32,
     tls_roots_bytes: 1 << 20,

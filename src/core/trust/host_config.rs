@@ -8,13 +8,14 @@
 //! [`Presented`] keeps what was found as it was found, so that a newer policy can judge it again.
 
 use super::envelope::{Envelope, is_envelope};
+use super::judging_time::JudgingTime;
 use super::policy::{SignerName, TrustPolicy};
 use super::refusal::Refusal;
 use super::role::Verifications;
 use super::statement::Statement;
 use super::verified::Verified;
 use crate::format::cmdline::Parameters;
-use crate::format::host_config::HostConfig;
+use crate::format::host_config::{HostConfig, KnownAs};
 use crate::format::limits::LIMITS;
 use crate::format::payload::PayloadError;
 use crate::format::shown;
@@ -29,6 +30,8 @@ pub struct Presented {
     pub stored: Option<Vec<u8>>,
     /// The kernel command line, whose settings override it.
     pub cmdline: Parameters,
+    /// What the machine is known by; `None` asks of no machine, as a workstation does.
+    pub machine: Option<KnownAs>,
 }
 
 /// A host config that satisfied a trust policy. [`TrustPolicy::judge_host_config`] alone makes one.
@@ -80,7 +83,11 @@ impl TrustPolicy {
     /// Where the policy requires a signed host config: a setting of the command line that says something in its
     /// place, no host config, or a plain one. Everywhere: an envelope that fewer keys of the role than its threshold
     /// have signed, or that the policy has no role for; and what is no host config.
-    pub fn judge_host_config(&self, presented: &Presented) -> Result<Judged, Refusal> {
+    pub fn judge_host_config(
+        &self,
+        presented: &Presented,
+        now: &JudgingTime,
+    ) -> Result<Judged, Refusal> {
         let required = self.fields().host_config.required;
         let setting = HostConfig::setting(&presented.cmdline);
         let setting = setting.map(|name| shown(name, NAME_SHOWN));
@@ -103,6 +110,9 @@ impl TrustPolicy {
                 (Some(plain.value), None)
             }
         };
+        if let Some(found) = &found {
+            self.check_host(found, presented.machine.as_ref(), now)?;
+        }
         let config = match found {
             // Nothing that is overlooked above is carried out.
             Some(signed) if required => signed,
@@ -116,6 +126,31 @@ impl TrustPolicy {
             overridden: setting,
             ignored,
         })
+    }
+
+    /// Checks what a host config says of itself: when it ends, and which machines it is for.
+    fn check_host(
+        &self,
+        config: &HostConfig,
+        machine: Option<&KnownAs>,
+        now: &JudgingTime,
+    ) -> Result<(), Refusal> {
+        if let Some(expires) = config.expires
+            && now.is_after(expires, self.tolerance())
+        {
+            let now = now.at();
+            return Err(Refusal::HostExpired { expires, now });
+        }
+        match machine {
+            Some(machine)
+                if !config.machines.is_empty() && !machine.is_one_of(&config.machines) =>
+            {
+                Err(Refusal::HostMachine {
+                    known_as: machine.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the envelope of a host config and, if everything holds, gives the host config in it.
@@ -140,7 +175,14 @@ impl TrustPolicy {
             &mut Verifications::default(),
         )?;
         let config = HostConfig::parse(payload).map_err(Refusal::HostConfig)?;
-        Ok(Verified::new(config, signers, payload))
+        let created = config.created.ok_or(Refusal::HostUndated)?;
+        match self.fields().host_config.not_before {
+            Some(not_before) if created < not_before => Err(Refusal::HostRevoked {
+                created,
+                not_before,
+            }),
+            _ => Ok(Verified::new(config, signers, payload)),
+        }
     }
 }
 

@@ -270,6 +270,33 @@ pub enum Refusal {
         /// The first setting that would, escaped.
         name: String,
     },
+    /// The host config has ended.
+    #[error("the host config expired at {expires}, now is {now}")]
+    HostExpired {
+        /// When it ended.
+        expires: Timestamp,
+        /// What time was taken as now.
+        now: Timestamp,
+    },
+    /// The host config is for other machines.
+    #[error("the host config is for other machines; this one is known by {known_as}")]
+    HostMachine {
+        /// What this machine is known by.
+        known_as: String,
+    },
+    /// The signed host config does not say when it was made.
+    #[error("the signed host config does not say when it was created")]
+    HostUndated,
+    /// The signed host config was made before the policy takes any.
+    #[error(
+        "the host config was created at {created}; the trust policy takes none from before {not_before}"
+    )]
+    HostRevoked {
+        /// When it was made.
+        created: Timestamp,
+        /// The policy's bound.
+        not_before: Timestamp,
+    },
     /// There are more trust policies than are walked.
     #[error("the chain of trust policies goes on after {limit} steps from version {from}")]
     ChainTooLong {
@@ -340,6 +367,10 @@ impl Diagnose for Refusal {
             Self::PolicyUnsigned { .. } => Code::TrustThreshold,
             Self::ChainTooLong { .. } => Code::TrustLength,
             Self::HostConfig(error) | Self::HostCmdline(error) => error.code(),
+            Self::HostExpired { .. } => Code::ConfigureHostExpired,
+            Self::HostMachine { .. } => Code::ConfigureHostMachine,
+            Self::HostUndated => Code::ConfigureHost,
+            Self::HostRevoked { .. } => Code::ConfigureHostRevoked,
             Self::HostRole => Code::ConfigureHostRole,
             Self::HostUnsigned | Self::HostMissing | Self::HostSetting { .. } => {
                 Code::ConfigureHostUnsigned

@@ -38,6 +38,7 @@ use crate::net;
 use crate::net::clock::{self, Clock, Reading};
 use sealboot_core::format::cmdline::Parameters;
 use sealboot_core::format::kept::Kept;
+use sealboot_core::trust::JudgingTime;
 
 /// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
 pub fn run() -> ! {
@@ -144,7 +145,8 @@ fn attempt(
     })?;
     learnt.record.get_or_insert_with(|| record::print(console));
     let configured = console.stage(Stage::Configure, || {
-        configure(&prepared, &mut learnt.chain, loader)
+        let now = prepared.clock().judging_time(Reading::now());
+        configure(&prepared, &mut learnt.chain, loader, &now)
     });
     introduce(console, configured.as_ref().ok(), &mut learnt.introduced);
     let configured = configured?;
@@ -229,9 +231,10 @@ fn configure<'a>(
     _: &prepare::Prepared<'_>,
     chain: &'a mut Option<InForce>,
     loader: &'static Loader,
+    now: &JudgingTime,
 ) -> Result<Done<Configured<'a>>, ConfigureError> {
     let cmdline = cmdline().map_err(ConfigureError::ReadCmdline)?;
-    configure::run(Path::new("/"), &cmdline, chain, loader)
+    configure::run(Path::new("/"), &cmdline, chain, loader, now)
 }
 
 fn cmdline() -> std::io::Result<Parameters> {

@@ -4,12 +4,12 @@
 //! nothing; what was said is kept, for the error that follows where it was asked for.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
 use sealboot_core::failure::{Diagnose, FailureCode};
-use sealboot_core::format::host_config::{KnownBy, MirrorTemplate, MirrorUrl};
+use sealboot_core::format::host_config::{KnownAs, KnownBy, MirrorTemplate, MirrorUrl};
 use sealboot_core::format::{Invalid, shown};
 
 /// Bytes of a value that are read. SMBIOS 2 has 64 at most.
@@ -112,17 +112,36 @@ impl Identity {
     /// The same machine, on the link with this name under `root`.
     #[must_use]
     pub fn on_link(self, root: &Path, link: &str) -> Self {
-        let path = root.join("sys/class/net").join(link).join("address");
-        let address = read(&path).trim().to_ascii_lowercase();
-        let octets: Vec<&str> = address.split(':').collect();
-        let is_octet =
-            |octet: &&str| octet.len() == 2 && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_ethernet = octets.len() == 6 && octets.iter().all(is_octet);
-        let mac = match is_ethernet && address != "00:00:00:00:00:00" {
-            true => Said::Value(octets.join("-")),
-            false => Said::Nothing,
+        let address = ethernet_address(&root.join("sys/class/net").join(link));
+        let mac = match address {
+            Some(address) => Said::Value(address.replace(':', "-")),
+            None => Said::Nothing,
         };
         Self { mac, ..self }
+    }
+
+    /// Returns what the machine whose files are under `root` is known by to a host config: what its firmware says, and
+    /// the addresses of all its Ethernet links.
+    #[must_use]
+    pub fn known_as(&self, root: &Path) -> KnownAs {
+        let value = |name| match self.of(name) {
+            Said::Value(value) => Some(value.clone()),
+            Said::Placeholder(_) | Said::Nothing => None,
+        };
+        let links = fs::read_dir(root.join("sys/class/net"))
+            .into_iter()
+            .flatten();
+        let mut macs: Vec<String> = (links.flatten())
+            .filter_map(|link| ethernet_address(&link.path()))
+            .collect();
+        macs.sort();
+        macs.dedup();
+        KnownAs {
+            uuid: value(KnownBy::Uuid),
+            serial: value(KnownBy::Serial),
+            asset_tag: value(KnownBy::AssetTag),
+            macs,
+        }
     }
 
     /// What is said of one thing.
@@ -192,6 +211,16 @@ impl fmt::Display for Identity {
             _ => f.write_str(&known.join(", ")),
         }
     }
+}
+
+/// The address of a link, in lower case; nothing where it has none of Ethernet.
+fn ethernet_address(link: &Path) -> Option<String> {
+    let address = read(&link.join("address")).trim().to_ascii_lowercase();
+    let octets: Vec<&str> = address.split(':').collect();
+    let is_octet =
+        |octet: &&str| octet.len() == 2 && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_ethernet = octets.len() == 6 && octets.iter().all(is_octet);
+    (is_ethernet && address != "00:00:00:00:00:00").then_some(address)
 }
 
 /// What a file says; nothing where it is not there, as on a machine without SMBIOS.

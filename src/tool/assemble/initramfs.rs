@@ -342,7 +342,7 @@ pub fn build(request: &Request) -> Result<Built, BuildError> {
     let (loader, arch) = read_loader(&request.loader)?;
     let (policy_json, policy) = read_policy(&request.policy, request.now)?;
     let host_json = match &request.host_config {
-        Some(path) => Some(read_host_config(path, &policy)?),
+        Some(path) => Some(read_host_config(path, &policy, request.now)?),
         None => None,
     };
     let tls_roots = read_tls_roots(&request.tls_roots)?;
@@ -520,13 +520,17 @@ fn all_known(path: &Path, unknown: &[String], check: &'static str) -> Result<(),
     })
 }
 
-fn read_host_config(path: &Path, policy: &TrustPolicy) -> Result<Vec<u8>, BuildError> {
+fn read_host_config(
+    path: &Path,
+    policy: &TrustPolicy,
+    now: Timestamp,
+) -> Result<Vec<u8>, BuildError> {
     let json = read_bounded(path, LIMITS.host_config_bytes + 1)?;
     let presented = Presented {
         stored: Some(json),
         ..Presented::default()
     };
-    let judged = policy.judge_host_config(&presented);
+    let judged = policy.judge_host_config(&presented, &now.into());
     let judged = judged.map_err(|refusal| match refusal {
         Refusal::HostConfig(source) => BuildError::HostConfig {
             path: path.to_owned(),

@@ -9,14 +9,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::fields::FIELDS;
 use super::support::unknown::listed;
-use super::support::{Failure, output};
+use super::support::{Failure, output, time};
 use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::host_config::{HostConfig, HostConfigError, MirrorTemplate, TimeServer};
+use sealboot_core::format::host_config::{
+    HostConfig, HostConfigError, MachineId, MirrorTemplate, TimeServer,
+};
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
@@ -105,6 +108,12 @@ impl Diagnose for Conflict {
 
 #[derive(Serialize)]
 struct Summary<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
+    #[serde(rename = "for", skip_serializing_if = "<[_]>::is_empty")]
+    machines: &'a [MachineId],
     image: &'a ImageName,
     min_version: Option<ImageVersion>,
     mirrors: &'a [MirrorTemplate],
@@ -197,6 +206,9 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     let warnings = doubts(&config);
     if args.json {
         return output::json(&Summary {
+            created: config.created,
+            expires: config.expires,
+            machines: &config.machines,
             image: &config.image,
             min_version,
             mirrors: &config.mirrors,
@@ -230,7 +242,7 @@ fn judged(
         stored: Some(bytes.clone()),
         ..Presented::default()
     };
-    let judged = policy.judge_host_config(&presented);
+    let judged = policy.judge_host_config(&presented, &time::now().into());
     let judged = judged.map_err(|refusal| refused_by_hand(path, &bytes, refusal))?;
     if !judged.ignored().is_empty() {
         return Err(no_such(path, judged.ignored()));
@@ -327,12 +339,45 @@ fn to_be_signed(file: &Path) -> Result<(EnvelopeFile, Read<HostConfig>), Failure
     }
     let read = parse_with_unknown(&bytes).map_err(HostConfigError::from);
     let value = by_hand(file, &bytes, read)?;
-    let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, bytes);
+    let (value, payload) = dated(file, value, bytes)?;
+    let unsigned = Envelope::unsigned(HostConfig::PAYLOAD_TYPE, payload);
     let unknown = Vec::new();
     Ok((
         EnvelopeFile::beside(Kind::HostConfig, file, unsigned)?,
         Read { value, unknown },
     ))
+}
+
+/// Returns a host config that says when it was created, and its bytes: as they stand where it says so; with the time of
+/// the envelope that is there already, so that every signer signs the same; else with the time of now.
+fn dated(
+    file: &Path,
+    config: HostConfig,
+    bytes: Vec<u8>,
+) -> Result<(HostConfig, Vec<u8>), Failure> {
+    if config.created.is_some() {
+        return Ok((config, bytes));
+    }
+    let there = EnvelopeFile::open(Kind::HostConfig, &files::signed_path(file)).ok();
+    let there = there.and_then(|there| {
+        let payload = there.envelope().unverified_payload().to_vec();
+        Some((HostConfig::parse(&payload).ok()?, payload))
+    });
+    if let Some((there, payload)) = there {
+        let undated = HostConfig {
+            created: None,
+            ..there.clone()
+        };
+        if undated == config {
+            return Ok((there, payload));
+        }
+    }
+    let now = time::source_date_epoch()?.unwrap_or_else(time::now);
+    let json = String::from_utf8_lossy(&bytes);
+    let dated = json.replacen('{', &format!("{{\"created\": \"{now:.0}\", "), 1);
+    let config = HostConfig::parse(dated.as_bytes())
+        .map_err(|error| refused(file, Refusal::HostConfig(error)))?;
+    Ok((config, dated.into_bytes()))
 }
 
 /// Checks that a policy lets this config boot; gives the oldest version that it then takes.
@@ -370,6 +415,16 @@ fn describe(config: &HostConfig, min_version: Option<ImageVersion>, by: Option<S
             None => config.image.to_string(),
         },
     )];
+    if let Some(created) = config.created {
+        rows.push(row("created", created.to_string()));
+    }
+    if let Some(expires) = config.expires {
+        rows.push(row("expires", expires.to_string()));
+    }
+    for (at, machine) in config.machines.iter().enumerate() {
+        let name = if at == 0 { "for" } else { "" };
+        rows.push(row(name, machine.to_string()));
+    }
     for (at, mirror) in config.mirrors.iter().enumerate() {
         let name = if at == 0 { "mirrors" } else { "" };
         rows.push(row(name, mirror.to_string()));

@@ -1,8 +1,9 @@
 //! Host configs, where the policy has a role for them: whether what a machine goes by is what somebody signed.
 
 use sealboot_core::failure::FailureCode::{
-    ConfigureHost, ConfigureHostEnvelope, ConfigureHostRole, ConfigureHostThreshold,
-    ConfigureHostUnsigned, ManifestPayloadType, ManifestThreshold,
+    ConfigureHost, ConfigureHostEnvelope, ConfigureHostExpired, ConfigureHostRevoked,
+    ConfigureHostRole, ConfigureHostThreshold, ConfigureHostUnsigned, ManifestPayloadType,
+    ManifestThreshold,
 };
 use sealboot_core::format::host_config::HostConfig;
 use sealboot_core::format::manifest::Manifest;
@@ -19,6 +20,7 @@ use support::world;
 const TYPE: &str = HostConfig::PAYLOAD_TYPE;
 
 const HOST: &str = r#"{
+  "created": "2026-01-10T12:00:00Z",
   "image": "relay",
   "mirrors": ["https://boot.example/"],
   "network": {"mode": "dhcp"}
@@ -121,6 +123,22 @@ vectors! {
     image_signed_by_the_host_config_key => Err(ManifestThreshold),
         machine(signed(&["dora"])).manifest(&sealed(&manifest(42), &["alice", "dora"]));
 
+    /// The host config was signed for another time: it ended yesterday.
+    expired_host_config => Err(ConfigureHostExpired),
+        machine(signed_with("\"image\"", "\"expires\": \"2026-01-14T00:00:00Z\", \"image\""));
+
+    /// The signed host config does not say when it was created, so that no policy could refuse it for its age.
+    undated_host_config => Err(ConfigureHost),
+        machine(signed_with("\"created\": \"2026-01-10T12:00:00Z\",", ""));
+
+    /// The host config is of last week, and the policy takes none that is older than two days: dora's laptop was stolen.
+    host_config_from_before_the_policy_takes_any => Err(ConfigureHostRevoked), {
+        let policy = configured(policy(), true, &["dora"], 1).with(|fields| {
+            fields.host_config.not_before = Some("2026-01-13T00:00:00Z".parse().unwrap());
+        });
+        Case::of(&policy.unwrap()).host(signed(&["dora"]))
+    };
+
     /// The host config is signed, and the kernel command line names another mirror.
     mirror_on_the_command_line => Err(ConfigureHostUnsigned),
         machine(signed(&["dora"])).with_cmdline("quiet sealboot.mirror=https://evil.example/");
@@ -165,6 +183,11 @@ fn configured(
         fields.host_config.required = required;
     });
     changed.unwrap()
+}
+
+/// [`HOST`] with one text replaced, signed by dora.
+fn signed_with(from: &str, to: &str) -> Vec<u8> {
+    world::seal(TYPE, edited(HOST.as_bytes(), from, to), &keys(&["dora"]))
 }
 
 fn signed(signers: &[&str]) -> Vec<u8> {

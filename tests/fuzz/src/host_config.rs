@@ -17,7 +17,7 @@ use sealboot_core::trust::{Judged, Presented};
 
 use super::Verdict;
 use super::input::Input;
-use super::signed::{INSTALLER, POLICY_OF_HOSTS, seal};
+use super::signed::{INSTALLER, NOW, POLICY_OF_HOSTS, TOLERANCE, seal};
 use super::spoken;
 
 /// `JSON`, or `JSON NUL LINE`, or `NUL LINE` where there is no file.
@@ -59,8 +59,9 @@ fn is_taken_as_signed(json: &[u8], line: &Parameters) {
         let presented = Presented {
             stored: Some(stored),
             cmdline: line.clone(),
+            machine: None,
         };
-        let judged = POLICY_OF_HOSTS.judge_host_config(&presented);
+        let judged = POLICY_OF_HOSTS.judge_host_config(&presented, &(*NOW).into());
         if let Err(refusal) = &judged {
             spoken::is_safe_to_print(refusal);
         }
@@ -71,7 +72,13 @@ fn is_taken_as_signed(json: &[u8], line: &Parameters) {
     let fits = u64::try_from(stored.len()).is_ok_and(|len| len <= LIMITS.host_config_bytes);
     let expected = HostConfig::parse(json)
         .ok()
-        .filter(|_| fits && HostConfig::setting(line).is_none());
+        .filter(|_| fits && HostConfig::setting(line).is_none())
+        .filter(|config| config.created.is_some())
+        .filter(|config| {
+            config
+                .expires
+                .is_none_or(|expires| NOW.duration_since(expires) < TOLERANCE)
+        });
     let judged = judge(stored).map(Judged::into_config);
     assert_eq!(judged, expected);
 }

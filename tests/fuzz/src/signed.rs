@@ -103,7 +103,8 @@ pub static POLICY_OF_HOSTS: LazyLock<TrustPolicy> = LazyLock::new(|| {
 pub static NOW: LazyLock<Timestamp> =
     LazyLock::new(|| "2026-01-15T00:00:00Z".parse().expect("a time"));
 
-const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// How far a clock may be off.
+pub const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A statement, signed by each of `keys`.
 pub fn seal(payload_type: &str, payload: &[u8], keys: &[&Key]) -> Envelope {

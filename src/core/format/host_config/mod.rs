@@ -4,10 +4,12 @@
 //! kernel command line in dracut's syntax (dracut.cmdline(7)). Nothing here is trusted for more than
 //! reaching bytes: whatever it names, the image that comes back must satisfy the trust policy.
 
+mod machine;
 mod mirror;
 mod template;
 mod time_server;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Invalid;
@@ -18,8 +20,10 @@ use super::limits::LIMITS;
 use super::manifest::ImageName;
 use super::network::{self, Network, Overrides};
 use super::payload::{self, Payload, PayloadError};
+use super::time;
 use crate::failure::{Diagnose, FailureCode};
 
+pub use self::machine::{KnownAs, MachineId};
 pub use self::mirror::MirrorUrl;
 pub use self::template::{KnownBy, MirrorTemplate};
 pub use self::time_server::TimeServer;
@@ -27,6 +31,23 @@ pub use self::time_server::TimeServer;
 /// How this machine reaches its image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostConfig {
+    /// When it was made. A signed one always says so.
+    #[serde(
+        with = "time::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub created: Option<Timestamp>,
+    /// When it ends, if ever.
+    #[serde(
+        with = "time::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires: Option<Timestamp>,
+    /// The machines that it is for, by any of these; empty for every machine.
+    #[serde(rename = "for", default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineId>,
     /// The image that this machine boots.
     pub image: ImageName,
     /// Where the same store can be read, in order of preference.
@@ -48,6 +69,8 @@ impl Payload for HostConfig {
     const LIMIT: u64 = LIMITS.payload_bytes;
 
     fn check(&self) -> Result<(), Invalid> {
+        check_dates(self.created, self.expires)?;
+        check_machines(&self.machines)?;
         check_mirrors(&self.mirrors)?;
         check_mirror_keys(&self.mirror_keys)?;
         check_pinned(&self.mirrors, &self.mirror_keys)?;
@@ -162,6 +185,10 @@ impl HostConfig {
         let ntp: Result<Vec<TimeServer>, _> =
             parameters.all("sealboot.ntp").map(str::parse).collect();
         let ntp = ntp.map_err(invalid)?;
+        let (created, expires, machines) = match &file {
+            Some(file) => (file.created, file.expires, file.machines.clone()),
+            None => (None, None, Vec::new()),
+        };
         let (of_file, mirrors, mirror_keys, network, servers) = match file {
             Some(file) => (
                 Some(file.image),
@@ -180,6 +207,9 @@ impl HostConfig {
         let network = Overrides::read(parameters).and_then(|overrides| overrides.over(network));
         let network = network.map_err(invalid)?.ok_or_else(|| missing("ip"))?;
         let config = Self {
+            created,
+            expires,
+            machines,
             image: (image.or(of_file)).ok_or_else(|| missing("sealboot.image"))?,
             mirrors,
             mirror_keys,
@@ -205,6 +235,27 @@ impl HostConfig {
             let own = name.starts_with("sealboot.") && !OTHERS.contains(name);
             own || network::is_setting(name, parameters)
         })
+    }
+}
+
+fn check_dates(created: Option<Timestamp>, expires: Option<Timestamp>) -> Result<(), Invalid> {
+    match (created, expires) {
+        (Some(created), Some(expires)) if expires <= created => {
+            Err(Invalid::new("expires", expires, "after `created`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_machines(machines: &[MachineId]) -> Result<(), Invalid> {
+    if machines.len() > LIMITS.machines {
+        let takes = "a list of 1 to 64 identities";
+        return Err(Invalid::new("for", machines.len(), takes));
+    }
+    let is_repeated = |(at, one): &(usize, &MachineId)| machines[..*at].contains(one);
+    match machines.iter().enumerate().find(is_repeated) {
+        Some((_, one)) => Err(Invalid::new("for", one, "given only once")),
+        None => Ok(()),
     }
 }
 

@@ -1,13 +1,20 @@
 //! Which host configs each kind of policy takes, and what of a command line.
 
 use super::super::envelope::EnvelopeSignature;
-use super::super::testing::{configured, group, key, policy, renewed, sealed, signer};
+use jiff::Timestamp;
+
+use super::super::testing::{
+    configured, group, key, made, policy, renewed, sealed, seconds, signer, time,
+};
+use super::super::{ClockState, JudgingTime};
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode};
 use crate::format::host_config::HostConfigError;
 
-const HOST: &str =
-    r#"{"image": "relay", "mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#;
+const HOST: &str = concat!(
+    r#"{"created": "2026-01-01T12:00:00Z", "image": "relay", "#,
+    r#""mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#
+);
 
 fn signed(by: &[&str]) -> Envelope {
     sealed(HostConfig::PAYLOAD_TYPE, HOST.into(), by)
@@ -33,10 +40,22 @@ fn asking_two() -> TrustPolicy {
 }
 
 fn judge(policy: &TrustPolicy, stored: Option<&[u8]>, line: &str) -> Result<Judged, Refusal> {
-    policy.judge_host_config(&Presented {
+    judge_at(policy, stored, line, None, made())
+}
+
+fn judge_at(
+    policy: &TrustPolicy,
+    stored: Option<&[u8]>,
+    line: &str,
+    machine: Option<KnownAs>,
+    now: Timestamp,
+) -> Result<Judged, Refusal> {
+    let presented = Presented {
         stored: stored.map(<[u8]>::to_vec),
         cmdline: Parameters::parse(line),
-    })
+        machine,
+    };
+    policy.judge_host_config(&presented, &now.into())
 }
 
 fn code(policy: &TrustPolicy, stored: Option<&[u8]>, line: &str) -> FailureCode {
@@ -299,4 +318,99 @@ fn what_was_verified_says_which_bytes_were_signed() {
         *verified.payload_sha256(),
         crate::format::digest::Sha256Digest::of(HOST.as_bytes())
     );
+}
+
+/// [`HOST`] with more fields, signed by carol.
+fn with(fields: &str) -> Vec<u8> {
+    let json = HOST.replacen("\"image\"", &format!("{fields}, \"image\""), 1);
+    sealed(HostConfig::PAYLOAD_TYPE, json.into(), &["carol"]).encode()
+}
+
+#[test]
+fn a_signed_host_config_says_when_it_was_created() {
+    let undated = HOST.replacen("\"created\": \"2026-01-01T12:00:00Z\", ", "", 1);
+    let signed = sealed(HostConfig::PAYLOAD_TYPE, undated.clone().into(), &["carol"]).encode();
+    let refusal = judge(&asking(), Some(&signed), "").unwrap_err();
+    assert!(matches!(refusal, Refusal::HostUndated), "{refusal:?}");
+    judge(&asking(), Some(undated.as_bytes()), "").unwrap();
+}
+
+#[test]
+fn a_host_config_ends() {
+    let ending = with(r#""expires": "2026-01-02T12:00:00Z""#);
+    let end = time("2026-01-02T12:00:00Z");
+    for (now, expected) in [
+        (made(), Ok(())),
+        (end + seconds(299), Ok(())),
+        (end + seconds(300), Err(FailureCode::ConfigureHostExpired)),
+    ] {
+        let judged = judge_at(&requiring(), Some(&ending), "", None, now);
+        let code = judged.map(drop).map_err(|refusal| refusal.code());
+        assert_eq!(code, expected, "{now}");
+    }
+    // A plain one too.
+    let plain = HOST.replacen(
+        "\"image\"",
+        r#""expires": "2026-01-01T13:00:00Z", "image""#,
+        1,
+    );
+    let judged = judge_at(&asking(), Some(plain.as_bytes()), "", None, end);
+    assert_eq!(
+        judged.unwrap_err().code(),
+        FailureCode::ConfigureHostExpired
+    );
+    // An unset clock is a lower bound: what has ended by it has ended.
+    let presented = Presented {
+        stored: Some(ending),
+        ..Presented::default()
+    };
+    let unset = JudgingTime::new(end + seconds(300), ClockState::Unset);
+    requiring()
+        .judge_host_config(&presented, &unset)
+        .unwrap_err();
+}
+
+#[test]
+fn a_host_config_is_for_the_machines_that_it_names() {
+    let named = with(r#""for": ["serial:CZ1234", "mac:52:54:00:12:34:56", "tpm:00"]"#);
+    let known_as = |serial: &str, mac: &str| KnownAs {
+        serial: Some(serial.to_owned()),
+        macs: vec![mac.to_owned()],
+        ..KnownAs::default()
+    };
+    for (machine, expected) in [
+        (Some(known_as("CZ1234", "52:54:00:00:00:01")), Ok(())),
+        (Some(known_as("CZ9", "52:54:00:12:34:56")), Ok(())),
+        (
+            Some(known_as("CZ9", "52:54:00:00:00:01")),
+            Err(FailureCode::ConfigureHostMachine),
+        ),
+        (
+            Some(KnownAs::default()),
+            Err(FailureCode::ConfigureHostMachine),
+        ),
+        // A workstation judges for no machine.
+        (None, Ok(())),
+    ] {
+        let judged = judge_at(&requiring(), Some(&named), "", machine.clone(), made());
+        let code = judged.map(drop).map_err(|refusal| refusal.code());
+        assert_eq!(code, expected, "{machine:?}");
+    }
+    let everybodys = signed(&["carol"]).encode();
+    let machine = Some(KnownAs::default());
+    judge_at(&requiring(), Some(&everybodys), "", machine, made()).unwrap();
+}
+
+#[test]
+fn a_policy_takes_no_signed_host_config_from_before_its_date() {
+    let from = |time: &str| {
+        let changed = requiring().with(|fields| {
+            fields.host_config.not_before = Some(time.parse().unwrap());
+        });
+        changed.unwrap()
+    };
+    let signed = signed(&["carol"]).encode();
+    judge(&from("2026-01-01T12:00:00Z"), Some(&signed), "").unwrap();
+    let refused = code(&from("2026-01-01T12:00:01Z"), Some(&signed), "");
+    assert_eq!(refused, FailureCode::ConfigureHostRevoked);
 }

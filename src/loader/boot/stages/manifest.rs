@@ -218,7 +218,7 @@ async fn ask(
         walk(mirror, first, chain, client, now).await?;
     }
     check_expiry(mirror, chain, *now)?;
-    check_host_config(presented, chain)?;
+    check_host_config(presented, chain, *now)?;
     chain.judge_disks()?;
     let channel = client
         .channel(mirror, image)
@@ -255,12 +255,16 @@ fn refused(
     }
 }
 
-fn check_host_config(presented: &Presented, chain: &InForce) -> Result<(), ManifestStageError> {
+fn check_host_config(
+    presented: &Presented,
+    chain: &InForce,
+    now: JudgingTime,
+) -> Result<(), ManifestStageError> {
     let refused = |refusal| ManifestStageError::HostConfig {
         version: chain.newest().version(),
         refusal: Box::new(refusal),
     };
-    let judged = chain.newest().judge_host_config(presented);
+    let judged = chain.newest().judge_host_config(presented, &now);
     judged.map(drop).map_err(refused)
 }
 

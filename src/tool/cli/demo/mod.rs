@@ -340,6 +340,9 @@ async fn build_initramfs(
     let unusable = |what: &dyn std::fmt::Display| Failure::new(format!("cannot use {what}"));
     let mirror = format!("https://{HOST_ADDRESS}:{port}/");
     let config = HostConfig {
+        created: None,
+        expires: None,
+        machines: Vec::new(),
         image: "demo".parse().map_err(|error| unusable(&error))?,
         mirrors: vec![mirror.parse().map_err(|error| unusable(&error))?],
         mirror_keys: Vec::new(),

@@ -5,6 +5,9 @@ use crate::cli::support::unknown::Fields;
 /// Every name of a field, at any depth.
 pub(super) const FIELDS: Fields = Fields(&[
     "critical",
+    "created",
+    "expires",
+    "for",
     "image",
     "mirrors",
     "mirror_keys",
@@ -89,6 +92,7 @@ mod tests {
         ]);
         let read = |network: &Value| {
             let config = json!({
+                "created": "2026-12-01T12:00:00Z", "expires": "2027-12-01T12:00:00Z", "for": ["serial:CZ1234"],
                 "image": "relay", "mirrors": ["https://boot.example/"], "mirror_keys": [key],
                 "network": network, "ntp": ["192.0.2.5"],
             });

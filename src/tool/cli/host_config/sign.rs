@@ -13,10 +13,10 @@ use sealboot_core::format::json::Read;
 ///
 /// Shows on stderr what is being signed; on a terminal, it then asks. Read it: with your signature,
 /// every machine whose trust policy names your key for host configs asks these mirrors for this image.
-/// Nothing in a host config says for which machine it was made.
+/// Its list `for` names the machines that it is for; without one, any machine takes it.
 ///
 /// A plain host config is signed in an envelope beside it, as its bytes stand: host.json in
-/// host.signed.json. An envelope is signed in place. Other signatures stay. Prints the path of the
+/// host.signed.json. One that does not say when it was created gets the time of now. An envelope is signed in place. Other signatures stay. Prints the path of the
 /// envelope, which takes the place of the plain file: in `initramfs build --host-config`, or wherever a
 /// machine finds its host config. --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]

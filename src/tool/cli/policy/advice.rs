@@ -30,12 +30,6 @@ pub(super) fn weaknesses(policy: &TrustPolicy, now: Timestamp) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if fields.host_config.not_before.is_some() {
-        found.push(
-            "no loader acts upon not_before of host configs yet: signed ones from before it are taken"
-                .to_owned(),
-        );
-    }
     found.extend(failures(fields.on_failure));
     if fields.allow_http {
         found.push(

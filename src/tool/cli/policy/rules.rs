@@ -61,9 +61,10 @@ pub(super) struct Rules {
     #[arg(long, value_name = "SPAN", value_parser = time::hours)]
     max_freshness: Option<u32>,
 
-    /// Limit how many current versions of an image a freshness statement lists (not acted upon yet) [default: 1]
+    /// Limit how many current versions of an image a freshness statement lists [default: 1]
     ///
-    /// Statements of this version list one. Where one lists more, a mirror chooses among them.
+    /// Where it lists several, a mirror chooses among them: it can hold machines at an older one, or try a newer one on
+    /// some.
     #[arg(long, value_name = "N")]
     max_releases: Option<u32>,
 
@@ -73,7 +74,7 @@ pub(super) struct Rules {
     #[arg(long)]
     require_signed_host_config: bool,
 
-    /// Refuse signed host configs that were created before this time (not acted upon yet)
+    /// Refuse signed host configs that were created before this time
     ///
     /// A time such as 2026-12-31T23:59:59Z.
     #[arg(long, value_name = "TIME", value_parser = sealboot_core::format::time::parse)]

@@ -31,7 +31,7 @@ use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::{LoaderVersion, PolicyVersion};
 use sealboot_core::trust::policy::SignerName;
-use sealboot_core::trust::{Judged, Presented, Refusal, TrustPolicy};
+use sealboot_core::trust::{Judged, JudgingTime, Presented, Refusal, TrustPolicy};
 use sealboot_sys::firmware::identity::{Identity, IdentityError};
 
 /// All that a boot goes by.
@@ -185,14 +185,17 @@ pub fn run<'a>(
     cmdline: &Parameters,
     chain: &'a mut Option<InForce>,
     loader: &'static Loader,
+    now: &JudgingTime,
 ) -> Result<Done<Configured<'a>>, ConfigureError> {
     let (baked_in, policy_sha256) = read_policy(root)?;
     let chain = chain.get_or_insert_with(|| InForce::new(baked_in, loader).at(root));
     chain.judge_disks()?;
     let policy = chain.newest();
     warn_of_age(policy);
-    let (presented, source) = find_host_config(root, cmdline)?;
-    let judged = judge(policy, &presented, source.as_ref())?;
+    let identity = Identity::read(root);
+    let (mut presented, source) = find_host_config(root, cmdline)?;
+    presented.machine = Some(identity.known_as(root));
+    let judged = judge(policy, &presented, source.as_ref(), now)?;
     let source = source.as_ref().map_or("cmdline", Source::word);
     let (proof, signers) = (proof(&judged), names(&judged, ","));
     let signed = said(&judged);
@@ -210,7 +213,6 @@ pub fn run<'a>(
     for field in &ignored {
         warn!("the host config's field {field} is unknown to this loader and was ignored");
     }
-    let identity = Identity::read(root);
     for mirror in &host.mirrors {
         identity.suits(mirror)?;
     }
@@ -285,14 +287,19 @@ fn find_host_config(
         Some(Found { source, bytes }) => (Some(bytes), Some(source)),
         None => (None, None),
     };
-    let cmdline = cmdline.clone();
-    Ok((Presented { stored, cmdline }, source))
+    let presented = Presented {
+        stored,
+        cmdline: cmdline.clone(),
+        machine: None,
+    };
+    Ok((presented, source))
 }
 
 fn judge(
     policy: &TrustPolicy,
     presented: &Presented,
     source: Option<&Source>,
+    now: &JudgingTime,
 ) -> Result<Judged, ConfigureError> {
     let refused = |refusal| match (refusal, source) {
         (Refusal::HostConfig(error), Some(from)) => ConfigureError::Host {
@@ -309,7 +316,7 @@ fn judge(
             refusal: Box::new(refusal),
         },
     };
-    policy.judge_host_config(presented).map_err(refused)
+    policy.judge_host_config(presented, now).map_err(refused)
 }
 
 /// One word, for machines, of how far the host config is what somebody signed.

@@ -15,8 +15,12 @@ const POLICY: &str = r#"{
     "roles": {"root": [{"keys": ["alice"], "threshold": 1}], "release": [{"keys": ["alice"], "threshold": 1}]},
     "images": [{"name": "relay"}]
 }"#;
-const HOST: &str =
-    r#"{"image": "relay", "mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#;
+const HOST: &str = r#"{"created": "2026-11-20T12:00:00Z", "image": "relay", "mirrors": ["https://boot.example/"], "network": {"mode": "dhcp"}}"#;
+
+fn noon() -> JudgingTime {
+    let noon: jiff::Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    noon.into()
+}
 
 fn certificate() -> String {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -51,7 +55,13 @@ fn done(
     // A loader has one chain, for as long as it runs.
     let chain = trusted.map(|newest| InForce::new(newest.clone(), &LOADER));
     let chain = Box::leak(Box::new(chain));
-    run(root.path(), &Parameters::parse(cmdline), chain, &LOADER)
+    run(
+        root.path(),
+        &Parameters::parse(cmdline),
+        chain,
+        &LOADER,
+        &noon(),
+    )
 }
 
 /// The policy with a role for host configs, which this key alone has.
@@ -208,7 +218,14 @@ fn error(cmdline: &str, change: impl FnOnce(&Path)) -> ConfigureError {
     fs::write(etc.join("trust.json"), POLICY).unwrap();
     fs::write(etc.join("host.json"), HOST).unwrap();
     change(root.path());
-    run(root.path(), &Parameters::parse(cmdline), &mut None, &LOADER).unwrap_err()
+    run(
+        root.path(),
+        &Parameters::parse(cmdline),
+        &mut None,
+        &LOADER,
+        &noon(),
+    )
+    .unwrap_err()
 }
 
 #[test]
@@ -264,7 +281,7 @@ fn an_invalid_source_is_named_with_field_line_and_column_and_nothing_falls_throu
         Report(&error).to_string(),
         r#"the host config in the EFI variable SealbootHostConfig-df55c348-5613-44bd-be79-b44fa251bce8 does not load
   caused by: field mirrors[0] is not what it should be
-  caused by: mirror: "boot.example/" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 1 column 47
+  caused by: mirror: "boot.example/" is not an https://HOST/ or http://HOST/ URL without user, query or fragment at line 1 column 82
   hint: write a good one on the machine (sealboot host-config write-efi FILE), or remove it (sealboot host-config remove-efi)"#
     );
 }
