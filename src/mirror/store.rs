@@ -130,7 +130,8 @@ mod tests {
         let _socket =
             std::os::unix::net::UnixListener::bind(root.join("images/socket.json")).unwrap();
         symlink(outside.path(), root.join("images/tree")).unwrap();
-        fs::write(outside.path().join("1.json"), "secret").unwrap();
+        fs::create_dir(outside.path().join("1")).unwrap();
+        fs::write(outside.path().join("1/x86_64.json"), "secret").unwrap();
 
         let store = Store::open_directory(&root).unwrap();
         for name in ["file", "inside", "round"] {
@@ -150,7 +151,7 @@ mod tests {
         ] {
             assert!(store.open(&newest(name)).unwrap().is_none(), "{name}");
         }
-        let through_a_link = StorePath::parse("/images/tree/1.json").unwrap();
+        let through_a_link = StorePath::parse("/images/tree/1/x86_64.json").unwrap();
         assert!(store.open(&through_a_link).unwrap().is_none());
     }
 

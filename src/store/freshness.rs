@@ -198,12 +198,18 @@ impl Store {
         image: &ImageName,
         now: Timestamp,
     ) -> Vec<(Envelope, Verified<Manifest>)> {
-        let entries = std::fs::read_dir(self.versions(image));
-        let accepted = entries.into_iter().flatten().filter_map(|entry| {
-            let bytes = files::read_stored(&entry.ok()?.path(), LIMITS.envelope_bytes).ok()?;
-            let verified = policy.verify_manifest(&bytes, &expected(image, now)).ok()?;
-            Some((Envelope::parse(&bytes).ok()?, verified))
-        });
+        let entries = |directory: &Path| {
+            let entries = std::fs::read_dir(directory).into_iter().flatten();
+            entries.flatten().map(|entry| entry.path())
+        };
+        let versions = entries(&self.versions(image));
+        let accepted = versions
+            .flat_map(|version| entries(&version))
+            .filter_map(|path| {
+                let bytes = files::read_stored(&path, LIMITS.envelope_bytes).ok()?;
+                let verified = policy.verify_manifest(&bytes, &expected(image, now)).ok()?;
+                Some((Envelope::parse(&bytes).ok()?, verified))
+            });
         accepted.collect()
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{Archive, Attachment, Encoding, ImageName, ImageVersion};
+use sealboot_core::format::manifest::{
+    Arch, Archive, Attachment, Encoding, ImageName, ImageVersion,
+};
 use sealboot_core::format::version::PolicyVersion;
 
 use crate::StoreError;
@@ -14,8 +16,8 @@ use crate::StoreError;
 pub enum StorePath {
     /// `images/<name>.json`: the channel of a name.
     Newest(ImageName),
-    /// `images/<name>/<version>.json`: one envelope.
-    Version(ImageName, ImageVersion),
+    /// `images/<name>/<version>/<arch>.json`: one envelope.
+    Version(ImageName, ImageVersion, Arch),
     /// `trust/<version>.json`: one of the trust policies that follow the machines' own.
     Policy(PolicyVersion),
     /// `blobs/<hex>.tar[.gz|.zst]`: one archive, by its chunk list's hash.
@@ -36,10 +38,14 @@ impl StorePath {
         let parsed = match path.split_once('/')? {
             ("images", file) => match file.split_once('/') {
                 None => Self::Newest(file.strip_suffix(".json")?.parse().ok()?),
-                Some((name, file)) => Self::Version(
-                    name.parse().ok()?,
-                    file.strip_suffix(".json")?.parse().ok()?,
-                ),
+                Some((name, file)) => {
+                    let (version, arch) = file.split_once('/')?;
+                    Self::Version(
+                        name.parse().ok()?,
+                        version.parse().ok()?,
+                        arch.strip_suffix(".json")?.parse().ok()?,
+                    )
+                }
             },
             ("trust", file) => Self::Policy(file.strip_suffix(".json")?.parse().ok()?),
             ("blobs", "SHA256SUMS") => Self::Sums,
@@ -66,7 +72,9 @@ impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Newest(name) => write!(f, "images/{name}.json"),
-            Self::Version(name, version) => write!(f, "images/{name}/{version}.json"),
+            Self::Version(name, version, arch) => {
+                write!(f, "images/{name}/{version}/{arch}.json")
+            }
             Self::Policy(version) => write!(f, "trust/{version}.json"),
             Self::Archive(list, encoding) => write!(f, "blobs/{list}.{}", encoding.suffix()),
             Self::ChunkList(list) => write!(f, "blobs/{list}.chunks"),
@@ -123,10 +131,10 @@ impl Store {
         self.path(&StorePath::Newest(image.clone()))
     }
 
-    /// Returns the path of the envelope of one version.
+    /// Returns the path of the envelope of one version for one architecture.
     #[must_use]
-    pub fn version(&self, image: &ImageName, version: ImageVersion) -> PathBuf {
-        self.path(&StorePath::Version(image.clone(), version))
+    pub fn version(&self, image: &ImageName, version: ImageVersion, arch: &Arch) -> PathBuf {
+        self.path(&StorePath::Version(image.clone(), version, arch.clone()))
     }
 
     /// Returns the path of a trust policy.
@@ -190,7 +198,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the place of `…/images/NAME.json` or `…/images/NAME/VERSION.json`, `None` for every other path.
+    /// Returns the place of `…/images/NAME.json` or `…/images/NAME/VERSION/ARCH.json`, `None` for every other path.
     #[must_use]
     pub fn of(envelope: &Path) -> Option<Self> {
         // As typed where that says enough: messages then show paths as they were typed.
@@ -204,7 +212,11 @@ impl Place {
         let (images, name) = if fetched {
             (above, stem)
         } else {
-            (above.parent()?, above.file_name()?.to_str()?)
+            let of_name = above.parent()?;
+            let version = above.file_name()?.to_str()?;
+            version.parse::<ImageVersion>().ok()?;
+            stem.parse::<Arch>().ok()?;
+            (of_name.parent()?, of_name.file_name()?.to_str()?)
         };
         let stored = images.ends_with("images") && envelope.extension()? == "json";
         stored.then(|| Self {
@@ -227,8 +239,8 @@ mod tests {
     fn every_kind_of_path_is_known() {
         for path in [
             "images/relay.json".to_owned(),
-            "images/relay-2_x/1.json".to_owned(),
-            "images/relay/9007199254740991.json".to_owned(),
+            "images/relay-2_x/1/riscv64.json".to_owned(),
+            "images/relay/9007199254740991/x86_64.json".to_owned(),
             "trust/2.json".to_owned(),
             format!("blobs/{HEX}.tar"),
             format!("blobs/{HEX}.tar.gz"),
@@ -276,12 +288,17 @@ mod tests {
             "/images\\relay.json",
             "/images/relay.json?x",
             "/images/relay.json#x",
-            "/images/relay/0.json",
-            "/images/relay/01.json",
-            "/images/relay/+1.json",
-            "/images/relay/-1.json",
-            "/images/relay/1.JSON",
-            "/images/relay/9007199254740992.json",
+            "/images/relay/0/x86_64.json",
+            "/images/relay/01/x86_64.json",
+            "/images/relay/1.json",
+            "/images/relay/+1/x86_64.json",
+            "/images/relay/-1/x86_64.json",
+            "/images/relay/1/x86_64.JSON",
+            "/images/relay/1/X86_64.json",
+            "/images/relay/1/x86-64.json",
+            "/images/relay/1/.json",
+            "/images/relay/1/x86_64/x86_64.json",
+            "/images/relay/9007199254740992/x86_64.json",
             "/images/relay/1/1.json",
             "/images/relay/",
             "/trust/",
@@ -334,7 +351,7 @@ mod tests {
     fn the_store_of_an_envelope_is_found_from_its_place() {
         for (envelope, fetched) in [
             ("/srv/store/images/relay.json", true),
-            ("/srv/store/images/relay/42.json", false),
+            ("/srv/store/images/relay/42/x86_64.json", false),
         ] {
             let place = Place::of(Path::new(envelope)).expect(envelope);
             assert_eq!(place.fetched, fetched, "{envelope}");
@@ -344,7 +361,9 @@ mod tests {
         for elsewhere in [
             "/srv/store/relay.json",
             "/srv/store/images/relay",
-            "/srv/store/images/a/b/42.json",
+            "/srv/store/images/a/42.json",
+            "/srv/store/images/a/b/x86_64.json",
+            "/srv/store/images/a/42/7.json",
             "/srv/store/images",
             "/",
             "",

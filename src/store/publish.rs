@@ -1,7 +1,7 @@
 //! Publishing an image: from an envelope that its signers have signed to what machines fetch.
 //!
 //! Order is what keeps a machine that fetches meanwhile from seeing a half: first the blobs, then
-//! `images/NAME/VERSION.json`, last `images/NAME.json`, each in one step.
+//! `images/NAME/VERSION/ARCH.json`, last `images/NAME.json`, each in one step.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ impl Store {
         files::create_directory(&versions)?;
         let _lock = files::lock(&versions);
         let newest = self.channel(name);
-        let versioned = self.version(name, manifest.version);
+        let versioned = self.version(name, manifest.version, &manifest.arch);
         let mut channel = read_channel(&newest)?;
         let offered = offered(&newest, &channel, name)?;
         let of_arch = offered.iter().filter(|there| there.arch == manifest.arch);
@@ -146,6 +146,7 @@ impl Store {
         }
         self.provide_blobs(&release.path, &release.manifest, say, progress)?;
         let envelope = release.envelope.clone();
+        files::create_directory(files::directory(&versioned))?;
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
         offer(&mut channel, envelope, manifest, policy);
         if let Some(renewal) = renewal {

@@ -164,7 +164,9 @@ pub(crate) fn publish_by_hand(
 pub(crate) fn release_file(store: &Store, version: u64, by: &[&str]) -> PathBuf {
     let archive = world::manifest(version).archive;
     world::put_archive(store.root(), &archive, &world::tar(&world::files()));
-    let path = store.version(&image(), version.try_into().unwrap());
+    let arch = &world::manifest(version).arch;
+    let path = store.version(&image(), version.try_into().unwrap(), arch);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
     write(&path, &sealed_manifest(version, by))
 }
 

@@ -15,7 +15,7 @@ use crate::bench::{Bench, assert_done, assert_failed, bzimage, cpio, mode};
 fn packing_says_what_was_made_of_what() {
     let bench = Bench::new();
     let (stdout, stderr) = assert_done(&bench.pack(&[("--expires", Some("30d"))]));
-    assert_eq!(stdout, "store/images/relay/42.json\n");
+    assert_eq!(stdout, "store/images/relay/42/x86_64.json\n");
     let manifest = bench.manifest("store");
     assert_eq!(
         stderr,
@@ -36,7 +36,10 @@ fn packing_says_what_was_made_of_what() {
         "2023-12-14T22:13:20Z"
     );
     assert_eq!(manifest.cmdline.as_str(), "console=ttyS0 quiet");
-    assert_eq!(mode(&bench.path("store/images/relay/42.json")), 0o644);
+    assert_eq!(
+        mode(&bench.path("store/images/relay/42/x86_64.json")),
+        0o644
+    );
     assert_eq!(
         mode(&bench.path("store").join(manifest.archive.blob_path())),
         0o644
@@ -348,7 +351,7 @@ fn a_version_is_packed_once() {
     let again = bench.pack(&[("--cmdline", Some("other"))]);
     assert_failed(
         &again,
-        "error: store/images/relay/42.json exists already\n\
+        "error: store/images/relay/42/x86_64.json exists already\n\
          hint: a version is packed once; use --version 43, or remove the file if it was never published\n",
     );
     assert_eq!(bench.tree("store"), before);

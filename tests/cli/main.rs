@@ -121,10 +121,10 @@ fn modes_of_new_files_do_not_depend_on_the_umask() {
             "sign",
             "--key",
             "dora.key",
-            "store/images/relay/42.json",
+            "store/images/relay/42/x86_64.json",
         ]);
         fs::create_dir(world.path().join("fresh")).expect("ours");
-        let newer = "staging/images/relay/43.json";
+        let newer = "staging/images/relay/43/x86_64.json";
         run(&[
             "image",
             "publish",
@@ -144,12 +144,12 @@ fn modes_of_new_files_do_not_depend_on_the_umask() {
             ("fresh/images/relay", 0o755),
             ("fresh/blobs", 0o755),
             ("fresh/images/relay.json", 0o644),
-            ("fresh/images/relay/43.json", 0o644),
+            ("fresh/images/relay/43/x86_64.json", 0o644),
             (blob.as_str(), 0o644),
             ("dora.key", 0o600),
             ("dora.pub", 0o644),
             ("new.json", 0o644),
-            ("store/images/relay/42.json", 0o644),
+            ("store/images/relay/42/x86_64.json", 0o644),
         ] {
             let metadata = fs::metadata(world.path().join(file)).expect(file);
             assert_eq!(
@@ -180,7 +180,7 @@ fn nothing_is_left_beside_what_was_written() {
                 "sign",
                 "--key",
                 "test-only-keys/alice.key",
-                "store/images/relay/42.json",
+                "store/images/relay/42/x86_64.json",
             ])
             .output(),
     );
@@ -199,7 +199,7 @@ fn signers_who_sign_in_the_same_moment_all_keep_their_signatures() {
                     "--key",
                     &format!("test-only-keys/{name}.key"),
                 ])
-                .arg("store/images/relay/42.json")
+                .arg("store/images/relay/42/x86_64.json")
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("the program can be run")
@@ -207,7 +207,8 @@ fn signers_who_sign_in_the_same_moment_all_keep_their_signatures() {
         for mut signer in signers {
             assert!(signer.wait().expect("it ends").success());
         }
-        let envelope = fs::read(world.path().join("store/images/relay/42.json")).expect("there");
+        let envelope =
+            fs::read(world.path().join("store/images/relay/42/x86_64.json")).expect("there");
         let envelope = Envelope::parse(&envelope).expect("valid");
         assert_eq!(envelope.signatures().len(), 4);
     }
@@ -217,7 +218,7 @@ fn signers_who_sign_in_the_same_moment_all_keep_their_signatures() {
 fn signing_through_a_link_changes_the_file_and_keeps_the_link() {
     let world = world();
     let link = world.path().join("link.json");
-    symlink("store/images/relay/42.json", &link).expect("a link can be made");
+    symlink("store/images/relay/42/x86_64.json", &link).expect("a link can be made");
     succeeded(
         sealboot(&world)
             .args([
@@ -230,7 +231,7 @@ fn signing_through_a_link_changes_the_file_and_keeps_the_link() {
             .output(),
     );
     assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
-    let envelope = fs::read(world.path().join("store/images/relay/42.json")).expect("there");
+    let envelope = fs::read(world.path().join("store/images/relay/42/x86_64.json")).expect("there");
     assert_eq!(
         Envelope::parse(&envelope)
             .expect("valid")
@@ -251,7 +252,7 @@ fn sealboot_as_nobody(world: &TempDir) -> Command {
         fs::set_permissions(world, Permissions::from_mode(0o755)).expect("ours");
         let key = world.path().join("test-only-keys/alice.key");
         std::os::unix::fs::chown(key, Some(NOBODY), Some(NOBODY)).expect("root may");
-        for place in ["store/images/relay", "store/images/relay/42.json"] {
+        for place in ["store/images/relay", "store/images/relay/42/x86_64.json"] {
             std::os::unix::fs::chown(world.path().join(place), Some(NOBODY), Some(NOBODY))
                 .expect("root may");
         }
@@ -263,7 +264,7 @@ fn sealboot_as_nobody(world: &TempDir) -> Command {
 #[test]
 fn a_write_protected_envelope_is_not_replaced() {
     let world = world();
-    let envelope = world.path().join("store/images/relay/42.json");
+    let envelope = world.path().join("store/images/relay/42/x86_64.json");
     let before = fs::read(&envelope).expect("there");
     let mut command = sealboot_as_nobody(&world);
     fs::set_permissions(&envelope, Permissions::from_mode(0o444)).expect("ours");
@@ -273,14 +274,14 @@ fn a_write_protected_envelope_is_not_replaced() {
             "sign",
             "--key",
             "test-only-keys/alice.key",
-            "store/images/relay/42.json",
+            "store/images/relay/42/x86_64.json",
         ])
         .output()
         .expect("the program can be run");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        "error: store/images/relay/42.json is write-protected\n  \
+        "error: store/images/relay/42/x86_64.json is write-protected\n  \
          caused by: EACCES: Permission denied\n\
          hint: signatures are added in place: make the file writable, or work on a copy, which `sealboot image merge` joins\n"
     );
@@ -301,13 +302,18 @@ fn a_write_protected_envelope_is_not_replaced() {
     ];
     succeeded(sealboot(&world).args(sign).output());
     let merge = sealboot_as_nobody(&world)
-        .args(["image", "merge", "store/images/relay/42.json", "copy.json"])
+        .args([
+            "image",
+            "merge",
+            "store/images/relay/42/x86_64.json",
+            "copy.json",
+        ])
         .output()
         .expect("the program can be run");
     assert_eq!(merge.status.code(), Some(1));
     assert_eq!(
         text(&merge.stderr),
-        "error: store/images/relay/42.json is write-protected\n  \
+        "error: store/images/relay/42/x86_64.json is write-protected\n  \
          caused by: EACCES: Permission denied\n\
          hint: signatures are added in place: make the file writable, or work on a copy, which `sealboot image merge` joins\n"
     );
@@ -318,7 +324,7 @@ fn a_write_protected_envelope_is_not_replaced() {
 fn a_directory_that_cannot_be_written_is_named() {
     let world = world();
     let mut command = sealboot_as_nobody(&world);
-    let directory = world.path().join("store/images/relay");
+    let directory = world.path().join("store/images/relay/42");
     fs::set_permissions(&directory, Permissions::from_mode(0o555)).expect("ours");
     let output = command
         .args([
@@ -326,7 +332,7 @@ fn a_directory_that_cannot_be_written_is_named() {
             "sign",
             "--key",
             "test-only-keys/alice.key",
-            "store/images/relay/42.json",
+            "store/images/relay/42/x86_64.json",
         ])
         .output()
         .expect("the program can be run");
@@ -339,7 +345,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert_eq!(
         error,
         format!(
-            "cannot write {directory}/42.json\n  \
+            "cannot write {directory}/x86_64.json\n  \
              caused by: Permission denied (os error 13)\n\
              hint: a file is written beside its place and then renamed, so the directory {directory} must be writable\n"
         )

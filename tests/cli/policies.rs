@@ -306,7 +306,7 @@ fn who_renews_does_not_go_back_behind_what_was_said() {
         "store",
     ]);
     let output = publish
-        .arg("staging/images/relay/43.json")
+        .arg("staging/images/relay/43/x86_64.json")
         .output()
         .expect("run");
     assert_eq!(output.status.code(), Some(3));
@@ -418,7 +418,7 @@ fn a_fifo_where_a_store_has_files_ends_every_command() {
         "trust.json",
         "--store",
         "store",
-        "staging/images/relay/43.json",
+        "staging/images/relay/43/x86_64.json",
     ]);
 }
 
@@ -447,7 +447,7 @@ fn a_channel_is_read_however_its_json_is_spelled() {
             "trust.json",
             "--store",
             "store",
-            "staging/images/relay/43.json",
+            "staging/images/relay/43/x86_64.json",
         ],
     ] {
         let output = sealboot(&world).args(words).output().expect("run");

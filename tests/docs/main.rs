@@ -296,7 +296,7 @@ fn put_image(directory: &Path) {
     let store = directory.join("store");
     world::put_archive(&store, &manifest.archive, &world::tar(&world::files()));
     world::put(
-        &directory.join("store/images/relay/1.json"),
+        &directory.join("store/images/relay/1/x86_64.json"),
         &world::seal_manifest(&manifest, &[]),
     );
 }
@@ -317,7 +317,7 @@ fn the_chapter_on_losing_a_key_works_as_it_stands() {
     let (status, said) = bash(before);
     assert_eq!(status, Some(0), "{said}");
     put_image(world.path());
-    let image = "store/images/relay/1.json";
+    let image = "store/images/relay/1/x86_64.json";
     let (status, said) = bash(&format!(
         "sealboot image sign --key alice.key {image}; sealboot image sign --key carol.key {image}
          sealboot image publish --policy trust.json --store store --freshness-key clockwork.key {image}"
@@ -350,7 +350,8 @@ fn the_section_on_a_kms_works_as_it_stands() {
         sealboot policy create --threshold 1 --key kms.pub --image relay --out trust.json
         sealboot policy create --from trust.json --deny-version relay=9 --out trust-2.json
         ";
-    let after = "sealboot image publish --policy trust.json --store store store/images/relay/1.json
+    let after =
+        "sealboot image publish --policy trust.json --store store store/images/relay/1/x86_64.json
         sealboot policy publish --policy trust.json --store store trust-2.signed.json
         ";
     let (status, said) = bash(world.path(), &[before, &blocks.concat(), after].concat());

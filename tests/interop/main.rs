@@ -265,7 +265,7 @@ fn dsse(arguments: &[&str]) -> Output {
 fn securesystemslib_verifies_what_we_signed() {
     let place = Place::new();
     world::build_world(place.0.path());
-    let envelope = place.path("store/images/relay/42.json");
+    let envelope = place.path("store/images/relay/42/x86_64.json");
     let key = |name: &str| place.path(&format!("test-only-keys/{name}"));
     let (alice_pub, bob_pub) = (key("alice.pub"), key("bob.pub"));
     let verify = |threshold: &str| dsse(&["verify", threshold, &envelope, &alice_pub, &bob_pub]);
@@ -314,7 +314,7 @@ fn securesystemslib_verifies_what_we_signed() {
 fn what_securesystemslib_signed_verifies_here() {
     let place = Place::new();
     world::build_world(place.0.path());
-    let envelope = place.path("store/images/relay/42.json");
+    let envelope = place.path("store/images/relay/42/x86_64.json");
     let key = |name: &str| place.path(&format!("test-only-keys/{name}"));
     let policy = place.path("trust.json");
     let verify = || sealboot(&["image", "verify", "--policy", &policy, &envelope]);

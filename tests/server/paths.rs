@@ -100,7 +100,8 @@ fn what_is_no_regular_file_in_the_store_does_not_exist() {
     symlink("/dev/zero", images.join("device.json")).unwrap();
     symlink(lab.path(""), images.join("tree")).unwrap();
     symlink("real.json", images.join("inside.json")).unwrap();
-    fs::write(lab.path("1.json"), SECRET).unwrap();
+    fs::create_dir(lab.path("1")).unwrap();
+    fs::write(lab.path("1/x86_64.json"), SECRET).unwrap();
     fs::create_dir(images.join("directory.json")).unwrap();
     mkfifo(&images.join("fifo.json"), Mode::S_IRWXU).unwrap();
     mkfifo(&lab.store().join(BLOB), Mode::S_IRWXU).unwrap();
@@ -120,7 +121,7 @@ fn what_is_no_regular_file_in_the_store_does_not_exist() {
         "images/circle-a.json",
         "images/dangling.json",
         "images/device.json",
-        "images/tree/1.json",
+        "images/tree/1/x86_64.json",
         "images/directory.json",
         "images/fifo.json",
         BLOB,
@@ -130,7 +131,7 @@ fn what_is_no_regular_file_in_the_store_does_not_exist() {
         "images/real.json.tmp",
         "images/real.json~",
         "blobs/other.tar",
-        "images/real.json/1.json",
+        "images/real.json/1/x86_64.json",
     ] {
         let got = lab.fetch(&server, path, &[]);
         assert_eq!(got.status, 404, "{path}");

@@ -45,7 +45,7 @@ impl Fresh {
     fn publish(&self, version: u64, freshness: Option<&[u8]>) {
         let envelope = seal_manifest(&manifest(version), &[alice(), bob()]);
         self.lab
-            .put(&format!("images/relay/{version}.json"), &envelope);
+            .put(&format!("images/relay/{version}/x86_64.json"), &envelope);
         // In one step, as `sealboot image publish` does it.
         self.lab
             .put("images/relay.new", &channel(&envelope, freshness));

@@ -41,7 +41,7 @@ fn a_blob_is_served_with_its_name_as_tag_and_may_be_kept_for_ever() {
 fn an_envelope_is_served_with_the_hash_of_its_content_as_tag_and_asked_for_each_time() {
     let lab = Lab::new();
     let server = lab.serve(&[]);
-    for path in ["images/relay.json", "images/relay/42.json"] {
+    for path in ["images/relay.json", "images/relay/42/x86_64.json"] {
         let body = format!("{{\"of\": \"{path}\"}}");
         lab.put(path, body.as_bytes());
         let got = lab.fetch(&server, path, &[]);

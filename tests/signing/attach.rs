@@ -132,7 +132,7 @@ fn what_openssl_signed_otherwise_is_refused() {
         ("emma.key", "sha256", "found    a digest of those bytes\n"),
         ("emma.key", "sha512", "found    a digest of those bytes\n"),
         ("emma.key", "longer", other),
-        ("emma.key", "staging/images/relay/43.json", other),
+        ("emma.key", "staging/images/relay/43/x86_64.json", other),
         ("test-only-keys/alice.key", "bytes", other),
     ] {
         openssl_sign(&world, key, message, "signature");

@@ -22,7 +22,7 @@ use support::world;
 use tempfile::TempDir;
 
 /// What waits for its first signature.
-const ENVELOPE: &str = "store/images/relay/42.json";
+const ENVELOPE: &str = "store/images/relay/42/x86_64.json";
 
 /// A directory with the world of `support::world`.
 struct World(TempDir);

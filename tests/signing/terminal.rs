@@ -393,7 +393,7 @@ fn what_others_do_while_a_signer_reads_is_not_lost_and_not_signed() {
     assert_eq!(status.code(), Some(1), "{shown}");
     assert!(
         shown.ends_with(
-            "error: store/images/relay/42.json was replaced by another statement meanwhile\n\
+            "error: store/images/relay/42/x86_64.json was replaced by another statement meanwhile\n\
              hint: nothing was changed; look at it again with `sealboot image inspect`\n"
         ),
         "{shown}"

@@ -111,7 +111,7 @@ impl Lab {
 
     /// Puts a file into the store.
     pub fn put(&self, path: &str, bytes: &[u8]) {
-        fs::write(self.store().join(path), bytes).unwrap();
+        super::world::put(&self.store().join(path), bytes);
     }
 
     /// The command that serves the store on a free port.

@@ -91,7 +91,7 @@ impl StoreError {
             Self::UnknownStatement { .. } => "give the envelope of an image, a policy or a host config".to_owned(),
             Self::NotSigned(not_signed) => not_signed.hint(),
             Self::ByNoSigner { .. } => "nothing was changed; ask who sent that file what they signed, and with which key".to_owned(),
-            Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION.json".to_owned(),
+            Self::IsChannel { .. } => "give the envelope of a version, such as STORE/images/NAME/VERSION/ARCH.json".to_owned(),
             Self::NoManifest { source, .. }
             | Self::NoFreshness { source, .. }
             | Self::UnusablePolicy { source, .. }

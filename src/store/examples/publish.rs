@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let policy = store.newest_policy(policy::load(&baked_in)?, &mut say)?;
     let mut renewal = Renewal::new(vec![Box::new(clockwork())], None);
-    let envelope = desk.path().join("staging/images/relay/43.json");
+    let envelope = desk.path().join("staging/images/relay/43/x86_64.json");
     let release = Release::read(&envelope, &policy, now)?;
     store.publish(&release, Older::Refuse, None, &mut say, &mut |_| {})?;
     let image = &release.manifest().as_ref().name;

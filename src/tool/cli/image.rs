@@ -21,9 +21,9 @@ use sealboot_core::trust::{Refusal, Role, TrustPolicy};
 /// what it is, down to the hash of the list of its archive's chunks; an envelope holds the manifest with
 /// the signatures over it; and a store holds envelopes and archives as machines fetch them:
 ///
-///   STORE/images/NAME.json             an image's channel: the envelope of its newest version, and
-///                                      the statement that says until when it is the newest
-///   STORE/images/NAME/VERSION.json     every version's envelope
+///   STORE/images/NAME.json             an image's channel: the releases that it offers, and the
+///                                      statement of which are current, and until when
+///   STORE/images/NAME/VERSION/ARCH.json    the envelope of every release
 ///   STORE/trust/VERSION.json           the trust policies that follow the machines' own
 ///   STORE/blobs/HEX.tar[.gz|.zst]      archives; HEX is the SHA-256 of the chunk list
 ///   STORE/blobs/HEX.chunks             chunk lists: the SHA-256 of each chunk of an archive

@@ -189,6 +189,7 @@ pub fn put(path: &Path, bytes: &[u8]) {
 /// - `store/`, where `relay` is published in version 41 and version 42 waits for signatures;
 /// - `staging/`, a store of its own with version 43 of `relay`, signed by alice and bob;
 /// - `flipped/`, the same with version 44 and one bit of the archive flipped;
+/// - `arches/`, a store with versions 42 and 43 of `relay`, the former for two architectures, signed by alice and bob;
 /// - `changes/`, a store where version 41 is published, 40 is older, and 43 changes much;
 /// - `odd-envelopes/` and `odd-signatures/`, each of which is one mistake;
 /// - `raw-signatures/`, as a KMS or an HSM returns them, and mistakes.
@@ -221,10 +222,10 @@ pub fn build_world(world: &Path) {
     let archive = tar(&files());
     let published = seal_manifest(&manifest(41), &[alice(), bob()]);
     put_archive(&store, &manifest(41).archive, &archive);
-    put(&store.join("images/relay/41.json"), &published);
+    put(&store.join("images/relay/41/x86_64.json"), &published);
     put(&store.join("images/relay.json"), &channel(&published, None));
     let unsigned = seal_manifest(&manifest(42), &[]);
-    put(&store.join("images/relay/42.json"), &unsigned);
+    put(&store.join("images/relay/42/x86_64.json"), &unsigned);
 
     for (name, version, flip) in [("staging", 43, false), ("flipped", 44, true)] {
         let store = world.join(name);
@@ -235,8 +236,21 @@ pub fn build_world(world: &Path) {
             put(&store.join(manifest.archive.blob_path()), &flipped);
         }
         put(
-            &store.join(format!("images/relay/{version}.json")),
+            &store.join(format!("images/relay/{version}/x86_64.json")),
             &seal_manifest(&manifest, &[alice(), bob()]),
+        );
+    }
+    let arches = world.join("arches");
+    for (version, arch) in [(42, Arch::X86_64), (42, Arch::Aarch64), (43, Arch::X86_64)] {
+        let manifest = Manifest {
+            arch: arch.clone(),
+            ..manifest(version)
+        };
+        put_archive(&arches, &manifest.archive, &archive);
+        let envelope = seal_manifest(&manifest, &[alice(), bob()]);
+        put(
+            &arches.join(format!("images/relay/{version}/{arch}.json")),
+            &envelope,
         );
     }
     attacks::build_odd_envelopes(&world.join("odd-envelopes"));
@@ -244,7 +258,7 @@ pub fn build_world(world: &Path) {
         let images = world.join("changes/images");
         let envelope = seal_manifest(&manifest, &[alice(), bob()]);
         put(
-            &images.join(format!("relay/{}.json", manifest.version)),
+            &images.join(format!("relay/{}/{}.json", manifest.version, manifest.arch)),
             &envelope,
         );
         if manifest.version.as_u64() == 41 {

@@ -2,7 +2,7 @@
 //!
 //! On entry there are files that nobody has looked at. On success the store holds the archive as
 //! `blobs/<hex>.tar[.gz|.zst]`, the hashes of its chunks as `blobs/<hex>.chunks`, each attachment as
-//! `blobs/sha256-<hex>`, and the manifest as `images/<name>/<version>.json`: all whole, all readable by all. On any
+//! `blobs/sha256-<hex>`, and the manifest as `images/<name>/<version>/<arch>.json`: all whole, all readable by all. On any
 //! error the store is as it was before.
 //!
 //! No image is ever held in memory: what is compressed goes through a nameless file in the store, and
@@ -162,15 +162,6 @@ pub fn pack(
     request: &Request,
     on_progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Packed, PackError> {
-    let envelope_path = envelope_path(request);
-    let version_exists = || PackError::VersionExists {
-        path: envelope_path.clone(),
-        version: request.version,
-    };
-    // Asked again, atomically, when the envelope is written.
-    if fs::symlink_metadata(&envelope_path).is_ok() {
-        return Err(version_exists());
-    }
     if request
         .expires
         .is_some_and(|expires| expires <= request.created)
@@ -189,6 +180,16 @@ pub fn pack(
             expected,
         });
     }
+    let store = Store::at(&request.store);
+    let envelope_path = store.version(&request.name, request.version, &kernel.arch);
+    let version_exists = || PackError::VersionExists {
+        path: envelope_path.clone(),
+        version: request.version,
+    };
+    // Asked again, atomically, when the envelope is written.
+    if fs::symlink_metadata(&envelope_path).is_ok() {
+        return Err(version_exists());
+    }
     let len = request.cmdline.as_str().len();
     if let Some(max) = kernel.cmdline_max.filter(|max| len > *max as usize) {
         return Err(PackError::CmdlineTooLong { len, max });
@@ -200,7 +201,7 @@ pub fn pack(
     let attachments = attachments::read(&attached)?;
 
     let mut directories = NewDirectories::default();
-    let blobs = Store::at(&request.store).blobs();
+    let blobs = store.blobs();
     directories.create(&blobs)?;
     directories.create(files::directory(&envelope_path))?;
 
@@ -261,10 +262,6 @@ pub fn pack(
         encoding_reason: encoded.reason,
         blob,
     })
-}
-
-fn envelope_path(request: &Request) -> PathBuf {
-    Store::at(&request.store).version(&request.name, request.version)
 }
 
 /// Checks what can be known before gigabytes are written, and tells the tar's length.

@@ -21,7 +21,7 @@ use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Label, MaxU
 /// Pack a kernel and its initrds into a store, as an image that nobody has signed yet
 ///
 /// Writes the archive to STORE/blobs and its manifest, in an envelope without signatures, to
-/// STORE/images/NAME/VERSION.json, and prints that path. Nothing boots from it until enough signers
+/// STORE/images/NAME/VERSION/ARCH.json, and prints that path. Nothing boots from it until enough signers
 /// have run `sealboot image sign` on it and `sealboot image publish` has made it the newest of its name.
 ///
 /// An initrd that is a plain cpio archive is compressed with zstd (level 19, or 12 from 64 MiB on),
