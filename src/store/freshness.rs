@@ -85,6 +85,18 @@ impl FreshnessFloor {
         }
     }
 
+    /// Fails where the role has said that a newer version is current than the one that is to take its place.
+    pub(crate) fn check_replaced(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        match self.0.newest_for(Some(&manifest.arch)) {
+            Some(current) if current > manifest.version => Err(StoreError::StillCurrent {
+                image: manifest.name.clone(),
+                version: manifest.version,
+                current,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Fails where the role has withdrawn the version.
     pub(crate) fn check_withdrawn(
         &self,
@@ -363,7 +375,8 @@ impl Renewal {
     ///
     /// # Errors
     ///
-    /// As for [`Renewal::renew`], and [`StoreError::NothingLeft`] where no other release is left.
+    /// As for [`Renewal::renew`], [`StoreError::NotOffered`], and [`StoreError::NothingLeft`] where no other release is
+    /// left for an architecture.
     pub fn withdraw(
         &mut self,
         policy: &TrustPolicy,
@@ -376,14 +389,19 @@ impl Renewal {
             let is_of = |envelope: &Envelope, of: &dyn Fn(&Manifest) -> bool| {
                 Manifest::parse(envelope.unverified_payload()).is_ok_and(|manifest| of(&manifest))
             };
-            let arches: BTreeSet<Arch> = (offered(channel).into_iter())
+            let last = last_statement(policy, image, channel);
+            let listed = last.iter().flat_map(|last| &last.releases);
+            let listed = listed.map(|release| (release.version, release.arch.clone()));
+            let arches: BTreeSet<Arch> = (offered(channel).into_iter().chain(listed))
                 .filter_map(|(of, arch)| (of == version).then_some(arch))
                 .collect();
+            if arches.is_empty() {
+                let image = image.clone();
+                return Err(StoreError::NotOffered { image, version });
+            }
             let withdrawn = |manifest: &Manifest| manifest.version == version;
             (channel.releases).retain(|release| !is_of(&release.manifest, &withdrawn));
-            let mut withdrawn = last_statement(policy, image, channel)
-                .map(|last| last.withdrawn)
-                .unwrap_or_default();
+            let mut withdrawn = last.map(|last| last.withdrawn).unwrap_or_default();
             withdrawn.push(version);
             for arch in arches {
                 if offered(channel).iter().any(|(_, of)| *of == arch) {
@@ -395,15 +413,18 @@ impl Renewal {
                     manifest.arch == arch
                         && manifest.version < version
                         && !withdrawn.contains(&manifest.version)
+                        && store.archive(&manifest.archive).is_file()
+                        && store.chunk_list(&manifest.archive).is_file()
                 });
                 let newest = older.max_by_key(|(_, verified)| verified.as_ref().version);
-                channel
-                    .releases
-                    .extend(newest.map(|(envelope, _)| envelope.into()));
-            }
-            if channel.releases.is_empty() {
-                let image = image.clone();
-                return Err(StoreError::NothingLeft { image, version });
+                let Some((envelope, _)) = newest else {
+                    return Err(StoreError::NothingLeft {
+                        image: image.clone(),
+                        version,
+                        arch,
+                    });
+                };
+                channel.releases.push(envelope.into());
             }
             Ok(vec![version])
         })
@@ -653,6 +674,34 @@ mod tests {
         let denying = versioned(&denying.unwrap(), 2);
         let (_, stated) = renewal.renew(&denying, &store, &image(), made()).unwrap();
         assert!(stated.withdrawn.is_empty());
+    }
+
+    #[test]
+    fn a_version_that_is_not_published_is_not_withdrawn() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        publish_by_hand(&store, 43, &["alice"], None);
+        renewal.renew(&policy, &store, &image(), made()).unwrap();
+        let error = renewal
+            .withdraw(&policy, &store, &image(), 34.try_into().unwrap(), made())
+            .unwrap_err();
+        assert!(matches!(error, StoreError::NotOffered { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_release_without_its_archive_takes_no_others_place() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        release_file(&store, 42, &["alice"]);
+        fs::remove_dir_all(store.blobs()).unwrap();
+        publish_by_hand(&store, 43, &["alice"], None);
+        renewal.renew(&policy, &store, &image(), made()).unwrap();
+        let error = renewal
+            .withdraw(&policy, &store, &image(), 43.try_into().unwrap(), made())
+            .unwrap_err();
+        assert!(matches!(error, StoreError::NothingLeft { .. }), "{error:?}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Older`], [`StoreError::OtherVersion`], [`StoreError::Behind`] and as for
+    /// [`StoreError::Older`], [`StoreError::StillCurrent`], [`StoreError::OtherVersion`], [`StoreError::Behind`] and as for
     /// [`check_archive`](Self::check_archive); nothing has changed for machines then.
     pub fn publish(
         &self,
@@ -140,8 +140,13 @@ impl Store {
         if let Some(floor) = self.floor(policy, name)? {
             floor.check_policy(policy, &newest)?;
             floor.check_withdrawn(manifest.version, &newest)?;
-            if older == Older::Refuse {
-                floor.check_version(manifest.version, &manifest.arch, &newest)?;
+            match (older, &renewal) {
+                (Older::Refuse, _) => {
+                    floor.check_version(manifest.version, &manifest.arch, &newest)?;
+                }
+                // Without a statement that lists the older one, machines would boot neither.
+                (Older::Allow, None) => floor.check_replaced(manifest)?,
+                (Older::Allow, Some(_)) => {}
             }
         }
         self.provide_blobs(&release.path, &release.manifest, say, progress)?;
@@ -380,6 +385,33 @@ mod tests {
             said,
             ["version 43 of image relay was published before: machines go back to version 42"]
         );
+    }
+
+    #[test]
+    fn going_back_without_a_statement_stops_nothing() {
+        let (_dir, store) = store();
+        let policy = fresh(policy(&["alice"]));
+        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
+        let (older, newer) = (
+            release_file(&store, 42, &["alice"]),
+            release_file(&store, 43, &["alice"]),
+        );
+        let publish = |path: &Path, renewal: Option<&mut Renewal>| {
+            let release = Release::read(path, &policy, made()).unwrap();
+            store.publish(&release, Older::Allow, renewal, &mut |_| {}, &mut |_| {})
+        };
+        publish(&newer, Some(&mut renewal)).unwrap();
+        let before = fs::read(store.channel(&image())).unwrap();
+        let error = publish(&older, None).unwrap_err();
+        assert!(
+            matches!(error, StoreError::StillCurrent { .. }),
+            "{error:?}"
+        );
+        assert_eq!(fs::read(store.channel(&image())).unwrap(), before);
+        publish(&older, Some(&mut renewal)).unwrap();
+        let channel = Channel::parse(&fs::read(store.channel(&image())).unwrap()).unwrap();
+        let stated = policy.stated(&image(), &channel.freshness[0]).unwrap();
+        assert_eq!(stated.withdrawn, [43.try_into().unwrap()]);
     }
 
     #[test]

@@ -151,7 +151,10 @@ impl Bench {
 
     pub(crate) fn manifest(&self, store: &str) -> Manifest {
         let versions = fs::read_dir(self.path(store).join("images/relay/42")).unwrap();
-        let [path] = &versions.map(|file| file.unwrap().path()).collect::<Vec<_>>()[..] else {
+        let [path] = &versions
+            .map(|file| file.unwrap().path())
+            .collect::<Vec<_>>()[..]
+        else {
             panic!("one architecture");
         };
         let envelope = Envelope::parse(&fs::read(path).unwrap()).unwrap();

@@ -111,6 +111,10 @@ impl StoreError {
             Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
             Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
             Self::NoArchive(_) => "copy the archive and its .chunks file into the store, or name the store that holds them with --store DIR".to_owned(),
+            Self::StillCurrent { current, .. } => format!(
+                "withdraw it with `sealboot freshness withdraw --version {current}`, or publish with --freshness-key, which withdraws it too"
+            ),
+            Self::NotOffered { .. } => "`sealboot image inspect` on the channel shows what is published".to_owned(),
             Self::NothingLeft { .. } => "publish another version first, with `sealboot image publish`".to_owned(),
             Self::NoAttachment { .. } => "copy it from the store in which the image was packed".to_owned(),
             Self::ArchiveRefused(refused) => refused.refusal.hint(),

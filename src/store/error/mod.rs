@@ -13,7 +13,7 @@ use sealboot_core::archive::StoredArchiveError;
 use sealboot_core::failure::{Diagnose as _, FailureCode, causes};
 use sealboot_core::format::Invalid;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::manifest::{AttachmentName, ImageName, ImageVersion};
+use sealboot_core::format::manifest::{Arch, AttachmentName, ImageName, ImageVersion};
 use sealboot_core::format::payload::PayloadError;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
@@ -254,9 +254,31 @@ pub enum StoreError {
     /// The store's archive cannot be opened.
     #[error(transparent)]
     NoArchive(Box<StoreError>),
-    /// Withdrawing a version would leave no release.
-    #[error("no release of image {image} is left once version {version} is withdrawn")]
+    /// Withdrawing a version would leave no release for an architecture.
+    #[error("no release of image {image} for {arch} is left once version {version} is withdrawn")]
     NothingLeft {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        version: ImageVersion,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// An older version would take the place of one that the freshness statement lists.
+    #[error(
+        "the freshness statement of image {image} lists version {current}: machines would boot neither that nor version {version}"
+    )]
+    StillCurrent {
+        /// The image.
+        image: ImageName,
+        /// The version that was to be published.
+        version: ImageVersion,
+        /// The version that is current.
+        current: ImageVersion,
+    },
+    /// A version that is to be withdrawn is not there.
+    #[error("image {image} is not published in version {version}")]
+    NotOffered {
         /// The image.
         image: ImageName,
         /// The version.
@@ -500,6 +522,7 @@ impl StoreError {
                 | Self::WouldStop { .. }
                 | Self::ArchiveRefused(_)
                 | Self::NothingLeft { .. }
+                | Self::StillCurrent { .. }
                 | Self::Older { .. }
                 | Self::OtherVersion { .. }
                 | Self::NotOfFreshnessRole { .. }

@@ -112,6 +112,21 @@ impl FromStr for MachineId {
     }
 }
 
+/// Reads the list `for`. An empty one is refused: a template that fills in nothing must not be for every machine.
+pub(super) fn one_at_least<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<MachineId>, D::Error> {
+    let machines = Vec::<MachineId>::deserialize(deserializer)?;
+    match machines.is_empty() {
+        true => Err(de::Error::custom(Invalid::new(
+            "for",
+            "[]",
+            "a list of 1 to 64 identities",
+        ))),
+        false => Ok(machines),
+    }
+}
+
 /// 8-4-4-4-12 hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
@@ -217,5 +232,23 @@ mod tests {
             );
         }
         assert!(!KnownAs::default().is_one_of(&ids(&["asset:x", "serial:x"])));
+    }
+
+    #[test]
+    fn a_list_for_no_machine_is_refused() {
+        let with = |list: &str| {
+            let json = format!(
+                r#"{{"for": {list}, "image": "relay", "mirrors": ["https://boot.example/"], "network": {{"mode": "dhcp"}}}}"#
+            );
+            super::super::HostConfig::parse(json.as_bytes())
+        };
+        assert_eq!(
+            with(r#"["serial:CZ1234"]"#).expect("valid").machines.len(),
+            1
+        );
+        assert!(with("[]").is_err());
+        let many: Vec<String> = (0..65).map(|at| format!("\"serial:{at}\"")).collect();
+        assert!(with(&format!("[{}]", many[..64].join(","))).is_ok());
+        assert!(with(&format!("[{}]", many.join(","))).is_err());
     }
 }

@@ -46,7 +46,12 @@ pub struct HostConfig {
     )]
     pub expires: Option<Timestamp>,
     /// The machines that it is for, by any of these; empty for every machine.
-    #[serde(rename = "for", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "for",
+        default,
+        deserialize_with = "machine::one_at_least",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub machines: Vec<MachineId>,
     /// The image that this machine boots.
     pub image: ImageName,

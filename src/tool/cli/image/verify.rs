@@ -15,7 +15,7 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Refusal, Statement, TrustPolicy, Verified};
+use sealboot_core::trust::{Channel, Envelope, Refusal, Statement, TrustPolicy, Verified};
 use sealboot_store::Store;
 use sealboot_store::files;
 use sealboot_store::image::{StoredImage, unverified_manifest};
@@ -137,7 +137,18 @@ fn report(
     let is_channel = matches!(stored, StoredImage::Channel(_));
     let manifest = verified.as_ref();
     let role = release_role(policy, &manifest.name)?;
-    let counted = Counted::of(role, &stored.into_envelope());
+    let is_verified = |envelope: &Envelope| {
+        Sha256Digest::of(envelope.unverified_payload()) == *verified.payload_sha256()
+    };
+    let envelope = match stored {
+        // The one that a machine takes need not be the first.
+        StoredImage::Channel(channel) => (channel.releases.into_iter())
+            .map(|release| release.manifest)
+            .find(is_verified)
+            .ok_or_else(|| Failure::new("the channel cannot be read again"))?,
+        StoredImage::Envelope(envelope) => envelope,
+    };
+    let counted = Counted::of(role, &envelope);
     if args.json {
         return output::json(&Report {
             verified: true,
