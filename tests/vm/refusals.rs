@@ -35,7 +35,9 @@ async fn a_second_signature_by_nobody_that_is_trusted() {
 async fn the_same_key_twice_under_two_names() {
     let store = Store::serving(IMAGE, VERSION, &["alice"]);
     let mut envelope: Value = serde_json::from_slice(&fs::read(store.newest()).unwrap()).unwrap();
-    let signatures = envelope["manifest"]["signatures"].as_array_mut().unwrap();
+    let signatures = envelope["releases"][0]["manifest"]["signatures"]
+        .as_array_mut()
+        .unwrap();
     let mut again = signatures[0].clone();
     again["keyid"] = json!("0123456789abcdef");
     signatures.push(again);
