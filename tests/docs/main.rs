@@ -198,7 +198,7 @@ fn the_worked_example_is_what_the_code_makes() {
     assert!(current.freshness().is_some());
     // The manifest's envelope stands above already.
     let channel = serde_json::json!({
-        "manifest": "…",
+        "releases": [{"manifest": "…"}],
         "freshness": serde_json::from_slice::<Value>(&channel).unwrap()["freshness"],
     });
     let channel = serde_json::to_string_pretty(&channel).unwrap();
