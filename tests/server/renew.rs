@@ -166,6 +166,18 @@ fn an_old_channel_that_is_put_back_is_not_called_the_newest() {
 }
 
 #[test]
+fn restarted_server_does_not_renew_a_restored_channel() {
+    let fresh = Fresh::new();
+    let old = std::fs::read(fresh.lab.store().join("images/relay.json")).unwrap();
+    fresh.publish(43, None);
+    drop(fresh.serve());
+    fresh.lab.put("images/relay.json", &old);
+    let server = fresh.serve();
+    let current = fresh.judged(&server).unwrap();
+    assert_eq!(current.manifest().as_ref().version.as_u64(), 43);
+}
+
+#[test]
 fn a_policy_that_is_taken_out_of_the_store_is_not_forgotten() {
     let fresh = Fresh::new();
     let next = versioned(&fresh.policy, 2);
