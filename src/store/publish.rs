@@ -150,7 +150,7 @@ impl Store {
             }
         }
         self.provide_blobs(&release.path, &release.manifest, say, progress)?;
-        let envelope = release.envelope.clone();
+        let envelope = joined(&release.envelope, &versioned);
         files::create_directory(files::directory(&versioned))?;
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
         offer(&mut channel, envelope, manifest, policy);
@@ -162,6 +162,20 @@ impl Store {
         files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
         Ok(newest)
     }
+}
+
+/// Returns an envelope with what the store's copy of it holds besides: an older copy takes no signature away. Without
+/// that where it is not the same statement, or together they are more than one reads.
+fn joined(envelope: &Envelope, stored: &Path) -> Envelope {
+    let copy = StoredImage::read(stored).map(StoredImage::into_envelope);
+    let copy = copy.ok();
+    let copy = copy.filter(|copy| copy.signed_bytes() == envelope.signed_bytes());
+    let joined = copy.map(|mut copy| {
+        copy.join_copy(envelope);
+        copy
+    });
+    let fits = |joined: &Envelope| Envelope::parse(&joined.encode()).is_ok();
+    joined.filter(fits).unwrap_or_else(|| envelope.clone())
 }
 
 /// Reads the channel so far; an empty one where there is none.
