@@ -22,8 +22,8 @@ struct Lab {
 }
 
 /// Returns the words by which a renewer finds its state.
-fn state_of(_renewer: &str) -> Vec<String> {
-    Vec::new()
+fn state_of(renewer: &str) -> [&str; 2] {
+    ["--state", renewer]
 }
 
 impl Lab {
@@ -45,7 +45,14 @@ impl Lab {
 
     /// Renews for the first time.
     fn starts(&self, renewer: &str) -> Vec<u64> {
-        done(&self.renew_by("clockwork", renewer));
+        let words = [
+            "freshness",
+            "renew",
+            "--init",
+            "--key",
+            "test-only-keys/clockwork.key",
+        ];
+        done(&run(&mut self.command(&words, renewer)));
         self.listed()
     }
 
@@ -176,6 +183,48 @@ fn second_renewer_without_state_signs_nothing() {
     let output = lab.renew_by("clockwork", "second.json");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert_eq!(fs::read(lab.channel()).expect("there"), before);
+}
+
+#[test]
+fn second_renewer_that_begins_anew_keeps_withdrawals() {
+    let lab = Lab::new();
+    done(&lab.publish("staging/images/relay/43/x86_64.json"));
+    done(&lab.withdraw("43"));
+    assert_eq!(lab.starts("second.json"), [41]);
+    assert_eq!(lab.withdrawn(), [43]);
+    done(&lab.renew());
+    assert_eq!((lab.listed(), lab.withdrawn()), (vec![41], vec![43]));
+}
+
+#[test]
+fn restored_older_state_keeps_newer_withdrawals() {
+    let lab = Lab::new();
+    done(&lab.publish("staging/images/relay/43/x86_64.json"));
+    let before = fs::read(lab.path(RIGHT)).expect("there");
+    done(&lab.withdraw("43"));
+    let withdrawal = lab.stated().created;
+    fs::write(lab.path(RIGHT), before).expect("ours");
+    for _ in 0..2 {
+        done(&lab.renew());
+        assert_eq!((lab.listed(), lab.withdrawn()), (vec![41], vec![43]));
+        assert!(lab.stated().created > withdrawal);
+    }
+}
+
+#[test]
+fn renewers_at_once_sign_one_after_the_other() {
+    let lab = Lab::new();
+    done(&lab.publish("staging/images/relay/43/x86_64.json"));
+    let key = "test-only-keys/clockwork.key";
+    let words = ["freshness", "renew", "--key", key];
+    let mut running: Vec<_> = (0..6)
+        .map(|_| lab.command(&words, RIGHT).spawn().expect("run"))
+        .collect();
+    done(&lab.withdraw("43"));
+    for child in &mut running {
+        assert!(child.wait().expect("it ends").success());
+    }
+    assert_eq!((lab.listed(), lab.withdrawn()), (vec![41], vec![43]));
 }
 
 #[test]
