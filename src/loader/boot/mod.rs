@@ -94,7 +94,7 @@ struct Learnt {
     /// The loaded modules, and the thread that serves devices which appear.
     hardware: Option<Arc<Hardware>>,
     /// The failures that earlier loaders recorded, once they are printed.
-    record: Option<Kept>,
+    failure_log: Option<FailureLog>,
     /// The part of the banner that the console has shown.
     introduced: Introduced,
 }
@@ -205,20 +205,20 @@ fn attempt(
     if let Some(hardware) = &learnt.hardware {
         hardware.give_back();
     }
-    let measured = console.stage(Stage::Measure, || measure::run(image))?;
     let loaded = console.stage(Stage::Load, || {
         // Some buses are slow, and some disks are plugged in late.
         chain.judge_disks()?;
-        load::run(measured)
+        load::run(image)
     })?;
-    if let Some(recorded) = &learnt.record {
-        record::clear(console, recorded);
+    let measured = console.stage(Stage::Measure, || measure::run(loaded))?;
+    if let Some(log) = &learnt.failure_log {
+        failure_log::clear(console, log);
     }
     console.say("handover: entering the image's kernel");
     console.say(format_args!("stage={} status=ok ms=0", Stage::Handover));
     loader.watchdog.disarm();
     let failed = console.stage(Stage::Handover, || {
-        handover::run(loaded, &loader.consoles).map(|never| match never {})
+        handover::run(measured, &loader.consoles).map(|never| match never {})
     });
     // Still here.
     if let Err(error) = loader.watchdog.rearm() {
