@@ -138,7 +138,7 @@ failure_codes! {
     }
     PrepareModule = "PREPARE-MODULE" {
         cause: "A kernel module of the initramfs could not be loaded.",
-        remedy: "build the initramfs with --modules of exactly the kernel that boots it"
+        remedy: "build the initramfs with --modules-dir of exactly the kernel that boots it"
     }
     ConfigurePolicy = "CONFIGURE-POLICY" {
         cause: "The baked-in trust policy is missing, or does not parse, or contradicts itself.",
@@ -212,7 +212,7 @@ failure_codes! {
         cause: "No router and no DHCPv6 server gave this machine an address in time.",
         remedy: "check that a router advertises a prefix on this link, or a DHCPv6 server answers there; or use a static address"
     }
-    ConnectMake = "CONNECT-MAKE" {
+    ConnectVirtualLink = "CONNECT-VIRTUAL-LINK" {
         cause: "A bond or a VLAN could not be made.",
         remedy: "bake the kernel modules bonding and 8021q into the initramfs, and check the bond's options"
     }
@@ -460,7 +460,7 @@ failure_codes! {
         cause: "The loaded kernel was not entered.",
         remedy: "look at the kernel's own messages above"
     }
-    LoaderStalled = "LOADER-STALLED" {
+    LoaderHung = "LOADER-HUNG" {
         cause: "The loader has hung: nothing has happened for longer than the trust policy grants (on_failure.stall_seconds).",
         remedy: "look for a device that answers no more; where the loader itself waits for what never comes, report the console log to the project"
     }
