@@ -251,7 +251,7 @@ offer $LEASES --host-record=mirror.lab.example,10.99.0.1 --dhcp-option=option:ro
     Case {
         name: "unknown-name-fails-in-manifest",
         scenario: "v4 eth0; offer $LEASES; MIRROR=no",
-        expected: Fails("manifest", "FETCH-ADDRESS"),
+        expected: Fails("manifest", "FETCH-DNS"),
         ..CASE
     },
     Case {
