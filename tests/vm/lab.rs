@@ -137,7 +137,7 @@ impl Lab {
         let mut words = vec![
             "initramfs", "build", "--loader", loader, "--policy", policy,
             "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-            "--modules", modules, "--out", out.to_str().unwrap(),
+            "--modules-dir", modules, "--out", out.to_str().unwrap(),
         ];
         words.extend(more);
         let (_, said) = self.run_and_hear(&self.directory, &[], &words);
@@ -159,7 +159,7 @@ impl Lab {
         #[rustfmt::skip]
         self.run(&self.directory, [
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",
-            "--tls-roots", "tls/ca.pem", "--modules", modules, "--out", out.to_str().unwrap(),
+            "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--out", out.to_str().unwrap(),
         ]);
         out
     }
@@ -260,7 +260,7 @@ impl Lab {
         #[rustfmt::skip]
         let (_, said) = self.run_and_hear(at, &[], &[
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",
-            "--tls-roots", "tls/ca.pem", "--modules", modules, "--compress", "none", "--out", "plain.initramfs",
+            "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--compress", "none", "--out", "plain.initramfs",
         ]);
         fs::write(at.join(LINE), line_of(&said)).unwrap();
 
@@ -301,7 +301,7 @@ impl Lab {
             self.run_with(at, &[("SOURCE_DATE_EPOCH", &built)], [
                 "initramfs", "build", "--loader", loader, "--policy", policy,
                 "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-                "--modules", modules, "--module", set, "--out", initramfs,
+                "--modules-dir", modules, "--module", set, "--out", initramfs,
             ]);
         }
         fs::rename(scratch.keep(), &self.directory).unwrap();

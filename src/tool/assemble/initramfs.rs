@@ -257,7 +257,7 @@ impl BuildError {
                 "an initramfs has no dynamic linker: build the loader with -C target-feature=+crt-static (`make build` does)".to_owned()
             }
             Self::Arch { loader, .. } => {
-                format!("give a --modules directory of a kernel for {loader}, or the loader for the kernel's architecture")
+                format!("give a --modules-dir directory of a kernel for {loader}, or the loader for the kernel's architecture")
             }
             Self::Policy { source, .. } if source.needs_upgrade() => {
                 "use a newer version of sealboot, in the loaders too".to_owned()

@@ -40,7 +40,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   sealboot initramfs build --loader sealboot-init --policy trust.json --host-config host.json \\
-    --tls-roots ca.pem --modules /lib/modules/$(uname -r) --module common-nics --module qede --out loader.img")]
+    --tls-roots ca.pem --modules-dir /lib/modules/$(uname -r) --module common-nics --module qede --out loader.img")]
 pub(super) struct BuildArgs {
     /// The loader: sealboot-init, linked statically
     #[arg(long, value_name = "BIN")]
@@ -59,7 +59,7 @@ pub(super) struct BuildArgs {
     tls_roots: PathBuf,
 
     /// The modules directory of the kernel that boots the initramfs, /lib/modules/VERSION
-    #[arg(long, value_name = "DIR")]
+    #[arg(long = "modules-dir", value_name = "DIR")]
     modules: PathBuf,
 
     /// A kernel module, or a set of them; can be given several times. Sets: virtio (QEMU and clouds with
@@ -73,7 +73,7 @@ pub(super) struct BuildArgs {
     disks: Vec<String>,
 
     /// Where the firmware is that the modules ask for, plain or compressed; what is not there is left out
-    /// [default: the directory firmware beside the one of --modules, such as /lib/firmware]
+    /// [default: the directory firmware beside the one of --modules-dir, such as /lib/firmware]
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 

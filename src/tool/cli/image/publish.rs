@@ -29,7 +29,7 @@ pub(crate) struct PublishArgs {
     /// For taking back a bad release in a hurry; a policy's min_version still holds. Better is to pack
     /// the good image again under a higher version.
     #[arg(long)]
-    allow_older: bool,
+    allow_rollback: bool,
 
     /// State with this key that the image is current, as `sealboot freshness renew` does; give as many as
     /// the threshold of the policy's freshness role
@@ -63,7 +63,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         None => policy::in_force(&args.policy, &args.store, now)?,
     };
     let release = Release::read(&args.envelope, &policy, now)?;
-    let older = Older::allowed(args.allow_older);
+    let older = Older::allowed(args.allow_rollback);
     let size = release.manifest().as_ref().archive.size;
     let channel = output::with_progress(size, |say, progress| {
         store.publish(&release, older, turn.as_mut(), say, progress)
