@@ -13,7 +13,6 @@ use sealboot_store::{Renewal, Renewer, Start, Store, StoreError};
 
 /// The options of a renewer, beside its keys: the argument `keys` of each command.
 #[derive(Debug, Args)]
-#[group(requires = "keys")]
 pub(super) struct Renewing {
     /// The renewer's state: a file outside the store in which it remembers what it has signed
     ///
@@ -21,7 +20,7 @@ pub(super) struct Renewing {
     /// signs nothing that is older than what this file says. Each command that signs for the same store takes the same
     /// file, one after the other. Only its owner may read it. One renewer signs for an image; another machine
     /// takes over with a copy of the file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "keys")]
     state: Option<PathBuf>,
 
     /// Create the state from what the store says, which is shown: for the first run alone
@@ -33,7 +32,7 @@ pub(super) struct Renewing {
 
     /// For how long statements are valid, such as 24h [default: 24h, or the policy's max_hours if that is
     /// less]
-    #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "keys")]
     valid_for: Option<SignedDuration>,
 }
 
