@@ -143,7 +143,7 @@ impl Store {
             Some(turn) => turn.floor(name, &channel),
             None => self.floor(policy, name)?,
         };
-        if let Some(floor) = floor {
+        if let Some(floor) = &floor {
             floor.check_policy(policy, &newest)?;
             floor.check_withdrawn(manifest.version, &newest)?;
             match (older, &renewer) {
@@ -163,7 +163,9 @@ impl Store {
         }
         files::create_directory(files::directory(&versioned))?;
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
-        offer(&mut channel, envelope, manifest, policy);
+        let is_listed =
+            |payload: &Sha256Digest| floor.as_ref().is_some_and(|floor| floor.lists(payload));
+        offer(&mut channel, envelope, manifest, policy, &is_listed);
         if let Some(turn) = renewer {
             let current = Change::Publish(CurrentRelease {
                 version: manifest.version,
@@ -196,8 +198,14 @@ pub(crate) fn read_channel(path: &Path) -> Result<Channel, StoreError> {
 }
 
 /// Puts a release at the head of a channel. Versions above it are offered no more; of those below, as many as the policy
-/// lets be current, and one to go back to.
-fn offer(channel: &mut Channel, envelope: Envelope, manifest: &Manifest, policy: &TrustPolicy) {
+/// lets be current, and those that the last statement lists: machines boot these until the next one.
+fn offer(
+    channel: &mut Channel,
+    envelope: Envelope,
+    manifest: &Manifest,
+    policy: &TrustPolicy,
+    is_listed: &dyn Fn(&Sha256Digest) -> bool,
+) {
     let most = match policy.freshness_role(&manifest.name) {
         Some(_) => usize::try_from(policy.fields().freshness.max_releases).unwrap_or(usize::MAX),
         None => 0,
@@ -205,14 +213,16 @@ fn offer(channel: &mut Channel, envelope: Envelope, manifest: &Manifest, policy:
     let mut below = 0;
     channel.releases.retain(|other| {
         // What cannot be read is for newer machines, and stays.
-        let Ok(other) = Manifest::parse(other.manifest.unverified_payload()) else {
+        let payload = other.manifest.unverified_payload();
+        let Ok(other) = Manifest::parse(payload) else {
             return true;
         };
         if other.arch != manifest.arch {
             return true;
         }
         below += usize::from(other.version < manifest.version);
-        other.version < manifest.version && below <= most
+        let is_wanted = below <= most || is_listed(&Sha256Digest::of(payload));
+        other.version < manifest.version && is_wanted
     });
     channel.releases.insert(0, envelope.into());
 }

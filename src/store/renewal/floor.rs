@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Manifest};
@@ -15,7 +16,7 @@ use crate::{Store, StoreError};
 /// The last statement about an image. What is current does not become older by itself, so nothing is published behind
 /// it unless an operator says so.
 #[derive(Debug, Clone)]
-pub struct FreshnessFloor(Freshness);
+pub(crate) struct FreshnessFloor(Freshness);
 
 impl FreshnessFloor {
     /// Fails where the role has named a newer policy.
@@ -60,6 +61,12 @@ impl FreshnessFloor {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Returns `true` if the role has listed the manifest with this digest.
+    pub(crate) fn lists(&self, payload: &Sha256Digest) -> bool {
+        let mut listed = self.0.releases_for(None);
+        listed.any(|release| release.sha256 == *payload)
     }
 
     /// Fails where the role has withdrawn the version.

@@ -30,7 +30,6 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::ImageName;
 use sealboot_core::trust::{Envelope, Role, TrustPolicy};
 
-pub use floor::FreshnessFloor;
 pub(crate) use listing::Change;
 pub use renewer::Renewer;
 pub use state::Start;

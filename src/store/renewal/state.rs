@@ -198,6 +198,8 @@ impl StateFile {
     /// [`StoreError::State`] for a file that others may read or write, or that is malformed, and where it cannot be
     /// locked or read.
     pub(super) fn lock(&self, say: &mut dyn FnMut(Notice)) -> Result<LockedState, StoreError> {
+        // Before there is a lock that its owner could not take.
+        self.check_owner()?;
         let beside = files::with_suffix(&self.path, ".lock");
         let failed = |source| StoreError::Unwritable {
             path: beside.clone(),
@@ -223,30 +225,37 @@ impl StateFile {
         })
     }
 
+    /// Fails for the file of another user, from whom a new one in its place would be taken away.
+    fn check_owner(&self) -> Result<(), StateError> {
+        let owner = std::fs::metadata(&self.path).map(|metadata| metadata.uid());
+        match owner {
+            Ok(owner) if owner != geteuid().as_raw() => Err(StateError::OfOther {
+                path: self.path.clone(),
+                owner,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn read(&self) -> Result<Option<State>, StoreError> {
         if matches!(self.path.try_exists(), Ok(false)) {
             return Ok(None);
         }
-        let path = || self.path.clone();
         let file = files::open(&self.path)?;
         let metadata = file
             .metadata()
             .map_err(StoreError::unreadable(&self.path))?;
         let mode = metadata.mode() & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(StateError::OpenToOthers { path: path(), mode }.into());
-        }
-        if metadata.uid() != geteuid().as_raw() {
-            let owner = metadata.uid();
-            return Err(StateError::OfOther {
-                path: path(),
-                owner,
+            return Err(StateError::OpenToOthers {
+                path: self.path.clone(),
+                mode,
             }
             .into());
         }
         let bytes = files::read_all(&self.path, file, LIMIT)?;
         let state = State::parse(&bytes).map_err(|source| StateError::Damaged {
-            path: path(),
+            path: self.path.clone(),
             source,
         })?;
         Ok(Some(state))

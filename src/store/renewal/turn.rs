@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::freshness::{CurrentRelease, Freshness};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
@@ -78,7 +79,12 @@ impl Renewer {
         let (baked_in, file_sha256) = &self.baked_in;
         let mut chain = Chain::from(baked_in.clone());
         let digest = |chain: &Chain| *chain.newest_sha256().unwrap_or(file_sha256);
-        if let Some(known) = state.state().map(|state| state.policy) {
+        // A file that a person wrote is signed with every field spelled out: two digests, one policy.
+        let is_spelled_out = |chain: &Chain, known: &Sha256Digest| {
+            chain.newest_sha256().is_none() && Sha256Digest::of(&baked_in.encode()) == *known
+        };
+        let known = state.state().map(|state| state.policy);
+        if let Some(known) = known {
             let end = known.version.next();
             chain = self.store.walk(chain, end)?;
             let found = chain.newest().version();
@@ -89,7 +95,8 @@ impl Renewer {
                 };
                 return Err(StoreError::Behind(Refused::at(state.path())(refusal)));
             }
-            if found == known.version && digest(&chain) != known.sha256 {
+            let is_known = digest(&chain) == known.sha256 || is_spelled_out(&chain, &known.sha256);
+            if found == known.version && !is_known {
                 return Err(StateError::OtherPolicy {
                     path: state.path().to_owned(),
                     version: found,
@@ -102,11 +109,12 @@ impl Renewer {
         let chain = self.store.walk(chain, None)?;
         self.store.report_walk(baked_in.version(), &chain, say);
         let policy = chain.newest().clone();
-        let remembered = RememberedPolicy {
+        let newest = RememberedPolicy {
             version: policy.version(),
             sha256: digest(&chain),
         };
-        Ok((policy, remembered))
+        let known = known.filter(|known| known.version == newest.version);
+        Ok((policy, known.unwrap_or(newest)))
     }
 }
 

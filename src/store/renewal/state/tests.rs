@@ -92,7 +92,9 @@ fn a_state_of_another_user_is_refused() {
         assert!(!geteuid().is_root());
         return;
     }
+    fs::remove_file(own.path().join("state.lock")).unwrap();
     let error = error_of(&file);
+    assert!(!own.path().join("state.lock").exists());
     assert!(
         matches!(error, StateError::OfOther { owner: 65_534, .. }),
         "{error:?}"

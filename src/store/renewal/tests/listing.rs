@@ -231,3 +231,22 @@ fn a_release_for_another_architecture_is_counted_by_itself() {
     let error = desk.withdraw(42).unwrap_err();
     assert!(matches!(error, StoreError::NothingLeft { .. }), "{error:?}");
 }
+
+#[test]
+fn a_channel_offers_what_is_listed_until_the_next_statement() {
+    let desk = Desk::new();
+    desk.publish(42, Older::Refuse).unwrap();
+    let policy = policy_of(&desk);
+    for version in [43, 44, 45] {
+        let path = release_file(&desk.store, version, &["alice"]);
+        let release = Release::read(&path, &policy, made()).unwrap();
+        (desk.store)
+            .publish(&release, Older::Refuse, None, &mut |_| {}, &mut |_| {})
+            .unwrap();
+        assert!(desk.offered().contains(&42), "{version}");
+    }
+    assert_eq!(listed(&desk.renew().unwrap()), [45]);
+    // What was published meanwhile, and offered at the end, counts as published.
+    let stated = desk.withdraw(45).unwrap();
+    assert_eq!(listed(&stated), [44]);
+}

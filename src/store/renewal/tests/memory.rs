@@ -144,3 +144,25 @@ fn an_expired_policy_that_refuses_stops_every_renewal() {
         "{said:?}"
     );
 }
+
+#[test]
+fn a_policy_of_a_person_is_the_one_that_was_signed() {
+    let desk = Desk::new();
+    desk.publish(42, Older::Refuse).unwrap();
+    let second = versioned(&policy_of(&desk), 2);
+    desk.publish_policy(&second);
+    desk.renew().unwrap();
+    // Baked into the next machines, as a person wrote it.
+    let json = String::from_utf8(second.encode()).unwrap();
+    fs::write(desk.path("trust.json"), json.replace("\n", "\n ")).unwrap();
+    desk.renew().unwrap();
+    let other = second
+        .with(|fields| fields.freshness.max_hours = 24)
+        .unwrap();
+    fs::write(desk.path("trust.json"), other.encode()).unwrap();
+    let error = desk.renew().unwrap_err();
+    assert!(
+        matches!(&error, StoreError::State(StateError::OtherPolicy { .. })),
+        "{error:?}"
+    );
+}
