@@ -13,7 +13,7 @@ use sealboot_core::format::freshness::{CurrentRelease, ReleaseType};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+use sealboot_core::trust::{Channel, Envelope, OfferedRelease, TrustPolicy, Verified};
 
 use crate::error::{Damaged, Refused};
 use crate::files::{self, Existing};
@@ -210,9 +210,26 @@ fn offer(
         Some(_) => usize::try_from(policy.fields().freshness.max_releases).unwrap_or(usize::MAX),
         None => 0,
     };
+    let is_same = |other: &OfferedRelease| {
+        other.manifest.payload_type() == envelope.payload_type()
+            && other.manifest.unverified_payload() == envelope.unverified_payload()
+    };
+    let mut offered = channel.releases.iter();
+    let entry = match offered.position(is_same) {
+        // Its entry may hold what this version does not know.
+        Some(at) => {
+            let mut entry = channel.releases.remove(at);
+            entry.manifest = joined(envelope, &entry.manifest);
+            entry
+        }
+        None => envelope.into(),
+    };
     let mut below = 0;
     channel.releases.retain(|other| {
-        // What cannot be read is for newer machines, and stays.
+        // What this version cannot read is for newer machines, and stays.
+        if other.manifest.payload_type() != Manifest::PAYLOAD_TYPE {
+            return true;
+        }
         let payload = other.manifest.unverified_payload();
         let Ok(other) = Manifest::parse(payload) else {
             return true;
@@ -224,7 +241,7 @@ fn offer(
         let is_wanted = below <= most || is_listed(&Sha256Digest::of(payload));
         other.version < manifest.version && is_wanted
     });
-    channel.releases.insert(0, envelope.into());
+    channel.releases.insert(0, entry);
 }
 
 /// Says what an operator should know of a channel that is about to be published: where machines refuse it, or go on with
