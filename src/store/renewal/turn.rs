@@ -12,7 +12,8 @@ use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::trust::{Chain, Channel, Refusal, TrustPolicy};
 
 use super::floor::{FreshnessFloor, last_statement};
-use super::listing::{Change, Known, Plan};
+use super::known::Known;
+use super::listing::{Change, Plan};
 use super::state::{LockedState, Remembered, RememberedPolicy, Start, State, Stated};
 use super::stored::{Judge, offer, offered};
 use super::{Renewal, Renewer};
