@@ -186,7 +186,7 @@ fn second_renewer_without_state_signs_nothing() {
 }
 
 #[test]
-fn second_renewer_that_begins_anew_keeps_withdrawals() {
+fn second_renewer_with_init_keeps_withdrawals() {
     let lab = Lab::new();
     done(&lab.publish("staging/images/relay/43/x86_64.json"));
     done(&lab.withdraw("43"));

@@ -130,7 +130,7 @@ impl Known<'_> {
         })
     }
 
-    /// Adds the versions that the change withdraws, and drops those of which the policy says it for ever. Returns the
+    /// Adds the versions that the change withdraws, and drops those that the policy denies for ever. Returns the
     /// former.
     fn withdraw(
         &mut self,
@@ -252,7 +252,7 @@ struct Kept {
     refused: Option<StoreError>,
 }
 
-/// Returns `true` for a refusal by what the release's own dates say, which no one who writes to the store can change.
+/// Returns `true` for a refusal by what the release's own dates say, which a change of the store cannot alter.
 const fn is_by_date(refusal: &Refusal) -> bool {
     matches!(
         refusal,
@@ -263,7 +263,7 @@ const fn is_by_date(refusal: &Refusal) -> bool {
     )
 }
 
-/// Returns `true` for a refusal by what the policy denies, which no one who writes to the store can change.
+/// Returns `true` for a refusal by what the policy denies, which a change of the store cannot alter.
 const fn is_by_policy(refusal: &Refusal) -> bool {
     matches!(
         refusal,
