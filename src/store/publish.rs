@@ -174,7 +174,7 @@ impl Store {
                 sha256: *release.manifest.payload_sha256(),
                 until: None,
             });
-            let (path, _) = turn.state_anew(name, channel, &current, say)?;
+            let (path, _) = turn.restate(name, channel, &current, say)?;
             return Ok(path);
         }
         remark(&channel, policy, release, say);

@@ -186,7 +186,7 @@ fn second_renewer_without_state_signs_nothing() {
 }
 
 #[test]
-fn second_renewer_that_begins_anew_keeps_withdrawals() {
+fn second_renewer_with_init_keeps_withdrawals() {
     let lab = Lab::new();
     done(&lab.publish("staging/images/relay/43/x86_64.json"));
     done(&lab.withdraw("43"));
@@ -271,15 +271,17 @@ fn missing_listed_release_stops_the_renewal() {
 }
 
 #[test]
-fn cut_archive_stops_the_renewal() {
+fn archive_of_another_size_stops_the_renewal() {
     let lab = Lab::new();
     let archive = world::manifest(41).archive;
     for path in [archive.blob_path(), archive.chunk_list_path()] {
         let path = lab.path("store").join(path);
         let whole = fs::read(&path).expect("there");
-        fs::write(&path, &whole[1..]).expect("ours");
-        let said = refused(&lab.renew());
-        assert!(said.contains("bytes"), "{said}");
+        for other in [whole[1..].to_vec(), [&whole[..], b"x"].concat()] {
+            fs::write(&path, other).expect("ours");
+            let said = refused(&lab.renew());
+            assert!(said.contains("has another size than was signed"), "{said}");
+        }
         fs::write(&path, whole).expect("ours");
     }
     done(&lab.renew());

@@ -115,7 +115,7 @@ impl StateError {
             Self::OpenToOthers { path, .. } => {
                 format!("find out who has changed it; then run `chmod 600 {}`", crate::files::quoted(path))
             }
-            Self::OfOther { .. } => "run this as the user whose renewer it is".to_owned(),
+            Self::OfOther { .. } => "run this as that user".to_owned(),
             Self::Damaged {
                 source: StateDamage::Version { .. },
                 ..

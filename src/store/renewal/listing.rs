@@ -12,20 +12,13 @@
 
 use std::collections::BTreeSet;
 
-use sealboot_core::format::freshness::{CurrentRelease, Freshness};
+use sealboot_core::format::freshness::CurrentRelease;
 use sealboot_core::format::manifest::{Arch, ImageVersion};
-use sealboot_core::trust::{Channel, Refusal};
+use sealboot_core::trust::Refusal;
 
-use super::floor::last_statement;
-use super::state::{Remembered, Stated};
-use super::stored::{Judge, StoredRelease, falling, offered, retain_newest};
-use crate::error::Refused;
+use super::known::Known;
+use super::stored::{StoredRelease, falling, offered, retain_newest};
 use crate::{Notice, StoreError};
-
-/// Published versions of one architecture that are remembered, to go back to.
-const REMEMBERED_VERSIONS: usize = 16;
-/// Published releases of an image that are remembered.
-const REMEMBERED_RELEASES: usize = 256;
 
 /// What an operator changes about the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,24 +31,13 @@ pub(crate) enum Change {
     Withdraw(ImageVersion),
 }
 
-/// What is known of an image before the next statement.
-#[derive(Debug)]
-pub(super) struct Known<'a> {
-    judge: Judge<'a>,
-    channel: &'a Channel,
-    /// The last statement, of the state's and the store's.
-    pub(super) last: Option<Stated>,
-    /// When the last one was created that the role of the policy has signed.
-    pub(super) created: Option<jiff::Timestamp>,
-    published: Vec<CurrentRelease>,
-    withdrawn: BTreeSet<ImageVersion>,
-}
-
 /// What the next statement lists.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The releases, versions falling.
     pub(super) listed: Vec<StoredRelease>,
+    /// Entries of the last statement for newer machines: of a listed version, in a type that this version does not know.
+    newer: Vec<CurrentRelease>,
     /// The withdrawn versions, falling.
     pub(super) withdrawn: Vec<ImageVersion>,
     /// What is to be remembered as published.
@@ -68,78 +50,13 @@ impl Plan {
     /// Returns the entries of the statement.
     pub(super) fn releases(&self) -> Vec<CurrentRelease> {
         let listed = self.listed.iter().map(|stored| stored.release.clone());
-        listed.collect()
+        let mut releases: Vec<CurrentRelease> = listed.chain(self.newer.iter().cloned()).collect();
+        releases.sort_by(falling);
+        releases
     }
 }
 
-impl<'a> Known<'a> {
-    /// Unites what is remembered with what the channel shows.
-    ///
-    /// Of two statements by the role, the later one is the last; one that the role of a newer policy has signed takes the
-    /// place of one that it has not. Withdrawals of both hold, also where the keys of the role have changed.
-    pub(super) fn of(judge: Judge<'a>, channel: &'a Channel, remembered: &Remembered) -> Self {
-        let shown = last_statement(judge.policy, judge.image, channel);
-        let kept = remembered.statement.clone();
-        let both = kept.iter().chain(&shown);
-        let withdrawn = both.flat_map(|stated| stated.freshness.withdrawn.clone());
-        let withdrawn: BTreeSet<ImageVersion> = withdrawn.collect();
-        let counts =
-            |stated: &Stated| (judge.policy.stated(judge.image, &stated.envelope)).is_some();
-        let signed = kept.clone().filter(counts).into_iter().chain(shown);
-        let signed = signed.reduce(|one, other| {
-            let is_later = other.freshness.created > one.freshness.created;
-            if is_later { other } else { one }
-        });
-        let created = signed.as_ref().map(|stated| stated.freshness.created);
-        let last = signed.or(kept);
-        let mut known = Self {
-            judge,
-            channel,
-            published: remembered.published.clone(),
-            last,
-            created,
-            withdrawn,
-        };
-        let listed: Vec<CurrentRelease> = known.listed().cloned().collect();
-        known.published.extend(listed);
-        known
-    }
-
-    /// Returns the last statement with the withdrawals of both.
-    pub(super) fn floor(&self) -> Option<Freshness> {
-        let last = self.last.as_ref()?;
-        let mut freshness = last.freshness.clone();
-        freshness.withdrawn = self.withdrawn.iter().copied().collect();
-        Some(freshness)
-    }
-
-    fn listed(&self) -> impl Iterator<Item = &CurrentRelease> {
-        let last = self.last.iter();
-        last.flat_map(|stated| stated.freshness.releases_for(None))
-    }
-
-    fn is_out(&self, release: &CurrentRelease) -> bool {
-        self.withdrawn.contains(&release.version) || self.judge.is_denied(release)
-    }
-
-    /// Returns `true` if a release that the channel offers was published since the last statement.
-    ///
-    /// An architecture that the statement does not list has lost its releases, or is new: it gets none that is older than
-    /// what it had.
-    fn is_new(&self, release: &CurrentRelease) -> bool {
-        let newest = |releases: &mut dyn Iterator<Item = &CurrentRelease>| {
-            let of_arch = releases.filter(|other| other.arch == release.arch);
-            of_arch.map(|other| other.version).max()
-        };
-        if self.last.is_none() {
-            return true;
-        }
-        match newest(&mut self.listed()) {
-            Some(listed) => release.version > listed,
-            None => newest(&mut self.published.iter()).is_none_or(|had| release.version >= had),
-        }
-    }
-
+impl Known<'_> {
     /// Decides what the next statement lists.
     ///
     /// # Errors
@@ -167,8 +84,11 @@ impl<'a> Known<'a> {
             if listed.iter().any(|stored| stored.release.arch == arch) {
                 continue;
             }
-            let expired = kept.expired.iter().any(|release| release.arch == arch);
-            let before = if expired {
+            // That is no reason to go back.
+            let has_ended = (self.listed().filter(|listed| self.has_ended(listed)))
+                .chain(&kept.expired)
+                .any(|release| release.arch == arch);
+            let before = if has_ended {
                 None
             } else {
                 self.before(&arch, &offered)
@@ -194,7 +114,15 @@ impl<'a> Known<'a> {
             return Err(self.nothing(&offered, kept.refused, notices));
         }
         listed.sort_by(|one, other| falling(&one.release, &other.release));
+        let last = self.last.iter().flat_map(|last| &last.freshness.releases);
+        let newer = last.filter(|release| {
+            let twin = |stored: &StoredRelease| {
+                (stored.release.version, &stored.release.arch) == (release.version, &release.arch)
+            };
+            !release.payload_type.is_known() && listed.iter().any(twin)
+        });
         Ok(Plan {
+            newer: newer.cloned().collect(),
             listed,
             withdrawn: self.withdrawn.iter().rev().copied().collect(),
             published: self.remember(),
@@ -202,7 +130,7 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// Adds the versions that the change withdraws, and drops those of which the policy says it for ever. Returns the
+    /// Adds the versions that the change withdraws, and drops those that the policy denies for ever. Returns the
     /// former.
     fn withdraw(
         &mut self,
@@ -268,10 +196,9 @@ impl<'a> Known<'a> {
 
     /// Loads what stays listed of the last statement, beside what is `added`.
     fn kept(&self, added: &[StoredRelease]) -> Result<Kept, StoreError> {
-        let now = self.judge.now;
         let mut kept = Kept::default();
         let mut newest: Vec<&CurrentRelease> = (self.listed())
-            .filter(|release| !self.is_out(release) && release.until.is_none_or(|at| now < at))
+            .filter(|release| !self.is_out(release) && !self.has_ended(release))
             .chain(added.iter().map(|stored| &stored.release))
             .collect();
         newest.sort_by(|one, other| falling(one, other));
@@ -313,65 +240,6 @@ impl<'a> Known<'a> {
         let most = self.judge.policy.fields().freshness.max_releases;
         retain_newest(sorted, usize::try_from(most).unwrap_or(usize::MAX), release);
     }
-
-    /// Returns the newest release for an architecture that was published before those that are lost.
-    fn before(&self, arch: &Arch, offered: &[CurrentRelease]) -> Option<StoredRelease> {
-        let of_arch = |release: &&CurrentRelease| release.arch == *arch;
-        let lost = self.listed().chain(offered).filter(of_arch);
-        let lost = lost.map(|release| release.version).max()?;
-        let mut before: Vec<&CurrentRelease> = (self.published.iter().filter(of_arch))
-            .filter(|release| release.version < lost && !self.is_out(release))
-            .collect();
-        before.sort_by(|one, other| falling(one, other));
-        let mut stored = before.into_iter();
-        stored.find_map(|release| self.judge.load(release, self.channel).ok())
-    }
-
-    /// Returns why nothing is current.
-    fn nothing(
-        &self,
-        offered: &[CurrentRelease],
-        refused: Option<StoreError>,
-        notices: Vec<Notice>,
-    ) -> StoreError {
-        let not_listed = notices.into_iter().find_map(|notice| match notice {
-            Notice::NotListed { error, .. } => Some(error),
-            _ => None,
-        });
-        let at_channel = |refusal| {
-            let path = self.judge.store.channel(self.judge.image);
-            StoreError::Refused(Refused::at(&path)(refusal))
-        };
-        let is_withdrawn = |release: &&CurrentRelease| self.withdrawn.contains(&release.version);
-        let withdrawn = offered.iter().find(is_withdrawn).map(|release| {
-            at_channel(Refusal::Withdrawn {
-                name: self.judge.image.clone(),
-                found: release.version,
-            })
-        });
-        let unverified = || {
-            let envelope = self.channel.releases.first()?;
-            let expected = self.judge.expected();
-            let bytes = envelope.manifest.encode();
-            let refusal = self.judge.policy.verify_manifest(&bytes, &expected).err()?;
-            Some(at_channel(refusal))
-        };
-        not_listed
-            .or(refused)
-            .or(withdrawn)
-            .or_else(unverified)
-            .unwrap_or_else(|| at_channel(Refusal::NoRelease))
-    }
-
-    /// Returns what is to be remembered as published.
-    fn remember(&self) -> Vec<CurrentRelease> {
-        let mut published = self.published.clone();
-        published.sort_by(falling);
-        published.dedup_by(|one, other| (one.version, &one.arch) == (other.version, &other.arch));
-        retain_newest(&mut published, REMEMBERED_VERSIONS, |release| release);
-        published.truncate(REMEMBERED_RELEASES);
-        published
-    }
 }
 
 /// What stays of the last statement.
@@ -384,7 +252,7 @@ struct Kept {
     refused: Option<StoreError>,
 }
 
-/// Returns `true` for a refusal by what the release's own dates say, which no one who writes to the store can change.
+/// Returns `true` for a refusal by what the release's own dates say, which a change of the store cannot alter.
 const fn is_by_date(refusal: &Refusal) -> bool {
     matches!(
         refusal,
@@ -395,7 +263,7 @@ const fn is_by_date(refusal: &Refusal) -> bool {
     )
 }
 
-/// Returns `true` for a refusal by what the policy denies, which no one who writes to the store can change.
+/// Returns `true` for a refusal by what the policy denies, which a change of the store cannot alter.
 const fn is_by_policy(refusal: &Refusal) -> bool {
     matches!(
         refusal,

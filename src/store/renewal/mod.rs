@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `state` | what is remembered, its file and its lock |
 //! | `stored` | releases as they lie in the store, and the channel that offers them |
+//! | `known` | what is known of an image before the next statement |
 //! | `listing` | which releases the next statement lists |
 //! | `turn` | one turn: read, decide, sign, remember, publish |
 //! | `renewer` | turns for as long as a server runs |
 //! | `floor` | what a publisher without a state may not go behind |
 
 mod floor;
+mod known;
 mod listing;
 mod renewer;
 mod state;

@@ -1,4 +1,4 @@
-//! What a renewer remembers: a file outside the store, which whoever writes to the store cannot put back.
+//! What a renewer remembers: a file outside the store, which an attacker who writes to the store cannot put back.
 //!
 //! The file is read, and replaced in one step, under a lock on a file beside it. It is on the disk before anything that
 //! it remembers is in the store: a renewer that is killed in between goes on behind what it signed, never before it.
@@ -166,7 +166,7 @@ impl StateFile {
     ///
     /// # Errors
     ///
-    /// [`StateError::InStore`] where mirrors would serve it, and whoever writes to the store could replace it.
+    /// [`StateError::InStore`] where mirrors would serve it, and an attacker who writes to the store could replace it.
     pub(super) fn outside(store: &Store, path: &Path) -> Result<Self, StoreError> {
         let real = path.canonicalize().or_else(|_| {
             let directory = files::directory(path).canonicalize()?;

@@ -43,7 +43,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns `true` if the policy denies a release, whoever has signed it.
+    /// Returns `true` if the policy denies a release, whatever its signatures.
     pub(super) fn is_denied(&self, release: &CurrentRelease) -> bool {
         let denied = &self.policy.fields().denied_digests;
         denied.contains(&release.sha256) || self.is_past(release.version)
@@ -136,7 +136,7 @@ pub(super) fn offered(image: &ImageName, channel: &Channel) -> Vec<CurrentReleas
 }
 
 /// Makes a channel offer what is listed, and nothing else that this version can read. The order stays; what is added
-/// stands first where it is the newest of its architecture.
+/// comes first where it is the newest of its architecture.
 pub(super) fn offer(channel: &mut Channel, listed: &[StoredRelease]) {
     let mut missing: Vec<&StoredRelease> = listed.iter().collect();
     channel.releases.retain_mut(|offered| {

@@ -12,7 +12,8 @@ use sealboot_core::format::manifest::{ImageName, ImageVersion};
 use sealboot_core::trust::{Chain, Channel, Refusal, TrustPolicy};
 
 use super::floor::{FreshnessFloor, last_statement};
-use super::listing::{Change, Known, Plan};
+use super::known::Known;
+use super::listing::{Change, Plan};
 use super::state::{LockedState, Remembered, RememberedPolicy, Start, State, Stated};
 use super::stored::{Judge, offer, offered};
 use super::{Renewal, Renewer};
@@ -144,7 +145,7 @@ fn of_store(
     Ok(images)
 }
 
-/// Returns what a channel says of an image of which nothing is remembered; reports it.
+/// Returns what a channel says of an image that the state does not have; reports it.
 fn of_channel(judge: Judge<'_>, channel: &Channel, say: &mut dyn FnMut(Notice)) -> Remembered {
     let statement = last_statement(judge.policy, judge.image, channel);
     let offered = offered(judge.image, channel).into_iter();
@@ -206,7 +207,7 @@ impl Turn<'_> {
     ) -> Result<(PathBuf, Freshness), StoreError> {
         let _lock = files::lock(&self.store.versions(image));
         let channel = self.channel(image)?;
-        self.state_anew(image, channel, &Change::Nothing, say)
+        self.restate(image, channel, &Change::Nothing, say)
     }
 
     /// Withdraws a version of an image: no machine boots it from then on. Where nothing else is listed for an
@@ -224,7 +225,7 @@ impl Turn<'_> {
     ) -> Result<(PathBuf, Freshness), StoreError> {
         let _lock = files::lock(&self.store.versions(image));
         let channel = self.channel(image)?;
-        self.state_anew(image, channel, &Change::Withdraw(version), say)
+        self.restate(image, channel, &Change::Withdraw(version), say)
     }
 
     /// Renews the statement about an image if that is due: it is not in the channel, lists other releases than it would
@@ -248,7 +249,7 @@ impl Turn<'_> {
             plan.notices.into_iter().for_each(say);
             return Ok(None);
         }
-        let renewed = self.state_anew(image, channel, &Change::Nothing, say)?;
+        let renewed = self.restate(image, channel, &Change::Nothing, say)?;
         Ok(Some(renewed.1))
     }
 
@@ -316,7 +317,7 @@ impl Turn<'_> {
 
     /// Signs a new statement about an image, remembers it, then writes it into the channel, in this order. The caller has
     /// locked the image's versions.
-    pub(crate) fn state_anew(
+    pub(crate) fn restate(
         &mut self,
         image: &ImageName,
         mut channel: Channel,

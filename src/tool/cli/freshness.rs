@@ -48,7 +48,7 @@ pub(super) struct WithdrawArgs {
 /// For each image, a new statement takes the old one's place. It lists what the last one listed and what was
 /// published since, the newest versions, as many as the policy allows; and it names the newest trust policy in the store.
 /// Everything is verified that a machine verifies. The last statement is the one in the renewer's state: an
-/// old channel that somebody has put back is renewed forward, and a release that is missing from the store stops the
+/// old channel that was put back is renewed forward, and a release that is missing from the store stops the
 /// renewal. To be run by a timer well before the last statement ends, or left to `sealboot serve --renew`. Prints the
 /// channels that were renewed.
 #[derive(Debug, Args)]

@@ -82,9 +82,9 @@ pub(super) struct Args {
     /// Renew the images' freshness statements with this key for as long as the server runs; give as many
     /// as the threshold of the policy's freshness role
     ///
-    /// Before it listens, and then every 15 seconds, looks for images whose statement is missing, is not
-    /// about the newest version, or has lived half its life, and renews it as `sealboot freshness renew`
-    /// does. What cannot be renewed is said on stderr, once. On one server of several; mirrors copy.
+    /// Before it listens, and then every 15 seconds, looks for images whose statement is missing, lists
+    /// other releases than it should, or has lived half its life, and renews it as `sealboot freshness
+    /// renew` does. What cannot be renewed is reported on stderr, once. On one server of several; mirrors copy.
     #[arg(long = "renew", value_name = "KEY", requires = "policy")]
     keys: Vec<PathBuf>,
 

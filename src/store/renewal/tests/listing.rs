@@ -250,3 +250,43 @@ fn a_channel_offers_what_is_listed_until_the_next_statement() {
     let stated = desk.withdraw(45).unwrap();
     assert_eq!(listed(&stated), [44]);
 }
+
+#[test]
+fn an_entry_for_newer_machines_stays_beside_its_twin() {
+    let desk = Desk::of_versions(2);
+    publish_by_hand(&desk.store, 42, &["alice"], None);
+    let mut stated = desk.renew().unwrap();
+    let mut newer = stated.releases[0].clone();
+    newer.payload_type = "application/vnd.sealboot.manifest.v2+json".parse().unwrap();
+    // One without a twin is for a version that this renewer does not list.
+    let alone = CurrentRelease {
+        version: 43.try_into().unwrap(),
+        ..newer.clone()
+    };
+    stated.releases = vec![alone, stated.releases[0].clone(), newer.clone()];
+    stated.created += SignedDuration::from_secs(1);
+    let envelope = sealed(Freshness::PAYLOAD_TYPE, stated.encode(), &["clockwork"]);
+    publish_by_hand(&desk.store, 42, &["alice"], Some(envelope));
+    for _ in 0..2 {
+        let renewed = desk.renew().unwrap();
+        assert_eq!(renewed.releases, stated.releases[1..]);
+    }
+}
+
+#[test]
+fn a_release_that_was_listed_until_now_brings_no_older_one_back() {
+    let desk = Desk::new();
+    desk.publish(42, Older::Refuse).unwrap();
+    desk.publish(43, Older::Refuse).unwrap();
+    let mut stated = desk.renew().unwrap();
+    stated.created += SignedDuration::from_secs(1);
+    let hours = |hours| made() + SignedDuration::from_hours(hours);
+    stated.releases[0].until = Some(hours(1));
+    let envelope = sealed(Freshness::PAYLOAD_TYPE, stated.encode(), &["clockwork"]);
+    let channel = Channel::new([sealed_manifest(43, &["alice"])], [envelope]);
+    fs::write(desk.store.channel(&image()), channel.encode()).unwrap();
+    let renewed = desk.renew_at(made()).unwrap();
+    assert_eq!(renewed.releases, stated.releases);
+    let error = desk.renew_at(hours(1)).unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+}
