@@ -116,7 +116,8 @@ impl StoreError {
             ),
             Self::NotOffered { .. } => "`sealboot image inspect` on the channel shows what is published".to_owned(),
             Self::NothingLeft { .. } => "publish another version first, with `sealboot image publish`".to_owned(),
-            Self::NoAttachment { .. } => "copy it from the store in which the image was packed".to_owned(),
+            Self::NotByName { .. } => "copy it from the store in which the image was packed, its .chunks file too".to_owned(),
+            Self::NoAttachment { .. } | Self::AttachmentRefused { .. } => "copy it from the store in which the image was packed".to_owned(),
             Self::ArchiveRefused(refused) => refused.refusal.hint(),
             Self::Copy { .. } => return None,
             Self::NotChannel { .. } => {

@@ -23,7 +23,7 @@ use crate::kind::Kind;
 use crate::merge::OtherStatement;
 use crate::signer::SignError;
 
-pub use refused::{Damaged, NotNext, Refused};
+pub use refused::{Content, Damaged, NotNext, Refused};
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -292,6 +292,24 @@ pub enum StoreError {
         /// Its place.
         path: PathBuf,
     },
+    /// An archive is not what its own name says, the hash of its chunk list.
+    #[error("{} is not what its name says", path.display())]
+    NotByName {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// An attachment is not as it was signed.
+    #[error("the attachment \"{name}\" at {} is not what was signed\n  expected {expected}\n  found    {found}", path.display())]
+    AttachmentRefused {
+        /// Its name in the manifest.
+        name: AttachmentName,
+        /// Its place.
+        path: PathBuf,
+        /// What the manifest says of it.
+        expected: Box<Content>,
+        /// What is there.
+        found: Box<Content>,
+    },
     /// An archive is not as it was signed.
     #[error(transparent)]
     ArchiveRefused(Refused<StoredArchiveError>),
@@ -520,6 +538,8 @@ impl StoreError {
                 | Self::OtherPolicy { .. }
                 | Self::PolicyExpired(_)
                 | Self::WouldStop { .. }
+                | Self::NotByName { .. }
+                | Self::AttachmentRefused { .. }
                 | Self::ArchiveRefused(_)
                 | Self::NothingLeft { .. }
                 | Self::StillCurrent { .. }
