@@ -11,6 +11,7 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
+//! | [`orphan`], [`fork`], [`host_config`] | what a next policy refuses of what machines use, and whose keys could undo it |
 //! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
@@ -32,12 +33,15 @@ pub mod chain;
 pub mod envelope_file;
 pub mod error;
 pub mod files;
+pub mod fork;
 pub mod freshness;
+pub mod host_config;
 pub mod image;
 pub mod keeper;
 pub mod kind;
 pub mod merge;
 pub mod notice;
+pub mod orphan;
 pub mod path;
 pub mod pending;
 pub mod policy;
@@ -50,10 +54,12 @@ mod testing;
 
 pub use envelope_file::EnvelopeFile;
 pub use error::StoreError;
+pub use fork::Fork;
 pub use freshness::Renewal;
 pub use keeper::Keeper;
 pub use kind::Kind;
 pub use notice::Notice;
+pub use orphan::{Break, Orphan, Used, Waiting};
 pub use path::{Store, StorePath};
 pub use publish::{Older, Release};
 pub use rotation::{NextPolicy, Published, Step};

@@ -21,6 +21,7 @@ use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 use crate::attach::NotSigned;
 use crate::kind::Kind;
 use crate::merge::OtherStatement;
+use crate::orphan::{Break, Used};
 use crate::signer::SignError;
 
 pub use refused::{Content, Damaged, NotNext, Refused};
@@ -362,16 +363,15 @@ pub enum StoreError {
     /// A policy has expired, and refuses every image since.
     #[error(transparent)]
     PolicyExpired(Box<Refusal>),
-    /// A policy would stop machines, and that was not agreed to.
-    #[error(
-        "version {version} of the trust policy would stop the machines that run {}",
-        list(images)
-    )]
-    WouldStop {
+    /// A policy would orphan what machines use, and that was not agreed to.
+    #[error("version {version} of the trust policy would break {}", list(used))]
+    WouldBreak {
         /// The policy's version.
         version: PolicyVersion,
-        /// The images that it refuses.
-        images: Vec<ImageName>,
+        /// What it refuses.
+        used: Vec<Used>,
+        /// What agrees to that.
+        breaks: Vec<Break>,
     },
     /// A first policy was to be signed, which needs no signature.
     #[error("{} is version 1 of a trust policy, which follows no other", path.display())]
@@ -537,7 +537,7 @@ impl StoreError {
                 | Self::PolicyNotNewer { .. }
                 | Self::OtherPolicy { .. }
                 | Self::PolicyExpired(_)
-                | Self::WouldStop { .. }
+                | Self::WouldBreak { .. }
                 | Self::NotByName { .. }
                 | Self::AttachmentRefused { .. }
                 | Self::ArchiveRefused(_)
@@ -551,7 +551,7 @@ impl StoreError {
     }
 }
 
-fn list(images: &[ImageName]) -> String {
-    let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
-    images.join(", ")
+fn list(used: &[Used]) -> String {
+    let used: Vec<String> = used.iter().map(Used::to_string).collect();
+    used.join(", ")
 }
