@@ -7,6 +7,8 @@ use std::path::Path;
 
 use sealboot::cpio::Reader;
 use sealboot_core::format::digest::Sha256Digest;
+use support::world;
+use support::world::trust::{policy_of, seal_policy, two_of, versioned};
 
 use crate::bench::{
     Bench, HOST, MODULES, POLICY, assert_done, assert_failed, cpio, elf, elf_with_modinfo, mode,
@@ -78,6 +80,8 @@ dr-xr-xr-x          0 proc
 drwxr-xr-x          0 run
 dr-xr-xr-x          0 sys
 drwxrwxrwt          0 tmp
+# trust policy version 1, sha256 {}
+# can extend the chain of policies from it: 1 of alice
 ",
             HOST.len(),
             0,
@@ -85,6 +89,7 @@ drwxrwxrwt          0 tmp
             POLICY.len(),
             alias.len(),
             dep.len(),
+            Sha256Digest::of(POLICY.as_bytes()),
         )
     );
 
@@ -528,9 +533,95 @@ fn an_appended_archive_shows_when_an_initramfs_is_inspected() {
         list.starts_with("# archive 1, compression zstd\n"),
         "{list}"
     );
+    let last =
+        "# archive 2, compression none\n-rwxr-xr-x       2000 init\n# trust policy version 1";
+    assert!(list.contains(last), "{list}");
+}
+
+#[test]
+fn removed_keys_that_could_fork_the_chain_are_shown() {
+    let bench = Bench::new();
+    let [alice, bob, carol] = [world::alice(), world::bob(), world::carol()];
+    let first = two_of(1, [("alice", &alice), ("bob", &bob)]);
+    bench.put("policy.json", &first.encode());
+    assert_done(&bench.build(&[("--policy", Some("policy.json"))]));
+    let inspect = |more: &[&str]| {
+        let mut command = bench.command();
+        command.args(["initramfs", "inspect", "--store", "mirror"]);
+        let output = command.args(more).arg("loader.img").output().unwrap();
+        assert_done(&output)
+    };
+    let trust = |list: &str| {
+        let at = list.find("# trust policy").unwrap();
+        list[at..].to_owned()
+    };
+    let head = format!(
+        "# trust policy version 1, sha256 {}\n# can extend the chain of policies from it: 2 of alice, bob\n",
+        Sha256Digest::of(&first.encode())
+    );
+    bench.put("mirror/images/relay.json", b"");
+    let (list, stderr) = inspect(&[]);
+    assert_eq!(stderr, "");
+    assert_eq!(
+        trust(&list),
+        format!(
+            "{head}# the store's newest is version 1, which has removed from root: none of these keys\n\
+             # a fork of the chain at version 2 needs 2 of alice, bob: 2 of them must still be in root\n"
+        )
+    );
+    let second = two_of(2, [("bob", &bob), ("carol", &carol)]);
+    let by_all = [&alice, &bob, &carol];
+    bench.put("mirror/trust/2.json", &seal_policy(&second, &by_all));
+    let (list, stderr) = inspect(&[]);
+    assert_eq!(
+        stderr,
+        "warning: machines with this initramfs still count alice, which version 2 has removed from root; build it again with version 2\n"
+    );
+    assert_eq!(
+        trust(&list),
+        format!(
+            "{head}# the store's newest is version 2, which has removed from root: alice\n\
+             # a fork of the chain at version 2 needs 2 of alice, bob: 1 of them must still be in root\n"
+        )
+    );
+    let third = policy_of(1, &[("carol", &carol)], first.images().to_vec());
+    let third = versioned(&third, 3);
+    bench.put("mirror/trust/3.json", &seal_policy(&third, &by_all));
+    let (list, _) = inspect(&[]);
     assert!(
-        list.ends_with("# archive 2, compression none\n-rwxr-xr-x       2000 init\n"),
+        list.ends_with("needs 2 of alice, bob: the removed keys are enough\n"),
         "{list}"
+    );
+    let (json, _) = inspect(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["trust"],
+        serde_json::json!({
+            "version": 1,
+            "sha256": Sha256Digest::of(&first.encode()).to_string(),
+            "root": [{"keys": ["alice", "bob"], "threshold": 2}],
+            "newest": {
+                "version": 3,
+                "removed": ["alice", "bob"],
+                "fork": {
+                    "version": 2,
+                    "groups": [{"threshold": 2, "keys": ["alice", "bob"], "removed": ["alice", "bob"]}],
+                    "lacking": 0,
+                },
+            },
+        })
+    );
+}
+
+#[test]
+fn what_holds_no_policy_is_compared_with_no_store() {
+    let bench = Bench::new();
+    bench.put("mirror/images/relay.json", b"");
+    let inspect = ["initramfs", "inspect", "--store", "mirror", "initrd.zst"];
+    let output = bench.command().args(inspect).output().unwrap();
+    assert_failed(
+        &output,
+        "error: initrd.zst holds no trust policy\nhint: give an initramfs that `sealboot initramfs build` made, or leave --store out\n",
     );
 }
 

@@ -151,7 +151,7 @@ pub(super) fn compared(old: &TrustPolicy, new: &TrustPolicy) -> String {
 }
 
 /// Writes groups as `1 of build-1 and 2 of alice, bob, carol`.
-pub(super) fn in_words(groups: &[Group]) -> String {
+pub(in crate::cli) fn in_words(groups: &[Group]) -> String {
     let groups = groups.iter().map(|group| {
         let names: Vec<&str> = group.keys.iter().map(SignerName::as_str).collect();
         format!("{} of {}", group.threshold, names.join(", "))
