@@ -1,13 +1,13 @@
 //! Blobs: the check of those that a store has, and the copy of those that it lacks.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use sealboot_core::archive::{StoredArchiveError, verify_archive};
+use sealboot_core::archive::{StoredArchiveError, compare_archive, verify_archive};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Archive, Attachment, Manifest};
@@ -98,12 +98,29 @@ impl Store {
         manifest: &Verified<Manifest>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Sha256Digest, StoreError> {
-        let archive = &manifest.as_ref().archive;
+        let (path, list, file) = self.open_archive(&manifest.as_ref().archive)?;
+        check(&path, list, file, manifest, progress)
+    }
+
+    /// Does the same by a manifest that nobody has verified.
+    pub(crate) fn compare_archive(
+        &self,
+        manifest: &Manifest,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Sha256Digest, StoreError> {
+        let (path, list, file) = self.open_archive(&manifest.archive)?;
+        check_by(&path, file, progress, |file, progress| {
+            compare_archive(manifest, list, file, progress)
+        })
+    }
+
+    /// Opens an archive, and reads its chunk list.
+    fn open_archive(&self, archive: &Archive) -> Result<(PathBuf, Vec<u8>, File), StoreError> {
         let list = self.read_chunk_list(archive)?;
         let path = self.archive(archive);
         let file =
             files::open_stored(&path).map_err(|error| StoreError::NoArchive(Box::new(error)))?;
-        check(&path, list, file, manifest, progress)
+        Ok((path, list, file))
     }
 
     fn read_chunk_list(&self, archive: &Archive) -> Result<Vec<u8>, StoreError> {
@@ -308,7 +325,8 @@ fn parse_sums(text: &str) -> Sums {
     lines.collect()
 }
 
-fn name_of(blob: &str) -> String {
+/// Returns the file name of a blob, as `SHA256SUMS` has it.
+pub(crate) fn name_of(blob: &str) -> String {
     blob.strip_prefix("blobs/").unwrap_or(blob).to_owned()
 }
 
@@ -329,9 +347,21 @@ fn check(
     manifest: &Verified<Manifest>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Sha256Digest, StoreError> {
+    check_by(path, stored, progress, |stored, progress| {
+        verify_archive(manifest, list, stored, progress)
+    })
+}
+
+/// Hashes what `by` reads, and tells how much that was.
+fn check_by<R: Read>(
+    path: &Path,
+    stored: R,
+    progress: &mut dyn FnMut(u64),
+    by: impl FnOnce(&mut Hashed<R>, &mut dyn FnMut(u64)) -> Result<(), StoredArchiveError>,
+) -> Result<Sha256Digest, StoreError> {
     let mut done = 0;
     let mut stored = Hashed::of(stored);
-    let checked = verify_archive(manifest, list, &mut stored, &mut |bytes| {
+    let checked = by(&mut stored, &mut |bytes| {
         done += bytes;
         progress(done);
     });
@@ -370,7 +400,7 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// Returns `true` if `path` is, or lies behind, a link that leads out of `store`.
-fn leaves(store: &Path, path: &Path) -> bool {
+pub(crate) fn leaves(store: &Path, path: &Path) -> bool {
     match (store.canonicalize(), path.canonicalize()) {
         (Ok(store), Ok(path)) => !path.starts_with(store),
         _ => false,

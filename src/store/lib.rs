@@ -15,6 +15,7 @@
 //! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
+//! | [`check`] | everything that is wrong with a store |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
 //! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
@@ -30,6 +31,7 @@
 mod archive;
 pub mod attach;
 pub mod chain;
+pub mod check;
 pub mod envelope_file;
 pub mod error;
 pub mod files;
@@ -52,6 +54,7 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use check::Checked;
 pub use envelope_file::EnvelopeFile;
 pub use error::StoreError;
 pub use fork::Fork;

@@ -14,6 +14,7 @@ mod man;
 mod policy;
 mod serve;
 mod signatures;
+mod store;
 mod support;
 mod tls;
 mod vm;
@@ -57,6 +58,8 @@ enum Command {
     #[command(subcommand)]
     Freshness(freshness::Command),
     #[command(subcommand)]
+    Store(store::Command),
+    #[command(subcommand)]
     Initramfs(initramfs::Command),
     #[command(subcommand)]
     Tls(tls::Command),
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Signature(command) => signatures::run(command),
         Command::Freshness(command) => freshness::run(command),
+        Command::Store(command) => store::run(command),
         Command::Initramfs(command) => initramfs::run(command),
         Command::Tls(command) => tls::run(command),
         Command::Serve(args) => serve::run(args),
