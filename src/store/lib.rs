@@ -15,7 +15,7 @@
 //! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
-//! | [`check`] | everything that is wrong with a store |
+//! | [`check`], [`deadlines`] | everything that is wrong with a store, and everything that expires |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
 //! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
@@ -32,6 +32,7 @@ mod archive;
 pub mod attach;
 pub mod chain;
 pub mod check;
+pub mod deadlines;
 pub mod envelope_file;
 pub mod error;
 pub mod files;

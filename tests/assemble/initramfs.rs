@@ -614,6 +614,48 @@ fn removed_keys_that_could_fork_the_chain_are_shown() {
 }
 
 #[test]
+fn deadlines_are_read_out_of_an_initramfs() {
+    let bench = Bench::new();
+    let end = POLICY.rfind('}').unwrap();
+    let policy = format!(r#"{}, "expires": "2030-01-01T00:00:00Z"}}"#, &POLICY[..end]);
+    bench.put("policy.json", policy.as_bytes());
+    let host = HOST.replacen('{', r#"{"expires": "2029-01-01T00:00:00Z", "#, 1);
+    bench.put("host.json", host.as_bytes());
+    assert_done(&bench.build(&[]));
+    let list = |at: &str| {
+        let mut command = bench.command();
+        command.args([
+            "deadlines",
+            "--initramfs",
+            "loader.img",
+            "--json",
+            "--at",
+            at,
+        ]);
+        let output = command.output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let deadlines = json["deadlines"].as_array().unwrap().iter();
+        let deadlines = deadlines.map(|deadline| {
+            ["what", "expires", "state"].map(|field| {
+                let text = deadline[field].as_str().unwrap();
+                text.to_owned()
+            })
+        });
+        (output.status.code(), deadlines.collect::<Vec<_>>())
+    };
+    let (status, listed) = list("2028-12-01T00:00:00Z");
+    assert_eq!(status, Some(0), "{listed:?}");
+    assert_eq!(listed[0], ["host-config", "2029-01-01T00:00:00Z", "fine"]);
+    assert_eq!(listed[1], ["policy", "2030-01-01T00:00:00Z", "fine"]);
+    assert_eq!(listed[2][0], "tls-root");
+    assert_eq!(listed.len(), 3);
+    let (status, listed) = list("2029-12-30T00:00:00Z");
+    assert_eq!(status, Some(3), "{listed:?}");
+    let states = listed.iter().map(|[_, _, state]| state.as_str());
+    assert_eq!(states.collect::<Vec<_>>(), ["expired", "soon", "fine"]);
+}
+
+#[test]
 fn what_holds_no_policy_is_compared_with_no_store() {
     let bench = Bench::new();
     bench.put("mirror/images/relay.json", b"");

@@ -4,6 +4,7 @@
 //! 2 wrong usage, 3 refused: a signature, hash, policy or freshness check said no, or a loader would.
 
 mod completions;
+mod deadlines;
 mod demo;
 mod freshness;
 mod host_config;
@@ -59,6 +60,7 @@ enum Command {
     Freshness(freshness::Command),
     #[command(subcommand)]
     Store(store::Command),
+    Deadlines(Box<deadlines::DeadlinesArgs>),
     #[command(subcommand)]
     Initramfs(initramfs::Command),
     #[command(subcommand)]
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Signature(command) => signatures::run(command),
         Command::Freshness(command) => freshness::run(command),
         Command::Store(command) => store::run(command),
+        Command::Deadlines(args) => deadlines::run(&args),
         Command::Initramfs(command) => initramfs::run(command),
         Command::Tls(command) => tls::run(command),
         Command::Serve(args) => serve::run(args),

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::policy::in_words;
 use crate::cli::support::{Failure, output};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{Group, SignerName};
-use sealboot_store::tally::names;
+use sealboot_store::tally::{in_words, names};
 use sealboot_store::{Fork, Store};
 
 /// The trust policy that is baked in.

@@ -19,7 +19,6 @@ use std::path::Path;
 use clap::Subcommand;
 use jiff::Timestamp;
 
-pub(super) use self::describe::in_words;
 use super::support::{Failure, output};
 use sealboot_core::trust::TrustPolicy;
 use sealboot_store::Store;

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::describe::in_words;
 use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_store::tally::names;
+use sealboot_store::tally::{in_words, names};
 use sealboot_store::{Break, NextPolicy, Orphan, Published, Step, Store};
 
 /// Publish the next trust policy to a store
