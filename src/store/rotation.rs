@@ -433,7 +433,7 @@ mod tests {
             panic!("{:?}", prepared.orphans());
         };
         assert!(matches!(used, Used::Statement { .. }), "{used:?}");
-        assert_eq!(refusal.code(), FailureCode::FreshnessLife);
+        assert_eq!(refusal.code(), FailureCode::FreshnessValidity);
         let error = prepared.publish(&[]).unwrap_err();
         assert!(matches!(error, StoreError::WouldBreak { .. }), "{error:?}");
         prepare().publish(&agreed(&["relay=42"])).unwrap();
