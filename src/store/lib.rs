@@ -11,9 +11,11 @@
 //! | [`files`] | bounded reads, whole writes, locks |
 //! | [`pending`] | files that appear under their name whole, or not at all |
 //! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
+//! | [`orphan`], [`fork`], [`host_config`] | what a next policy refuses of what machines use, and whose keys could undo it |
 //! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
 //! | [`renewal`] | freshness statements, and what their renewer remembers |
+//! | [`check`], [`deadlines`] | everything that is wrong with a store, and everything that expires |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
 //! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
@@ -29,13 +31,18 @@
 mod archive;
 pub mod attach;
 pub mod chain;
+pub mod check;
+pub mod deadlines;
 pub mod envelope_file;
 pub mod error;
 pub mod files;
+pub mod fork;
+pub mod host_config;
 pub mod image;
 pub mod kind;
 pub mod merge;
 pub mod notice;
+pub mod orphan;
 pub mod path;
 pub mod pending;
 pub mod policy;
@@ -47,10 +54,13 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use check::Checked;
 pub use envelope_file::EnvelopeFile;
 pub use error::StoreError;
+pub use fork::Fork;
 pub use kind::Kind;
 pub use notice::Notice;
+pub use orphan::{Break, Orphan, Used, Waiting};
 pub use path::{Store, StorePath};
 pub use publish::{Older, Release};
 pub use renewal::{Renewal, Renewer, Start, Turn};

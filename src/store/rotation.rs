@@ -1,28 +1,22 @@
 //! Handing on trust: from a signed policy to the one that machines walk to next.
 //!
 //! What machines run until then must run after, or they stop at their next start. So each image of the
-//! store is judged by the new policy first.
+//! store is judged by the new policy first ([`crate::orphan`]).
 
-use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use sealboot_core::failure::Diagnose as _;
 use sealboot_core::format::digest::Sha256Digest;
-use sealboot_core::format::limits::LIMITS;
-use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::chain::EndsSoon;
-use sealboot_core::trust::policy::{Signer, SignerName};
-use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Chain, Channel, Envelope, Refusal, TrustPolicy};
+use sealboot_core::trust::{Chain, Envelope, Refusal, TrustPolicy};
 
 use crate::error::{NotNext, Refused};
 use crate::files::{self, Existing};
+use crate::fork::Fork;
 use crate::kind::Kind;
+use crate::orphan::{Break, Change, Effects, Orphan, Waiting};
 use crate::policy::{StoredPolicy, check_in_force, load};
 use crate::tally::Missing;
 use crate::{Store, StoreError};
@@ -60,56 +54,7 @@ pub struct NextPolicy {
     before: TrustPolicy,
     policy: TrustPolicy,
     envelope: Envelope,
-    stops: Vec<Stop>,
-}
-
-/// An image that machines accept now, and will not when the new policy judges; `Display` is a warning.
-#[derive(Debug)]
-pub struct Stop {
-    /// The image.
-    pub image: ImageName,
-    /// What it lacks.
-    pub lacking: Lacking,
-    /// What machines will say.
-    pub refusal: Refusal,
-    /// The version of the new policy.
-    pub version: PolicyVersion,
-}
-
-/// What an image lacks by the new policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lacking {
-    /// Its envelope is refused: people must sign, or publish another version.
-    Envelope,
-    /// The envelope is good, and a statement that says so is all that is missing: a machine can make it,
-    /// once the policy is in the store.
-    Freshness,
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            image,
-            refusal,
-            version,
-            ..
-        } = self;
-        write!(
-            f,
-            "image {image} will be refused by version {version} of the trust policy"
-        )?;
-        match self.lacking {
-            Lacking::Envelope => write!(
-                f,
-                ": {refusal}\n  code: {}\n  {}",
-                refusal.code(),
-                refusal.hint()
-            ),
-            Lacking::Freshness => {
-                write!(f, " until `sealboot freshness renew` is run: {refusal}")
-            }
-        }
-    }
+    effects: Effects,
 }
 
 impl NextPolicy {
@@ -119,17 +64,10 @@ impl NextPolicy {
         &self.baked_in
     }
 
-    /// Returns the keys of the baked-in policy's root that are not in the new policy's. As long as machines begin with
-    /// that policy, they count in its root: with enough others of it, they can sign another chain.
+    /// Returns which keys could sign another chain for machines that begin with the baked-in policy.
     #[must_use]
-    pub fn removed_root_keys(&self) -> Vec<SignerName> {
-        let kept = |removed: &Signer| {
-            let mut signers = self.policy.root_role().signers();
-            signers.any(|signer| signer.key == removed.key)
-        };
-        let signers = self.baked_in.root_role().signers();
-        let removed = signers.filter(|signer| !kept(signer));
-        removed.map(|signer| signer.name.clone()).collect()
+    pub fn fork(&self) -> Fork {
+        Fork::of(&self.baked_in, &self.policy)
     }
 
     /// Returns what to warn of where few policies can follow the new one.
@@ -156,33 +94,47 @@ impl NextPolicy {
         &self.envelope
     }
 
-    /// Returns the images that the new policy refuses and the old one does not, in the order of their names.
+    /// Returns what machines use that the new policy refuses and the old one does not: releases and statements in the
+    /// order of the images, then host configs.
     #[must_use]
-    pub fn stops(&self) -> &[Stop] {
-        &self.stops
+    pub fn orphans(&self) -> &[Orphan] {
+        &self.effects.orphans
     }
 
-    /// Returns the images whose machines will not boot, but for those that are agreed to stop.
+    /// Returns the images that wait for their first statement, in the order of their names.
     #[must_use]
-    pub fn stopping(&self, agreed: &[ImageName]) -> Vec<ImageName> {
-        let stopping = self
-            .stops
-            .iter()
-            .filter(|stop| stop.lacking == Lacking::Envelope && !agreed.contains(&stop.image));
-        stopping.map(|stop| stop.image.clone()).collect()
+    pub fn waiting(&self) -> &[Waiting] {
+        &self.effects.waiting
+    }
+
+    /// Returns what the new policy orphans, but for what is agreed to.
+    #[must_use]
+    pub fn breaking(&self, agreed: &[Break]) -> Vec<&Orphan> {
+        let orphans = self.orphans().iter();
+        orphans
+            .filter(|orphan| !agreed.contains(&orphan.as_break()))
+            .collect()
     }
 
     /// Puts the policy into the store, where it judges everything at once.
     ///
     /// # Errors
     ///
-    /// [`StoreError::WouldStop`] where an image that stops is not among those `agreed` to, [`StoreError::OtherPolicy`]
-    /// where another publisher was faster with another policy, and where the file cannot be written.
-    pub fn publish(self, agreed: &[ImageName]) -> Result<Published, StoreError> {
+    /// [`StoreError::WouldBreak`] where something that it orphans is not `agreed` to, [`StoreError::OtherPolicy`] where another publisher was faster with another policy, and where the file cannot be written.
+    pub fn publish(self, agreed: &[Break]) -> Result<Published, StoreError> {
         let version = self.policy.version();
-        let images = self.stopping(agreed);
-        if !images.is_empty() {
-            return Err(StoreError::WouldStop { version, images });
+        let breaking = self.breaking(agreed);
+        if !breaking.is_empty() {
+            let mut breaks: Vec<Break> = breaking.iter().map(|orphan| orphan.as_break()).collect();
+            breaks.dedup();
+            return Err(StoreError::WouldBreak {
+                version,
+                used: breaking
+                    .into_iter()
+                    .map(|orphan| orphan.used.clone())
+                    .collect(),
+                breaks,
+            });
         }
         let path = self.store.policy(version);
         files::create_directory(files::directory(&path))?;
@@ -199,8 +151,9 @@ impl NextPolicy {
 }
 
 impl Store {
-    /// Checks that the policy in `envelope` follows those of the store, and what it would do to the store's images at
-    /// `now`. Machines have the policy in the file `baked_in`.
+    /// Checks that the policy in `envelope` follows those of the store, and what it would do at `now` to what machines use:
+    /// the store's releases and statements, and the host configs in these files. Machines have the policy in the file
+    /// `baked_in`.
     ///
     /// # Errors
     ///
@@ -211,6 +164,7 @@ impl Store {
         &self,
         baked_in: &Path,
         envelope: &Path,
+        host_configs: &[PathBuf],
         now: Timestamp,
     ) -> Result<Step, StoreError> {
         let first = load(baked_in)?;
@@ -249,11 +203,13 @@ impl Store {
         })?;
         let (before, policy) = (chain.newest().clone(), longer.newest().clone());
         check_in_force(&policy, now)?;
+        let (old, new) = (&before, &policy);
+        let effects = Change { old, new, now }.effects(self, host_configs)?;
         Ok(Step::Next(Box::new(NextPolicy {
             store: self.clone(),
             baked_in: first,
             ends_soon: longer.ends_soon(),
-            stops: self.stops(&before, &policy, now)?,
+            effects,
             before,
             policy,
             envelope,
@@ -273,35 +229,6 @@ impl Store {
             given: Box::new(Sha256Digest::of(envelope.unverified_payload())),
             published: Box::new(Sha256Digest::of(there.unverified_payload())),
         })
-    }
-
-    /// Returns the images that `new` refuses and `old` does not.
-    fn stops(
-        &self,
-        old: &TrustPolicy,
-        new: &TrustPolicy,
-        now: Timestamp,
-    ) -> Result<Vec<Stop>, StoreError> {
-        let images = self.images();
-        let entries = match fs::read_dir(&images) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(StoreError::unreadable(&images))?,
-        };
-        let mut stops = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(StoreError::unreadable(&images))?.path();
-            let is_channel =
-                path.is_file() && path.extension().is_some_and(|suffix| suffix == "json");
-            let name = path.file_stem().and_then(|stem| stem.to_str());
-            if let Some(image) = name
-                .filter(|_| is_channel)
-                .and_then(|name| name.parse().ok())
-            {
-                stops.extend(stop(&path, image, old, new, now)?);
-            }
-        }
-        stops.sort_by(|one, other| one.image.as_str().cmp(other.image.as_str()));
-        Ok(stops)
     }
 }
 
@@ -323,55 +250,20 @@ fn claimed(envelope: &Envelope) -> Option<TrustPolicy> {
     TrustPolicy::parse(envelope.unverified_payload()).ok()
 }
 
-/// Judges one image. What the old policy refuses too does not stop now. A statement of freshness that has run out is none
-/// of that: it is renewed in a moment, and then the image must be good.
-fn stop(
-    path: &Path,
-    image: ImageName,
-    old: &TrustPolicy,
-    new: &TrustPolicy,
-    now: Timestamp,
-) -> Result<Option<Stop>, StoreError> {
-    let bytes = files::read_stored(path, LIMITS.channel_bytes)?;
-    let Ok(channel) = Channel::parse(&bytes) else {
-        return Ok(None);
-    };
-    let expected = Expected {
-        name: &image,
-        arch: None,
-        now: now.into(),
-    };
-    // One release that is signed is enough for machines to go on.
-    let signed = |policy: &TrustPolicy| {
-        let mut judged = (channel.releases.iter())
-            .map(|release| policy.verify_manifest(&release.manifest.encode(), &expected))
-            .map(|judged| judged.map(drop));
-        let first = judged.next().unwrap_or(Err(Refusal::NoRelease));
-        first.or_else(|refusal| judged.find(Result::is_ok).unwrap_or(Err(refusal)))
-    };
-    let boots = |policy: &TrustPolicy| policy.verify_channel(&bytes, &expected).map(drop);
-    let found = match (signed(new), boots(new)) {
-        (Err(refusal), _) if signed(old).is_ok() => Some((Lacking::Envelope, refusal)),
-        (Ok(()), Err(refusal)) if boots(old).is_ok() => Some((Lacking::Freshness, refusal)),
-        _ => None,
-    };
-    Ok(found.map(|(lacking, refusal)| Stop {
-        image,
-        lacking,
-        refusal,
-        version: new.version(),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
-    use sealboot_core::failure::FailureCode;
-    use sealboot_core::trust::policy::OnExpiry;
+    use std::fs;
+
+    use sealboot_core::failure::{Diagnose as _, FailureCode};
+    use sealboot_core::format::host_config::HostConfig;
+    use sealboot_core::trust::Channel;
+    use sealboot_core::trust::policy::{Fields, OnExpiry};
 
     use super::*;
+    use crate::orphan::Used;
     use crate::testing::{
-        fresh, image, made, policy, publish_by_hand, sealed_policy, store, version, versioned,
-        write,
+        fresh, image, made, policy, publish_by_hand, sealed, sealed_freshness, sealed_manifest,
+        sealed_policy, sealed_statement, signer, store, version, versioned, write,
     };
 
     /// A store whose machines have a policy that alice signs, and publish `relay` 42 by alice.
@@ -396,7 +288,7 @@ mod tests {
 
         fn prepare_file(&self, envelope: &Path) -> Result<Step, StoreError> {
             let baked_in = self.store.root().join("trust.json");
-            self.store.prepare_policy(&baked_in, envelope, made())
+            self.store.prepare_policy(&baked_in, envelope, &[], made())
         }
     }
 
@@ -484,27 +376,34 @@ mod tests {
         assert!(matches!(error, StoreError::OtherPolicy { .. }), "{error:?}");
     }
 
+    fn agreed(texts: &[&str]) -> Vec<Break> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn breaks(next: &NextPolicy) -> Vec<String> {
+        let orphans = next.orphans().iter();
+        orphans
+            .map(|orphan| orphan.as_break().to_string())
+            .collect()
+    }
+
     #[test]
     fn machines_stop_only_where_that_is_agreed_to() {
         let lab = Lab::new();
         let bobs = versioned(&policy(&["bob"]), 2);
         let prepare = || next(lab.prepare(&bobs, &["alice", "bob"]));
-        assert_eq!(prepare().stopping(&[]), [image()]);
-        let stops = prepare();
-        let [Stop { lacking, .. }] = stops.stops() else {
-            panic!("{stops:?}");
-        };
-        assert_eq!(*lacking, Lacking::Envelope);
-        for agreed in [vec![], vec!["other".parse().unwrap()]] {
-            let error = prepare().publish(&agreed).unwrap_err();
-            assert!(
-                matches!(&error, StoreError::WouldStop { images, .. } if *images == [image()]),
-                "{error:?}"
-            );
+        assert_eq!(breaks(&prepare()), ["relay=42"]);
+        for wrong in [&[][..], &["relay=41"], &["other=42"], &["relay=2"]] {
+            let error = prepare().publish(&agreed(wrong)).unwrap_err();
+            let StoreError::WouldBreak { used, breaks, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert!(matches!(&used[..], [Used::Release { .. }]), "{used:?}");
+            assert_eq!(*breaks, agreed(&["relay=42"]));
             assert!(error.is_refusal() && error.code().is_none());
         }
         assert!(!lab.store.policy(version(2)).exists());
-        prepare().publish(&[image()]).unwrap();
+        prepare().publish(&agreed(&["relay=42"])).unwrap();
     }
 
     #[test]
@@ -512,13 +411,173 @@ mod tests {
         let lab = Lab::new();
         let required = fresh(versioned(&policy(&["alice"]), 2));
         let prepared = next(lab.prepare(&required, &["alice"]));
-        assert!(matches!(
-            prepared.stops(),
-            [Stop {
-                lacking: Lacking::Freshness,
-                ..
-            }]
-        ));
+        assert!(matches!(prepared.waiting(), [Waiting { .. }]));
+        assert!(prepared.orphans().is_empty());
         prepared.publish(&[]).unwrap();
+    }
+
+    #[test]
+    fn a_statement_that_counts_is_not_orphaned_unnoticed() {
+        let lab = Lab::new();
+        let first = fresh(policy(&["alice"]));
+        fs::write(lab.store.root().join("trust.json"), first.encode()).unwrap();
+        let statement = sealed_freshness((42, 1), &["clockwork"]);
+        publish_by_hand(&lab.store, 42, &["alice"], Some(statement));
+        let second = versioned(&first, 2);
+        assert_eq!(breaks(&next(lab.prepare(&second, &["alice"]))), [""; 0]);
+        // The statement counts for 24 hours.
+        let shorter = second.with(|fields| fields.freshness.max_hours = 12);
+        let prepare = || next(lab.prepare(shorter.as_ref().unwrap(), &["alice"]));
+        let prepared = prepare();
+        let [Orphan { used, refusal, .. }] = prepared.orphans() else {
+            panic!("{:?}", prepared.orphans());
+        };
+        assert!(matches!(used, Used::Statement { .. }), "{used:?}");
+        assert_eq!(refusal.code(), FailureCode::FreshnessValidity);
+        let error = prepared.publish(&[]).unwrap_err();
+        assert!(matches!(error, StoreError::WouldBreak { .. }), "{error:?}");
+        prepare().publish(&agreed(&["relay=42"])).unwrap();
+    }
+
+    #[test]
+    fn a_denied_release_is_no_orphan_where_another_is_current() {
+        let lab = Lab::new();
+        let first = fresh(policy(&["alice"]));
+        let two = first.with(|fields| fields.freshness.max_releases = 2);
+        let first = two.unwrap();
+        fs::write(lab.store.root().join("trust.json"), first.encode()).unwrap();
+        let releases = [43, 42].map(|version| sealed_manifest(version, &["alice"]));
+        let statement = sealed_statement(&[43, 42], &["clockwork"]);
+        let channel = Channel::new(releases, [statement]);
+        fs::write(lab.store.channel(&image()), channel.encode()).unwrap();
+        let denying = |versions: &[u64]| {
+            let denied = versioned(&first, 2).with(|fields| {
+                let denied = versions
+                    .iter()
+                    .map(|version| (*version).try_into().unwrap());
+                fields.images[0].denied_versions = denied.collect();
+            });
+            breaks(&next(lab.prepare(&denied.unwrap(), &["alice"])))
+        };
+        assert_eq!(denying(&[43]), [""; 0]);
+        assert_eq!(denying(&[42]), [""; 0]);
+        assert_eq!(denying(&[43, 42]), ["relay=43", "relay=42"]);
+    }
+
+    #[test]
+    fn each_current_release_is_judged_and_no_other() {
+        let lab = Lab::new();
+        let first = fresh(policy(&["alice", "bob"]));
+        let first = first.with(|fields| {
+            fields.roles.release[0].threshold = 1;
+            fields.freshness.max_releases = 2;
+        });
+        let first = first.unwrap();
+        fs::write(lab.store.root().join("trust.json"), first.encode()).unwrap();
+        let signed = [(43, "bob"), (42, "alice"), (41, "bob")];
+        let releases = signed.map(|(version, by)| sealed_manifest(version, &[by]));
+        let statement = sealed_statement(&[43, 42], &["clockwork"]);
+        let channel = Channel::new(releases, [statement]);
+        fs::write(lab.store.channel(&image()), channel.encode()).unwrap();
+        // Bob releases no more: 43 is orphaned, although machines could go on with 42; 41 is not current.
+        let second = versioned(&first, 2).with(|fields| {
+            fields.roles.release = vec![sealboot_core::trust::policy::Group {
+                keys: vec!["alice".parse().unwrap()],
+                threshold: 1,
+            }];
+        });
+        let prepared = next(lab.prepare(&second.unwrap(), &["alice", "bob"]));
+        assert_eq!(breaks(&prepared), ["relay=43"]);
+    }
+
+    #[test]
+    fn a_host_config_that_the_policy_will_refuse_is_an_orphan() {
+        let lab = Lab::new();
+        let first = policy(&["alice"]).with(|fields| {
+            fields.allow_http = true;
+            fields.keys.push(signer("emma"));
+            fields.roles.host_config = Some(vec![sealboot_core::trust::policy::Group {
+                keys: vec!["emma".parse().unwrap()],
+                threshold: 1,
+            }]);
+        });
+        let first = first.unwrap();
+        fs::write(lab.store.root().join("trust.json"), first.encode()).unwrap();
+        let put = |name: &str, bytes: &[u8]| {
+            let path = lab.store.root().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let json = |mirror: &str, created: &str| {
+            format!(
+                r#"{{{created}"image": "relay", "mirrors": ["{mirror}"], "network": {{"mode": "dhcp"}}}}"#
+            )
+        };
+        let dated = json(
+            "https://boot.example/",
+            r#""created": "2026-01-01T12:00:00Z", "#,
+        );
+        let signed = sealed(HostConfig::PAYLOAD_TYPE, dated.into_bytes(), &["emma"]);
+        let files = [
+            put("plain.json", json("https://boot.example/", "").as_bytes()),
+            put("http.json", json("http://boot.example/", "").as_bytes()),
+            put("signed.json", &signed.encode()),
+        ];
+        let envelope = lab.store.root().join("next.json");
+        let broken = |change: fn(&mut Fields)| {
+            let second = versioned(&first, 2).with(change).unwrap();
+            write(&envelope, &sealed_policy(&second, &["alice"]));
+            let baked_in = lab.store.root().join("trust.json");
+            let prepared = lab
+                .store
+                .prepare_policy(&baked_in, &envelope, &files, made());
+            let prepared = next(prepared);
+            let codes: Vec<_> = (prepared.orphans().iter())
+                .map(|orphan| (orphan.as_break().to_string(), orphan.refusal.code()))
+                .collect();
+            let root = lab.store.root().display().to_string() + "/";
+            let short = codes.into_iter();
+            short
+                .map(|(name, code)| (name.replace(&root, ""), code))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(broken(|_| ()), []);
+        assert_eq!(
+            broken(|fields| fields.allow_http = false),
+            [("http.json=2".to_owned(), FailureCode::FetchPlainHttp)]
+        );
+        let unsigned = FailureCode::ConfigureHostUnsigned;
+        assert_eq!(
+            broken(|fields| fields.host_config.required = true),
+            [
+                ("plain.json=2".to_owned(), unsigned),
+                ("http.json=2".to_owned(), unsigned)
+            ]
+        );
+        assert_eq!(
+            broken(|fields| {
+                fields.host_config.not_before = "2026-01-01T12:00:01Z".parse().ok();
+            }),
+            [(
+                "signed.json=2".to_owned(),
+                FailureCode::ConfigureHostRevoked
+            )]
+        );
+    }
+
+    #[test]
+    fn a_break_names_an_image_or_a_file_and_a_version() {
+        for (text, shown) in [
+            ("relay=42", "relay=42"),
+            ("a=b.json=2", "'a=b.json'=2"),
+            ("a b=2", "'a b'=2"),
+        ] {
+            assert_eq!(text.parse::<Break>().unwrap().to_string(), shown);
+        }
+        for bad in [
+            "", "relay", "relay=", "=42", "relay=0", "relay=x", "relay=+1",
+        ] {
+            assert!(bad.parse::<Break>().is_err(), "{bad:?}");
+        }
     }
 }

@@ -7,8 +7,18 @@ use serde::Serialize;
 use sealboot_core::format::shown;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::envelope::EnvelopeSignature;
-use sealboot_core::trust::policy::{Signer, SignerName};
+use sealboot_core::trust::policy::{Group, Signer, SignerName};
 use sealboot_core::trust::{Envelope, IgnoredSignature as Ignored, Role, Unmet, Verifications};
+
+/// Writes groups as `1 of build-1 and 2 of alice, bob, carol`.
+#[must_use]
+pub fn in_words(groups: &[Group]) -> String {
+    let groups = groups.iter().map(|group| {
+        let names: Vec<&str> = group.keys.iter().map(SignerName::as_str).collect();
+        format!("{} of {}", group.threshold, names.join(", "))
+    });
+    groups.collect::<Vec<_>>().join(" and ")
+}
 
 /// The signatures that an envelope lacks by a role of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -120,19 +120,31 @@ pub(crate) fn sealed_manifest(version: u64, by: &[&str]) -> Envelope {
 
 /// A statement that `relay` is in this version, and the policy in that, which counts for a day.
 pub(crate) fn sealed_freshness((version, trust): (u64, u64), by: &[&str]) -> Envelope {
-    let manifest = world::manifest(version);
-    let freshness = Freshness {
-        name: image(),
-        trust: trust.try_into().unwrap(),
-        created: made(),
-        expires: made() + SignedDuration::from_hours(24),
-        releases: vec![CurrentRelease {
+    statement(&[version], trust, by)
+}
+
+/// A statement that these versions of `relay` are current under version 1 of the policy, for a day.
+pub(crate) fn sealed_statement(versions: &[u64], by: &[&str]) -> Envelope {
+    statement(versions, 1, by)
+}
+
+fn statement(versions: &[u64], trust: u64, by: &[&str]) -> Envelope {
+    let current = |version: &u64| {
+        let manifest = world::manifest(*version);
+        CurrentRelease {
             version: manifest.version,
             arch: manifest.arch.clone(),
             payload_type: ReleaseType::known(),
             sha256: Sha256Digest::of(&manifest.encode()),
             until: None,
-        }],
+        }
+    };
+    let freshness = Freshness {
+        name: image(),
+        trust: trust.try_into().unwrap(),
+        created: made(),
+        expires: made() + SignedDuration::from_hours(24),
+        releases: versions.iter().map(current).collect(),
         withdrawn: Vec::new(),
     };
     sealed(Freshness::PAYLOAD_TYPE, freshness.encode(), by)

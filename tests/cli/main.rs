@@ -7,6 +7,7 @@
 mod inputs;
 mod policies;
 mod renewer;
+mod teams;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -44,7 +45,7 @@ fn every_page_of_the_manual_is_true() {
         if name == "image-verify" {
             world::attacks::build(&pages.join(format!("{name}.in/attacks")));
         }
-        if name.starts_with("rotation-") {
+        if name.starts_with("rotation-") || name == "store-check" {
             world::policies::build(&pages.join(format!("{name}.in/policies")));
         }
         fs::create_dir(pages.join(format!("{name}.out"))).expect("the page has no directory yet");

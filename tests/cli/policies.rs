@@ -52,7 +52,7 @@ fn of_two_policies_published_in_the_same_moment_one_stays() {
         let publishers = candidates.map(|envelope| {
             sealboot(&world)
                 .args(["policy", "publish", "--policy", "policies/1.json"])
-                .args(["--store", "store", "--let-stop", "relay", envelope])
+                .args(["--store", "store", "--breaks", "relay=41", envelope])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -83,7 +83,7 @@ fn of_publishers_of_one_policy_all_succeed() {
         let publishers = [(); 6].map(|()| {
             sealboot(&world)
                 .args(["policy", "publish", "--policy", "policies/1.json"])
-                .args(["--store", "store", "--let-stop", "relay"])
+                .args(["--store", "store", "--breaks", "relay=41"])
                 .arg("policies/good.json")
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -105,7 +105,7 @@ fn of_publishers_of_one_policy_all_succeed() {
 fn publishing_a_policy_names_the_keys_that_could_fork_the_chain() {
     let world = world_of_policies();
     let publish = ["policy", "publish", "--policy", "policies/1.json"];
-    let store = ["--store", "store", "--let-stop", "relay"];
+    let store = ["--store", "store", "--breaks", "relay=41"];
     let output = (sealboot(&world).args(publish).args(store))
         .arg("policies/good.json")
         .output()
@@ -123,7 +123,7 @@ fn a_published_policy_can_be_read_by_the_server_whatever_the_umask() {
         let mut command = Command::new("bash");
         command.current_dir(&world).args(["-c", &script, SEALBOOT]);
         command.args(["policy", "publish", "--policy", "policies/1.json"]);
-        command.args(["--store", "store", "--let-stop", "relay"]);
+        command.args(["--store", "store", "--breaks", "relay=41"]);
         succeeded(command.arg("policies/good.json").output());
         for (path, mode) in [("store/trust", 0o755), ("store/trust/2.json", 0o644)] {
             let metadata = fs::metadata(world.path().join(path)).expect(path);

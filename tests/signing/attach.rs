@@ -185,8 +185,8 @@ fn a_policy_is_signed_from_printed_bytes_and_published() {
         "policies/1.json",
         "--store",
         "store",
-        "--let-stop",
-        "relay",
+        "--breaks",
+        "relay=41",
         "policies/2.signed.json",
     ];
     succeeded(world.sealboot(&publish).output().unwrap());

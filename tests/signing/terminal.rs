@@ -192,8 +192,10 @@ fn only_yes_publishes_a_policy_that_stops_machines() {
         let world = World::new();
         support::world::policies::build(&world.path("policies"));
         let mut session = Session::start(&world, &PUBLISH);
-        session.wait_for("image relay will be refused by version 2 of the trust policy");
-        session.wait_for("Machines that run relay will not boot. Publish all the same? [y/N] ");
+        session.wait_for(
+            "release 41 of image relay (x86_64) will be refused by version 2 of the trust policy",
+        );
+        session.wait_for("Machines that need relay=41 will not boot. Publish all the same? [y/N] ");
         assert!(!world.path("store/trust").exists(), "{answer:?}");
         session.type_line(answer);
         let (status, shown) = session.end();

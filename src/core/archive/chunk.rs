@@ -102,7 +102,11 @@ impl ChunkCheck {
     ///
     /// [`ChunkListMismatch`] for another length or hash.
     pub fn new(manifest: &Verified<Manifest>, list: Vec<u8>) -> Result<Self, ChunkListMismatch> {
-        let archive = manifest.as_ref().archive.clone();
+        Self::of(&manifest.as_ref().archive, list)
+    }
+
+    /// Does the same for an archive of a manifest that may be unverified.
+    pub(super) fn of(archive: &Archive, list: Vec<u8>) -> Result<Self, ChunkListMismatch> {
         let (expected, found) = (archive.chunk_list_len(), list.len());
         if found != expected {
             return Err(ChunkListMismatch::Length { expected, found });
@@ -111,7 +115,10 @@ impl ChunkCheck {
         if found != expected {
             return Err(ChunkListMismatch::Hash { expected, found });
         }
-        Ok(Self { archive, list })
+        Ok(Self {
+            archive: archive.clone(),
+            list,
+        })
     }
 
     /// The archive whose chunks are checked.

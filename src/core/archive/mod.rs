@@ -24,5 +24,5 @@ pub use self::chunk::{
     ChunkCheck, ChunkListMismatch, ChunkMismatch, VerifiedChunk, VerifiedReader,
 };
 pub use self::destination::{Destination, Discard, UnpackError};
-pub use self::stored::{StoredArchiveError, verify_archive};
+pub use self::stored::{StoredArchiveError, compare_archive, verify_archive};
 pub use self::unpack::{FileHashes, unpack};

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::chunk::{ChunkCheck, ChunkListMismatch, ChunkMismatch, VerifiedReader};
 use super::destination::{Discard, UnpackError};
-use super::unpack::{FileHashes, unpack};
+use super::unpack::{FileHashes, unpack_as};
 use crate::failure::{Diagnose, FailureCode};
 use crate::format::manifest::Manifest;
 use crate::trust::Verified;
@@ -61,10 +61,25 @@ impl Diagnose for StoredArchiveError {
 pub fn verify_archive(
     manifest: &Verified<Manifest>,
     list: Vec<u8>,
+    stored: impl Read,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoredArchiveError> {
+    compare_archive(manifest.as_ref(), list, stored, progress)
+}
+
+/// Does the same for a manifest that nobody has verified, for a tool that compares the files of a store with each other.
+/// It proves nothing of who signed, and nothing of the archive is kept.
+///
+/// # Errors
+///
+/// As for [`verify_archive`].
+pub fn compare_archive(
+    manifest: &Manifest,
+    list: Vec<u8>,
     mut stored: impl Read,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), StoredArchiveError> {
-    let check = ChunkCheck::new(manifest, list).map_err(StoredArchiveError::List)?;
+    let check = ChunkCheck::of(&manifest.archive, list).map_err(StoredArchiveError::List)?;
     let archive = check.archive();
     let mut next = 0;
     let chunks = std::iter::from_fn(|| {
@@ -92,7 +107,7 @@ pub fn verify_archive(
         Some(chunk)
     });
     let mut reader = VerifiedReader::new(chunks);
-    let unpacked = unpack(manifest, &mut reader, &mut Discard, FileHashes::All);
+    let unpacked = unpack_as(manifest, &mut reader, &mut Discard, FileHashes::All);
     if let Some(failure) = reader.take_failure() {
         return Err(failure);
     }

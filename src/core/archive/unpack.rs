@@ -47,7 +47,19 @@ pub fn unpack<I, E>(
 where
     I: Iterator<Item = Result<VerifiedChunk, E>>,
 {
-    let manifest = manifest.as_ref();
+    unpack_as(manifest.as_ref(), archive, destination, hashes)
+}
+
+/// Does the same by a manifest that may be unverified.
+pub(super) fn unpack_as<I, E>(
+    manifest: &Manifest,
+    archive: &mut VerifiedReader<I, E>,
+    destination: &mut dyn Destination,
+    hashes: FileHashes,
+) -> Result<(), UnpackError>
+where
+    I: Iterator<Item = Result<VerifiedChunk, E>>,
+{
     match manifest.archive.encoding {
         Encoding::None => {
             let checked = hashes == FileHashes::All;

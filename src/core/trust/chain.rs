@@ -215,6 +215,27 @@ mod tests {
     }
 
     #[test]
+    fn removed_keys_fork_the_chain_where_they_are_baked_in() {
+        let first = policy(&["alice", "bob"]);
+        let second = versioned(policy(&["carol", "dave"]), 2);
+        let by_all = ["alice", "bob", "carol", "dave"];
+        let mut chain = Chain::from(first.clone());
+        chain
+            .step(&sealed_policy(&second, &by_all).encode())
+            .unwrap();
+        // Both have left. Whatever they sign counts for nothing where the walk has passed version 2.
+        let fork = |version| versioned(policy(&["alice", "bob"]), version);
+        let by_both = |version| sealed_policy(&fork(version), &["alice", "bob"]).encode();
+        assert!(chain.step(&by_both(3)).is_err());
+        // Where version 1 is baked in, nothing tells their version 2 from the other one.
+        let mut forked = Chain::from(first);
+        forked.step(&by_both(2)).unwrap();
+        assert_eq!(*forked.newest(), fork(2));
+        // An initramfs with version 2 ends that.
+        assert!(Chain::from(second).step(&by_both(3)).is_err());
+    }
+
+    #[test]
     fn the_signers_of_both_are_needed() {
         let first = policy(&["alice", "bob"]);
         let second = of_bob_and_carol(2);

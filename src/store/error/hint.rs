@@ -9,6 +9,7 @@ use super::{Damaged, NotNext, Refused, StoreError};
 use crate::envelope_file;
 use crate::files::{directory, signed_path};
 use crate::kind::Kind;
+use crate::orphan::{Break, Used};
 use crate::tally::Missing;
 
 impl StoreError {
@@ -59,13 +60,7 @@ impl StoreError {
             Self::NotNext(not_next) => not_next.hint(),
             Self::OtherPolicy { .. } => "machines may have gone on to it: make the next version with `sealboot policy create --from`, of what the machines have, and --store".to_owned(),
             Self::PolicyExpired(_) => "machines refuse every image under it: sign and publish a next policy with a later date, which `sealboot policy create --from FILE --store DIR --expires 365d` creates; if the time above is wrong, set this machine's clock".to_owned(),
-            Self::WouldStop { images, .. } => {
-                let options = images.iter().map(|name| format!("--let-stop {name}"));
-                format!(
-                    "nothing was changed; first publish images that both policies accept, signed by whom both ask for; or let those machines stop, with {}",
-                    options.collect::<Vec<_>>().join(" ")
-                )
-            }
+            Self::WouldBreak { used, breaks, .. } => would_break(used, breaks),
             Self::FirstPolicy { .. } => "a first policy needs no signature, it is baked in; make the next with `sealboot policy create --from`".to_owned(),
             Self::OtherStatement { path, kind, .. } => format!(
                 "nothing was changed; if the {} was changed after it was signed, move {} away and sign anew",
@@ -116,7 +111,8 @@ impl StoreError {
             ),
             Self::NotOffered { .. } => "`sealboot image inspect` on the channel shows what is published".to_owned(),
             Self::NothingLeft { .. } => "publish another version first, with `sealboot image publish`".to_owned(),
-            Self::NoAttachment { .. } => "copy it from the store in which the image was packed".to_owned(),
+            Self::NotByName { .. } => "copy it from the store in which the image was packed, its .chunks file too".to_owned(),
+            Self::NoAttachment { .. } | Self::AttachmentRefused { .. } => "copy it from the store in which the image was packed".to_owned(),
             Self::ArchiveRefused(refused) => refused.refusal.hint(),
             Self::Copy { .. } => return None,
             Self::State(error) => error.hint(),
@@ -175,6 +171,27 @@ impl StoreError {
             }
         })
     }
+}
+
+/// Returns what avoids a break, and what agrees to it.
+fn would_break(used: &[Used], breaks: &[Break]) -> String {
+    let is_any = |kind: fn(&Used) -> bool| used.iter().any(kind);
+    let mut first = Vec::new();
+    if is_any(|used| matches!(used, Used::Release { .. })) {
+        first.push("publish releases that both policies accept, signed by the keys that both need");
+    }
+    if is_any(|used| matches!(used, Used::Statement { .. })) {
+        first.push("renew the statements within the new limits, or, where the keys change, have the new ones ready to run `sealboot freshness renew` right after");
+    }
+    if is_any(|used| matches!(used, Used::HostConfig { .. })) {
+        first.push("give the machines host configs that both policies accept");
+    }
+    let options = breaks.iter().map(|agreed| format!("--breaks {agreed}"));
+    format!(
+        "nothing was changed; first {}; or publish all the same, with {}",
+        first.join("; "),
+        options.collect::<Vec<_>>().join(" ")
+    )
 }
 
 impl NotNext {

@@ -22,9 +22,10 @@ use sealboot_core::trust::{EnvelopeError, KeyId, Refusal};
 use crate::attach::NotSigned;
 use crate::kind::Kind;
 use crate::merge::OtherStatement;
+use crate::orphan::{Break, Used};
 use crate::signer::SignError;
 
-pub use refused::{Damaged, NotNext, Refused};
+pub use refused::{Content, Damaged, NotNext, Refused};
 pub use state::{StateDamage, StateError};
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
@@ -331,6 +332,24 @@ pub enum StoreError {
         /// Its place.
         path: PathBuf,
     },
+    /// An archive is not what its own name says, the hash of its chunk list.
+    #[error("{} is not what its name says", path.display())]
+    NotByName {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// An attachment is not as it was signed.
+    #[error("the attachment \"{name}\" at {} is not what was signed\n  expected {expected}\n  found    {found}", path.display())]
+    AttachmentRefused {
+        /// Its name in the manifest.
+        name: AttachmentName,
+        /// Its place.
+        path: PathBuf,
+        /// What the manifest says of it.
+        expected: Box<Content>,
+        /// What is there.
+        found: Box<Content>,
+    },
     /// An archive is not as it was signed.
     #[error(transparent)]
     ArchiveRefused(Refused<StoredArchiveError>),
@@ -383,16 +402,15 @@ pub enum StoreError {
     /// A policy has expired, and refuses every image since.
     #[error(transparent)]
     PolicyExpired(Box<Refusal>),
-    /// A policy would stop machines, and that was not agreed to.
-    #[error(
-        "version {version} of the trust policy would stop the machines that run {}",
-        list(images)
-    )]
-    WouldStop {
+    /// A policy would orphan what machines use, and that was not agreed to.
+    #[error("version {version} of the trust policy would break {}", list(used))]
+    WouldBreak {
         /// The policy's version.
         version: PolicyVersion,
-        /// The images that it refuses.
-        images: Vec<ImageName>,
+        /// What it refuses.
+        used: Vec<Used>,
+        /// What agrees to that.
+        breaks: Vec<Break>,
     },
     /// A first policy was to be signed, which needs no signature.
     #[error("{} is version 1 of a trust policy, which follows no other", path.display())]
@@ -562,7 +580,9 @@ impl StoreError {
                 | Self::PolicyNotNewer { .. }
                 | Self::OtherPolicy { .. }
                 | Self::PolicyExpired(_)
-                | Self::WouldStop { .. }
+                | Self::WouldBreak { .. }
+                | Self::NotByName { .. }
+                | Self::AttachmentRefused { .. }
                 | Self::ArchiveRefused(_)
                 | Self::NotAsListed { .. }
                 | Self::BlobSize { .. }
@@ -576,7 +596,7 @@ impl StoreError {
     }
 }
 
-fn list(images: &[ImageName]) -> String {
-    let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
-    images.join(", ")
+fn list(used: &[Used]) -> String {
+    let used: Vec<String> = used.iter().map(Used::to_string).collect();
+    used.join(", ")
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::trust::Refusal;
 
 use super::StoreError;
@@ -49,6 +50,21 @@ impl fmt::Display for Damaged {
 impl Error for Damaged {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()
+    }
+}
+
+/// What a file holds, as far as a manifest describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its hash.
+    pub sha256: Sha256Digest,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, sha256 {}", self.size, self.sha256)
     }
 }
 

@@ -33,8 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let next = versioned(&policy, 2);
     std::fs::write(&second, seal_policy(&next, &[&alice(), &bob()]))?;
-    if let Step::Next(next) = store.prepare_policy(&baked_in, &second, now)? {
-        next.stops().iter().for_each(|stop| println!("{stop}"));
+    if let Step::Next(next) = store.prepare_policy(&baked_in, &second, &[], now)? {
+        next.orphans()
+            .iter()
+            .for_each(|orphan| println!("{orphan}"));
         let (Published::Now(path) | Published::Before(path)) = next.publish(&[])?;
         println!("{}", path.display());
     }

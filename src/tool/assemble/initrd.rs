@@ -5,6 +5,7 @@
 //! archive overwrites what an earlier one unpacked, so [`archives`] shows them all: whoever can append
 //! to an initramfs decides what runs.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::cpio::{self, Entry, ReadError};
@@ -30,6 +31,9 @@ pub struct Archive {
     /// What it holds, in order.
     pub entries: Vec<Entry>,
 }
+
+/// What files of an initrd hold, by their paths.
+pub type Contents = BTreeMap<String, Vec<u8>>;
 
 /// The bytes are no initrd, or not one that this program can look into.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +126,7 @@ pub(super) fn examine(input: impl BufRead) -> Result<Initrd, InitrdError> {
             };
         }
         let mut is_early = false;
-        input.read_archive(&mut |entry| {
+        input.read_archive(&mut |entry, _| {
             is_early |= entry.name.starts_with(b"kernel/");
             Ok(())
         })?;
@@ -140,12 +144,35 @@ pub(super) fn examine(input: impl BufRead) -> Result<Initrd, InitrdError> {
 ///
 /// Refuses what the kernel would stumble over, and compressions other than zstd.
 pub fn archives(input: impl BufRead) -> Result<Vec<Archive>, InitrdError> {
+    Ok(archives_with(input, &[])?.0)
+}
+
+/// Does the same, and returns what the files of these paths hold once everything is unpacked; each path comes with the
+/// most bytes that are read. A longer file, or something else than a file, is left out.
+///
+/// # Errors
+///
+/// As for [`archives`].
+pub fn archives_with(
+    input: impl BufRead,
+    wanted: &[(&str, u64)],
+) -> Result<(Vec<Archive>, Contents), InitrdError> {
     let mut archives = Vec::new();
+    let mut contents = Contents::new();
     let mut left = ENTRIES_MAX;
     let mut collect = |input: &mut Counted<&mut dyn BufRead>, compression| {
         let mut entries = Vec::new();
-        input.read_archive(&mut |entry| {
+        input.read_archive(&mut |entry, content| {
             left = left.checked_sub(1).ok_or(InitrdError::TooMany)?;
+            // A later entry overwrites an earlier one, whatever it is.
+            if let Some((path, limit)) = wanted.iter().find(|(path, _)| is_at(&entry, path)) {
+                contents.remove(*path);
+                if entry.kind == cpio::Kind::File
+                    && let Some(bytes) = content(*limit)?
+                {
+                    contents.insert((*path).to_owned(), bytes);
+                }
+            }
             entries.push(entry);
             Ok(())
         })?;
@@ -185,8 +212,20 @@ pub fn archives(input: impl BufRead) -> Result<Vec<Archive>, InitrdError> {
     if archives.is_empty() {
         return Err(InitrdError::Empty);
     }
-    Ok(archives)
+    Ok((archives, contents))
 }
+
+/// Returns `true` if the kernel unpacks an entry at this path from the root.
+fn is_at(entry: &Entry, path: &str) -> bool {
+    let mut name = entry.name.as_slice();
+    while let Some(rest) = name.strip_prefix(b"/").or(name.strip_prefix(b"./")) {
+        name = rest;
+    }
+    name == path.trim_start_matches('/').as_bytes()
+}
+
+/// Reads the content of an entry, where that is not longer than so many bytes.
+type Content<'a> = dyn FnMut(u64) -> Result<Option<Vec<u8>>, InitrdError> + 'a;
 
 /// A reader that knows how far it is.
 struct Counted<R> {
@@ -230,18 +269,16 @@ impl<R: BufRead> Counted<R> {
 
     fn read_archive(
         &mut self,
-        visit: &mut dyn FnMut(Entry) -> Result<(), InitrdError>,
+        visit: &mut dyn FnMut(Entry, &mut Content<'_>) -> Result<(), InitrdError>,
     ) -> Result<(), InitrdError> {
         let at = self.position;
         if !at.is_multiple_of(4) {
             return Err(InitrdError::Misaligned { at });
         }
         let mut reader = cpio::Reader::new(self);
-        while let Some(entry) = reader
-            .next_entry()
-            .map_err(|source| InitrdError::Cpio { at, source })?
-        {
-            visit(entry)?;
+        let damaged = |source| InitrdError::Cpio { at, source };
+        while let Some(entry) = reader.next_entry().map_err(damaged)? {
+            visit(entry, &mut |limit| reader.content(limit).map_err(damaged))?;
         }
         Ok(())
     }
@@ -310,6 +347,34 @@ mod tests {
                 (Compression::Zstd, list(&["last"])),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_unpacked_last_is_what_a_file_holds() {
+        let with = |path: &str, content: &[u8]| {
+            let mut tree = cpio::Tree::new();
+            let size = content.len() as u64;
+            tree.file(path, 0o644, size, content).unwrap();
+            tree.write(Vec::new(), 0).unwrap()
+        };
+        let wanted = [("/etc/trust.json", 9)];
+        let holds = |bytes: &[u8]| {
+            let (_, contents) = archives_with(bytes, &wanted).unwrap();
+            contents.get("/etc/trust.json").cloned()
+        };
+        let first = with("etc/trust.json", b"first");
+        assert_eq!(holds(&zstd(&first)).unwrap(), b"first");
+        let mut second = zstd(&first);
+        second.resize(second.len().next_multiple_of(4), 0);
+        second.extend_from_slice(&with("etc/trust.json", b"second"));
+        assert_eq!(holds(&second).unwrap(), b"second");
+        let longer = [first.clone(), with("etc/trust.json", b"ten bytes.")].concat();
+        assert_eq!(holds(&longer), None);
+        let mut tree = cpio::Tree::new();
+        tree.directory("etc/trust.json", 0o755).unwrap();
+        let directory = tree.write(Vec::new(), 0).unwrap();
+        assert_eq!(holds(&[first, directory].concat()), None);
+        assert_eq!(holds(&with("etc/trust.json.old", b"old")), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`initramfs`] | what a machine boots first: the loader and all that it is to trust |
 //! | [`emergency`] | what an initramfs holds for a machine that cannot have its image |
 //! | [`modules`] | the order in which kernel modules are loaded, from a modules directory |
+//! | [`baked`] | what is baked into an initramfs, read back out of it |
 //! | [`initrd`] | what is known of an initrd without unpacking it |
 //!
 //! What is written appears under its name whole or not at all; see [`PendingFile`](sealboot_store::pending::PendingFile).
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub mod baked;
 mod elf;
 pub mod emergency;
 pub mod image;

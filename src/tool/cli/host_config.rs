@@ -18,7 +18,6 @@ use self::doubts::doubts;
 use self::fields::FIELDS;
 use super::support::unknown::listed;
 use super::support::{Failure, output, time};
-use sealboot_core::failure::{Diagnose, FailureCode};
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::host_config::{
     HostConfig, HostConfigError, MachineId, MirrorTemplate, TimeServer,
@@ -32,6 +31,7 @@ use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Envelope, Presented, Refusal, Statement, TrustPolicy};
 use sealboot_store::files;
+use sealboot_store::host_config::agree;
 use sealboot_store::tally::{claimed_key_id, names};
 use sealboot_store::{EnvelopeFile, Kind};
 
@@ -77,33 +77,6 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Merge(args) => merge::run(&args),
         Command::WriteEfi(args) => efi::write(&args),
         Command::RemoveEfi(args) => efi::remove(&args),
-    }
-}
-
-/// A host config asks for what the trust policy forbids.
-#[derive(Debug, thiserror::Error)]
-enum Conflict {
-    #[error("the mirror {mirror} is plain http, which the trust policy does not allow")]
-    PlainHttp { mirror: MirrorTemplate },
-    #[error("the trust policy does not accept image \"{image}\"\n  it accepts {accepted}")]
-    Image { image: ImageName, accepted: String },
-}
-
-impl Diagnose for Conflict {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::PlainHttp { .. } => FailureCode::FetchPlainHttp,
-            Self::Image { .. } => FailureCode::ManifestName,
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::PlainHttp { .. } => self.code().remedy().to_owned(),
-            Self::Image { image, .. } => format!(
-                "correct `image` in the host config, or create the policy with --image {image}"
-            ),
-        }
     }
 }
 
@@ -383,29 +356,4 @@ fn dated(
     let config = HostConfig::parse(dated.as_bytes())
         .map_err(|error| refused(file, Refusal::HostConfig(error)))?;
     Ok((config, dated.into_bytes()))
-}
-
-/// Checks that a policy lets this config boot; gives the oldest version that it then takes.
-fn agree(config: &HostConfig, policy: &TrustPolicy) -> Result<ImageVersion, Conflict> {
-    let plain = config.mirrors.iter().find(|mirror| !mirror.is_https());
-    if let (Some(mirror), false) = (plain, policy.allows_http()) {
-        return Err(Conflict::PlainHttp {
-            mirror: mirror.clone(),
-        });
-    }
-    let accepted = policy
-        .images()
-        .iter()
-        .find(|image| image.name == config.image);
-    accepted
-        .map(|image| image.min_version)
-        .ok_or_else(|| Conflict::Image {
-            image: config.image.clone(),
-            accepted: policy
-                .images()
-                .iter()
-                .map(|image| image.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
 }

@@ -1,15 +1,19 @@
 //! `sealboot initramfs`.
 
+mod trust;
+
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::support::{Failure, time};
+use self::trust::Trust;
+use super::support::{Failure, output, time};
+use crate::assemble::baked::Baked;
 use crate::assemble::emergency::{Emergency, Fallback};
 use crate::assemble::initramfs::{self, BuildError, Built, Request, UnknownFields};
-use crate::assemble::initrd::{self, Archive, Compression};
+use crate::assemble::initrd::{Archive, Compression};
 use crate::assemble::modules::{self, BuiltIn, Disk, Module, Selection};
 use crate::cpio::{Entry, Kind};
 use sealboot_core::format::cmdline::Cmdline;
@@ -125,11 +129,21 @@ enum CompressArg {
 /// Shows every archive that the kernel would unpack, in its order; a later one overwrites what an
 /// earlier one unpacked. Reads plain and zstd-compressed archives, also of other tools. Nothing is
 /// verified: the list tells what is there, not who put it there.
+///
+/// Of a loader's initramfs it also shows whose keys can extend the chain of trust policies on its
+/// machines: the root of the policy that is baked in. With --store, it shows which of them the newest
+/// policy there has removed. A removed key still counts on these machines for a fork of the chain, until
+/// the initramfs is built again.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Print JSON: {"archives": [{"compression", "entries": [{"name", "type", "mode", "size", …}]}]}
+    /// Print JSON: {"archives": [{"compression", "entries": [{"name", "type", "mode", "size", …}]}],
+    /// "trust": {"version", "sha256", "root", "newest": {"version", "removed", "fork"}}}
     #[arg(long)]
     json: bool,
+
+    /// The store whose newest policy the baked-in one is compared with
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
 
     /// The initramfs
     file: PathBuf,
@@ -303,15 +317,20 @@ fn tell_firmware(built: &Built) {
 }
 
 fn inspect(args: &InspectArgs) -> Result<(), Failure> {
-    let archives = read_archives(&args.file)?;
+    let (archives, baked) = read_baked(&args.file)?;
+    let trust = trust(args, &baked)?;
     let text = if args.json {
-        let mut json = serde_json::to_string_pretty(&Listing::of(&archives))
+        let mut json = serde_json::to_string_pretty(&Listing::of(&archives, trust.as_ref()))
             .map_err(|error| Failure::new("the list cannot be written as JSON").because(&error))?;
         json.push('\n');
         json
     } else {
-        list(&archives)
+        list(&archives) + &trust.as_ref().map(Trust::lines).unwrap_or_default()
     };
+    trust
+        .iter()
+        .filter_map(Trust::warning)
+        .for_each(output::warn);
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -319,9 +338,32 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     }
 }
 
-fn read_archives(path: &Path) -> Result<Vec<Archive>, Failure> {
+/// Returns what is known of the baked-in policy. One that cannot be used is no reason to list nothing, unless it is to be
+/// compared with a store's.
+fn trust(args: &InspectArgs, baked: &Baked) -> Result<Option<Trust>, Failure> {
+    let store = args.store.as_deref();
+    match (&baked.policy, store) {
+        (Some(json), Some(_)) => Trust::read(json, store).map(Some),
+        (Some(json), None) => match Trust::read(json, None) {
+            Ok(trust) => Ok(Some(trust)),
+            Err(failure) => {
+                output::talk(failure);
+                Ok(None)
+            }
+        },
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Failure::new(format!(
+            "{} holds no trust policy",
+            args.file.display()
+        ))
+        .hint("give an initramfs that `sealboot initramfs build` made, or leave --store out")),
+    }
+}
+
+/// Reads an initramfs, and what it holds of a loader's.
+pub(super) fn read_baked(path: &Path) -> Result<(Vec<Archive>, Baked), Failure> {
     let file = files::open(path)?;
-    initrd::archives(BufReader::new(file)).map_err(|error| {
+    Baked::read(BufReader::new(file)).map_err(|error| {
         Failure::new(format!(
             "{} is no initramfs that can be listed",
             path.display()
@@ -389,8 +431,10 @@ const fn compression(compression: Compression) -> &'static str {
 }
 
 #[derive(Serialize)]
-struct Listing {
+struct Listing<'a> {
     archives: Vec<ListedArchive>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<&'a Trust>,
 }
 
 #[derive(Serialize)]
@@ -416,14 +460,15 @@ struct ListedEntry {
     device: Option<[u32; 2]>,
 }
 
-impl Listing {
-    fn of(archives: &[Archive]) -> Self {
+impl<'a> Listing<'a> {
+    fn of(archives: &[Archive], trust: Option<&'a Trust>) -> Self {
         let archives = archives.iter().map(|archive| ListedArchive {
             compression: compression(archive.compression),
             entries: archive.entries.iter().map(ListedEntry::of).collect(),
         });
         Self {
             archives: archives.collect(),
+            trust,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! 2 wrong usage, 3 refused: a signature, hash, policy or freshness check said no, or a loader would.
 
 mod completions;
+mod deadlines;
 mod demo;
 mod freshness;
 mod host_config;
@@ -15,6 +16,7 @@ mod policy;
 mod renewing;
 mod serve;
 mod signatures;
+mod store;
 mod support;
 mod tls;
 mod vm;
@@ -58,6 +60,9 @@ enum Command {
     #[command(subcommand)]
     Freshness(freshness::Command),
     #[command(subcommand)]
+    Store(store::Command),
+    Deadlines(Box<deadlines::DeadlinesArgs>),
+    #[command(subcommand)]
     Initramfs(initramfs::Command),
     #[command(subcommand)]
     Tls(tls::Command),
@@ -79,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Signature(command) => signatures::run(command),
         Command::Freshness(command) => freshness::run(command),
+        Command::Store(command) => store::run(command),
+        Command::Deadlines(args) => deadlines::run(&args),
         Command::Initramfs(command) => initramfs::run(command),
         Command::Tls(command) => tls::run(command),
         Command::Serve(args) => serve::run(args),

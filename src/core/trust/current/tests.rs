@@ -2,11 +2,12 @@
 
 use super::super::testing::{
     channel, freshness, freshness_of, group, listed, made, manifest, policy, renewed,
-    sealed_freshness, sealed_manifest, seconds, signer, time, versioned,
+    sealed_freshness, sealed_manifest, sealed_policy, seconds, signer, time, versioned,
 };
 use super::*;
 use crate::failure::{Diagnose as _, FailureCode as Code};
 use crate::format::manifest::Arch;
+use crate::trust::policy::OnExpiry;
 use crate::trust::{ClockState, Envelope, JudgingTime};
 use jiff::Timestamp;
 
@@ -452,4 +453,106 @@ fn releases_that_are_not_listed_cost_no_verification() {
     releases.push(sealed_manifest(&manifest(42), &people));
     let channel = Channel::new(releases, [stated(&freshness(42, 1))]).encode();
     assert_eq!(Machine::new(policy).takes(&channel), Ok(42));
+}
+
+// Who can hold a machine at which version, until when: a test for each row of the threat model's table.
+
+#[test]
+fn a_mirror_holds_a_machine_until_its_statement_ends() {
+    let day = 24 * 3600;
+    // 43 is published, and the mirror shows 42 alone.
+    let held = mirror(&[42], &[&said(&[43, 42], 0)]);
+    let at = |after| {
+        let mut machine = Machine::new(fresh_policy());
+        machine.now = (made() + seconds(after)).into();
+        machine.takes(&held)
+    };
+    // The clocks may differ by 300 seconds.
+    assert_eq!(at(day + 299), Ok(42));
+    assert_eq!(at(day + 300), Err(Code::FreshnessExpired));
+    // A later statement ends it in the run that sees one.
+    let mut machine = Machine::new(fresh_policy());
+    assert_eq!(machine.takes(&mirror(&[43], &[&said(&[43], 60)])), Ok(43));
+    assert_eq!(machine.takes(&held), Err(Code::ManifestStale));
+    // What no statement lists holds nothing.
+    let unlisted = mirror(&[41], &[&said(&[43, 42], 0)]);
+    let judged = Machine::new(fresh_policy()).takes(&unlisted);
+    assert_eq!(judged, Err(Code::ManifestStale));
+}
+
+#[test]
+fn a_freshness_key_lists_any_valid_release_until_it_changes() {
+    let listing = |version| mirror(&[version], &[&said(&[version], 60)]);
+    for (version, expected) in [
+        (43, Ok(43)),
+        (41, Ok(41)),
+        // Below the policy's min_version.
+        (40, Err(Code::ManifestRollback)),
+    ] {
+        let judged = Machine::new(fresh_policy()).takes(&listing(version));
+        assert_eq!(judged, expected, "{version}");
+    }
+    let by_eve = sealed_manifest(&manifest(43), &["eve"]);
+    let unsigned = Channel::new([by_eve], [stated(&said(&[43], 60))]).encode();
+    let judged = Machine::new(fresh_policy()).takes(&unsigned);
+    assert_eq!(judged, Err(Code::ManifestThreshold));
+    let next = fresh_policy().with(|fields| {
+        fields.keys.push(signer("dora"));
+        fields.roles.freshness = Some(vec![group(1, &["dora"])]);
+    });
+    let mut machine = Machine::new(fresh_policy());
+    machine.follows(versioned(next.unwrap(), 4));
+    assert_eq!(machine.takes(&listing(41)), Err(Code::FreshnessThreshold));
+}
+
+#[test]
+fn a_freshness_key_with_all_mirrors_holds_until_the_policy_ends() {
+    let days = |count: i64| made() + seconds(count * 24 * 3600);
+    // The mirrors hide the policy that replaces the key, and the key goes on renewing.
+    let after = |on_expiry, count| {
+        let policy = fresh_policy().with(|fields| {
+            fields.expires = Some(days(10));
+            fields.on_expiry = on_expiry;
+        });
+        let policy = policy.unwrap();
+        let mut statement = said(&[41], 0);
+        (statement.created, statement.expires) = (days(count), days(count + 1));
+        let ended = policy.check_expiry(days(count));
+        let mut machine = Machine::new(policy);
+        machine.now = days(count).into();
+        let taken = machine.takes(&mirror(&[41], &[&statement]));
+        ended.map_err(|refusal| refusal.code()).and(taken)
+    };
+    assert_eq!(after(OnExpiry::Refuse, 9), Ok(41));
+    assert_eq!(after(OnExpiry::Refuse, 11), Err(Code::TrustExpired));
+    // One that only warns holds on.
+    assert_eq!(after(OnExpiry::Warn, 11), Ok(41));
+}
+
+#[test]
+fn release_keys_choose_until_root_replaces_them() {
+    let of = |number, builder: &str| {
+        let policy = policy(&["alice"]).with(|fields| {
+            fields.keys.push(signer(builder));
+            fields.roles.release = vec![group(1, &[builder])];
+        });
+        versioned(policy.unwrap(), number)
+    };
+    let by_thief = |version| {
+        let manifest = sealed_manifest(&manifest(version), &["thief"]);
+        Channel::new([manifest], []).encode()
+    };
+    let mut machine = Machine::new(of(1, "thief"));
+    assert_eq!(machine.takes(&by_thief(99)), Ok(99));
+    // Their word on the next policy counts for nothing; that of root ends it.
+    let next = of(2, "builder");
+    let signed = |by: &[&str]| {
+        machine
+            .policy
+            .verify_successor(&sealed_policy(&next, by).encode())
+    };
+    assert_eq!(signed(&["thief"]).unwrap_err().code(), Code::TrustThreshold);
+    let next = signed(&["alice"]).unwrap().as_ref().clone();
+    machine.follows(next);
+    assert_eq!(machine.takes(&by_thief(99)), Err(Code::ManifestThreshold));
 }

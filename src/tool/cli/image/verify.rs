@@ -22,10 +22,10 @@ use sealboot_store::image::{StoredImage, unverified_manifest};
 use sealboot_store::path::Place;
 use sealboot_store::tally::Counted;
 
-/// Check an envelope and its archive as a loader does.
+/// Check an envelope and its archive as a loader does, and its attachments.
 ///
 /// Signatures against the trust policy, then name, dates and version, then, for a channel, whether it is
-/// the newest, then every chunk and file of the archive. Where the store holds trust policies that follow
+/// the newest, then every chunk and file of the archive, and the attachments. Where the store holds trust policies that follow
 /// the one given, the newest of them judges, as on a machine. Exits with 3 and the code that the loader would print where one check says no. Only
 /// the architecture is left open, as the image is for another machine.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
 
-    /// Leave the archive unread
+    /// Leave the archive and the attachments unread
     #[arg(long)]
     manifest_only: bool,
 
@@ -63,6 +63,7 @@ pub(crate) struct VerifyArgs {
 struct Report<'a> {
     verified: bool,
     archive_checked: bool,
+    attachments_checked: bool,
     manifest: &'a Manifest,
     payload_sha256: &'a Sha256Digest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +120,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         })?;
         let size = verified.as_ref().archive.size;
         output::with_progress(size, |_, progress| {
-            Store::at(&root).check_archive(&verified, progress)
+            Store::at(&root).check_blobs(&verified, progress)
         })?;
     }
     report(args, &policy, &bytes, &verified, freshness.as_ref())
@@ -153,6 +154,7 @@ fn report(
         return output::json(&Report {
             verified: true,
             archive_checked: !args.manifest_only,
+            attachments_checked: !args.manifest_only,
             manifest,
             payload_sha256: verified.payload_sha256(),
             freshness: freshness.map(AsRef::as_ref),
@@ -194,6 +196,10 @@ fn report(
             )
         },
     ));
+    let attachments = manifest.attachments.len();
+    if attachments > 0 && !args.manifest_only {
+        rows.push(row("attachments", format!("{attachments}, each as signed")));
+    }
     output::data(&format!(
         "verified: image {}, version {}\n{}",
         manifest.name,

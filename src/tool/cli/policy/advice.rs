@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::describe::in_words;
 use sealboot_core::trust::policy::{
     ExpiryRule, FailurePolicy, FinalAction, Group, OnExpiry, SignerName, TableKey,
 };
 use sealboot_core::trust::{Role, TrustPolicy};
+use sealboot_store::tally::in_words;
 
 /// A week: with longer statements, a frozen mirror hides old news.
 const LONG_FRESHNESS_HOURS: u32 = 7 * 24;

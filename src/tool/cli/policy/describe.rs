@@ -6,8 +6,9 @@ use crate::cli::support::output;
 use sealboot_core::trust::TrustPolicy;
 use sealboot_core::trust::policy::{
     AcceptedImage, Disks, ExpiryRule, FailurePolicy, Fields, FinalAction, FreshnessRule, Group,
-    HostConfigRule, OnExpiry, Signer, SignerName, TableKey,
+    HostConfigRule, OnExpiry, Signer, TableKey,
 };
+use sealboot_store::tally::in_words;
 
 /// One thing that a policy says.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,15 +149,6 @@ pub(super) fn compared(old: &TrustPolicy, new: &TrustPolicy) -> String {
         old.version(),
         output::columns(changes(old, new)).trim_end()
     )
-}
-
-/// Writes groups as `1 of build-1 and 2 of alice, bob, carol`.
-pub(super) fn in_words(groups: &[Group]) -> String {
-    let groups = groups.iter().map(|group| {
-        let names: Vec<&str> = group.keys.iter().map(SignerName::as_str).collect();
-        format!("{} of {}", group.threshold, names.join(", "))
-    });
-    groups.collect::<Vec<_>>().join(" and ")
 }
 
 /// Returns everything that a policy says but for its version. Taken apart field by field: a new one must find its

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::describe::in_words;
 use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
-use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
-use sealboot_store::tally::names;
-use sealboot_store::{NextPolicy, Published, Step, Store};
+use sealboot_store::tally::{in_words, names};
+use sealboot_store::{Break, NextPolicy, Orphan, Published, Step, Store};
 
 /// Publish the next trust policy to a store
 ///
@@ -19,9 +17,11 @@ use sealboot_store::{NextPolicy, Published, Step, Store};
 /// machines that read this store: a removed key counts for nothing at once. Prints the path of what
 /// they fetch. What was published stays: a policy is replaced by one that follows it.
 ///
-/// Images of the store that the new policy would refuse stop the machines that run them. They are named
-/// first, and nothing is done until the operator agrees. To avoid it, have each image that runs signed as
-/// both policies require, and publish it again, before the policy.
+/// What the new policy would orphan is named first, and nothing is done until the operator agrees:
+/// current releases and freshness statements of the store, and the host configs of --host-config. To
+/// avoid it, have each release that runs signed as both policies require, and publish it again, before
+/// the policy. Keys that left root are named too: until the initramfs is built again with the new
+/// policy, enough of them can fork the chain.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PublishArgs {
     /// The trust policy that the machines have
@@ -32,9 +32,14 @@ pub(in crate::cli) struct PublishArgs {
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
 
-    /// Publish though the new policy refuses this image, and its machines will not boot (repeatable)
-    #[arg(long, value_name = "IMAGE")]
-    let_stop: Vec<ImageName>,
+    /// A host config that machines have, plain or signed, to be judged by the new policy too (repeatable)
+    #[arg(long = "host-config", value_name = "FILE")]
+    host_configs: Vec<PathBuf>,
+
+    /// Publish though the new policy orphans this: an image and the version that machines boot, or a
+    /// host config's file and the version of the new policy (repeatable)
+    #[arg(long, value_name = "NAME=VERSION")]
+    breaks: Vec<Break>,
 
     /// The signed policy
     #[arg(value_name = "ENVELOPE")]
@@ -43,14 +48,22 @@ pub(in crate::cli) struct PublishArgs {
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let store = Store::open(&args.store)?;
-    let next = match store.prepare_policy(&args.policy, &args.envelope, time::now())? {
+    let prepared = store.prepare_policy(
+        &args.policy,
+        &args.envelope,
+        &args.host_configs,
+        time::now(),
+    )?;
+    let next = match prepared {
         Step::Published { path, version } => return nothing_to_do(version, &path),
         Step::Next(next) => next,
     };
-    next.stops().iter().for_each(output::warn);
+    next.orphans().iter().for_each(output::warn);
+    next.waiting().iter().for_each(output::warn);
     next.ends_soon().iter().for_each(output::warn);
     fork(&next).iter().for_each(output::warn);
-    let mut agreed = args.let_stop.clone();
+    unmatched(&next, &args.breaks).iter().for_each(output::warn);
+    let mut agreed = args.breaks.clone();
     agreed.extend(agreed_to(&next, &agreed)?);
 
     let version = next.policy().version();
@@ -83,13 +96,18 @@ fn nothing_to_do(version: PolicyVersion, path: &Path) -> Result<(), Failure> {
     output::data(&format!("{}\n", path.display()))
 }
 
-/// Whose keys could still fork the chain of policies on machines that begin with the baked-in one.
+/// Returns whose keys could still fork the chain of policies on machines that begin with the baked-in one.
 fn fork(next: &NextPolicy) -> Option<String> {
-    let removed = next.removed_root_keys();
+    let fork = next.fork();
+    let removed = fork.removed();
     let (baked_in, version) = (next.baked_in(), next.policy().version());
+    let alone = match fork.lacking {
+        0 => "; the removed keys are enough for that",
+        _ => "",
+    };
     (!removed.is_empty()).then(|| {
         format!(
-            "version {version} no longer has {} in its root, but machines begin with version {}: {} can still give them another version {}, and with it any image; build their initramfs again with version {version}",
+            "version {version} no longer has {} in its root, but machines begin with version {}: {} can still give them another version {}, and with it any image{alone}; build their initramfs again with version {version}",
             names(&removed),
             baked_in.version(),
             in_words(baked_in.root_role().groups()),
@@ -98,16 +116,33 @@ fn fork(next: &NextPolicy) -> Option<String> {
     })
 }
 
-/// Asks, on a terminal, whether the machines of the other images that stop may do so.
-fn agreed_to(next: &NextPolicy, agreed: &[ImageName]) -> Result<Vec<ImageName>, Failure> {
-    let stopping = next.stopping(agreed);
-    let names: Vec<&str> = stopping.iter().map(ImageName::as_str).collect();
+/// Returns what was agreed to and does not happen: it may be misspelt.
+fn unmatched(next: &NextPolicy, agreed: &[Break]) -> Vec<String> {
+    let happens = |agreed: &Break| {
+        next.orphans()
+            .iter()
+            .any(|orphan| orphan.as_break() == *agreed)
+    };
+    let others = agreed.iter().filter(|agreed| !happens(agreed));
+    let version = next.policy().version();
+    others
+        .map(|agreed| format!("--breaks {agreed}: version {version} does not break that"))
+        .collect()
+}
+
+/// Asks, on a terminal, whether what else the policy orphans may break.
+fn agreed_to(next: &NextPolicy, agreed: &[Break]) -> Result<Vec<Break>, Failure> {
+    let mut breaking: Vec<Break> = (next.breaking(agreed).into_iter())
+        .map(Orphan::as_break)
+        .collect();
+    breaking.dedup();
+    let names: Vec<String> = breaking.iter().map(Break::to_string).collect();
     let question = format!(
-        "Machines that run {} will not boot. Publish all the same?",
+        "Machines that need {} will not boot. Publish all the same?",
         names.join(", ")
     );
     if !names.is_empty() && passphrase::interactive() && output::agreed(&question)? {
-        return Ok(stopping);
+        return Ok(breaking);
     }
     Ok(Vec::new())
 }

@@ -4,9 +4,7 @@ use crate::cli::support::output;
 use sealboot_core::format::shown;
 use sealboot_core::trust::policy::{Group, Signer, SignerName, TableKey};
 use sealboot_core::trust::{Envelope, PublicKey, Role, TrustPolicy, Verifications};
-use sealboot_store::tally::{Missing, names};
-
-use super::describe::in_words;
+use sealboot_store::tally::{Missing, in_words, names};
 
 /// The two policies whose roots must sign the newer of them.
 #[derive(Debug, Clone, Copy)]
