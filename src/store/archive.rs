@@ -102,7 +102,7 @@ impl Store {
         check(&path, list, file, manifest, progress)
     }
 
-    /// Does the same by a manifest that nobody has verified.
+    /// Does the same by an unverified manifest.
     pub(crate) fn compare_archive(
         &self,
         manifest: &Manifest,

@@ -215,7 +215,7 @@ pub fn of_host_config(
     let act = if is_signed {
         who("host config signers", role)
     } else {
-        "who gives the machines their host config".to_owned()
+        "the operator who installs host configs".to_owned()
     };
     let says = |code: FailureCode| format!("machines that boot refuse it: {code}");
     let judged = policy.map(|policy| judge(policy, bytes, now));
@@ -640,7 +640,7 @@ mod tests {
             let deadline = of_host_config(Some(&policy), "host.json", json.as_bytes(), now);
             lines(&[deadline.unwrap()])
         };
-        let expected = "host config host.json 2026-01-02T12:00:00Z; machines that boot refuse it: CONFIGURE-HOST-EXPIRED; who gives the machines their host config";
+        let expected = "host config host.json 2026-01-02T12:00:00Z; machines that boot refuse it: CONFIGURE-HOST-EXPIRED; the operator who installs host configs";
         for now in [made(), after(48)] {
             assert_eq!(ends(&json(expires, "relay"), now), [expected]);
         }
@@ -648,7 +648,7 @@ mod tests {
         assert_eq!(
             other,
             [
-                "host config host.json -; machines that boot refuse it: MANIFEST-NAME; who gives the machines their host config"
+                "host config host.json -; machines that boot refuse it: MANIFEST-NAME; the operator who installs host configs"
             ]
         );
         of_host_config(None, "host.json", b"{}", made()).unwrap_err();

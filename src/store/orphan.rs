@@ -30,6 +30,14 @@ pub struct Break {
     version: u64,
 }
 
+impl Break {
+    /// Returns the value of `--breaks` as it is, where `Display` quotes it for a shell.
+    #[must_use]
+    pub fn value(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+}
+
 impl FromStr for Break {
     type Err = Invalid;
 

@@ -572,7 +572,11 @@ mod tests {
             ("a=b.json=2", "'a=b.json'=2"),
             ("a b=2", "'a b'=2"),
         ] {
-            assert_eq!(text.parse::<Break>().unwrap().to_string(), shown);
+            let agreed: Break = text.parse().unwrap();
+            assert_eq!(
+                (agreed.value(), agreed.to_string()),
+                (text.to_owned(), shown.to_owned())
+            );
         }
         for bad in [
             "", "relay", "relay=", "=42", "relay=0", "relay=x", "relay=+1",

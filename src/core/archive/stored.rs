@@ -67,7 +67,7 @@ pub fn verify_archive(
     compare_archive(manifest.as_ref(), list, stored, progress)
 }
 
-/// Does the same for a manifest that nobody has verified, for a tool that compares the files of a store with each other.
+/// Does the same for an unverified manifest, for a tool that compares the files of a store with each other.
 /// It proves nothing of who signed, and nothing of the archive is kept.
 ///
 /// # Errors

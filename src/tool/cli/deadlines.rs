@@ -309,7 +309,7 @@ fn of_certificate(
     let validity = certificate.validity();
     let (created, expires) = (time(validity.not_before), time(validity.not_after));
     let act = match what {
-        What::TlsRoot => "who builds the initramfs",
+        What::TlsRoot => "the operator who builds the initramfs",
         _ => "the mirror's operator",
     };
     let is_future = created.is_some_and(|created| created > now);

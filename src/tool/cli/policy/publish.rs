@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::roots::Roots;
 use crate::cli::support::{Failure, output, passphrase, time};
+use sealboot_core::failure::Diagnose as _;
+use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_store::tally::{in_words, names};
-use sealboot_store::{Break, NextPolicy, Orphan, Published, Step, Store};
+use sealboot_store::{Break, Fork, NextPolicy, Orphan, Published, Step, Store, StoreError};
 
 /// Publish the next trust policy to a store
 ///
@@ -41,9 +44,93 @@ pub(in crate::cli) struct PublishArgs {
     #[arg(long, value_name = "NAME=VERSION")]
     breaks: Vec<Break>,
 
+    /// Print JSON instead of the path: {"status": "published", "published-before" or "refused", "version",
+    /// "path", "orphans": [{"breaks", "what", "message", "code", "agreed"}], "waiting", "fork"}
+    #[arg(long)]
+    json: bool,
+
     /// The signed policy
     #[arg(value_name = "ENVELOPE")]
     envelope: PathBuf,
+}
+
+/// What became of the policy, and what it does to machines.
+#[derive(Serialize)]
+struct Report {
+    status: Status,
+    version: PolicyVersion,
+    /// Where it is in the store, or would be.
+    path: String,
+    orphans: Vec<OrphanReport>,
+    /// Images that wait for their first freshness statement.
+    waiting: Vec<ImageName>,
+    /// Whose keys could fork the chain, where some have left root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fork: Option<Fork>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Status {
+    Published,
+    PublishedBefore,
+    Refused,
+}
+
+#[derive(Serialize)]
+struct OrphanReport {
+    /// The value of --breaks that agrees to it.
+    breaks: String,
+    what: String,
+    message: String,
+    code: &'static str,
+    agreed: bool,
+}
+
+impl Report {
+    fn before(version: PolicyVersion, path: &Path) -> Self {
+        Self {
+            status: Status::PublishedBefore,
+            version,
+            path: path.display().to_string(),
+            orphans: Vec::new(),
+            waiting: Vec::new(),
+            fork: None,
+        }
+    }
+
+    fn of(next: &NextPolicy, store: &Store, agreed: &[Break]) -> Self {
+        let orphan = |orphan: &Orphan| OrphanReport {
+            breaks: orphan.as_break().value(),
+            what: orphan.used.to_string(),
+            message: orphan.refusal.to_string(),
+            code: orphan.refusal.code().as_str(),
+            agreed: agreed.contains(&orphan.as_break()),
+        };
+        let version = next.policy().version();
+        let fork = next.fork();
+        let waiting = next.waiting().iter();
+        Self {
+            status: Status::Published,
+            version,
+            path: store.policy(version).display().to_string(),
+            orphans: next.orphans().iter().map(orphan).collect(),
+            waiting: waiting.map(|waiting| waiting.image.clone()).collect(),
+            fork: Some(fork).filter(|fork| !fork.removed().is_empty()),
+        }
+    }
+
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        if json {
+            return output::json(self);
+        }
+        match self.status {
+            Status::Refused => Ok(()),
+            Status::Published | Status::PublishedBefore => {
+                output::data(&format!("{}\n", self.path))
+            }
+        }
+    }
 }
 
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
@@ -55,7 +142,10 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         time::now(),
     )?;
     let next = match prepared {
-        Step::Published { path, version } => return nothing_to_do(version, &path),
+        Step::Published { path, version } => {
+            nothing_to_do(version);
+            return Report::before(version, &path).print(args.json);
+        }
         Step::Next(next) => next,
     };
     next.orphans().iter().for_each(output::warn);
@@ -75,10 +165,21 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
         new: next.policy(),
     };
     let standing = roots.standing(next.envelope());
-    let path = match next.publish(&agreed)? {
-        Published::Now(path) => path,
-        Published::Before(path) => return nothing_to_do(version, &path),
-    };
+    let mut report = Report::of(&next, &store, &agreed);
+    match next.publish(&agreed) {
+        Ok(Published::Now(_)) => {}
+        Ok(Published::Before(path)) => {
+            nothing_to_do(version);
+            return Report::before(version, &path).print(args.json);
+        }
+        Err(error) => {
+            if let StoreError::WouldBreak { .. } = error {
+                report.status = Status::Refused;
+                report.print(args.json)?;
+            }
+            return Err(error.into());
+        }
+    }
     output::talk(format!("published version {version} of the trust policy"));
     output::talk(standing.trim_end());
     if renewed {
@@ -86,14 +187,13 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
             "now run `sealboot freshness renew`: until then, a mirror can keep the new policy from machines unnoticed",
         );
     }
-    output::data(&format!("{}\n", path.display()))
+    report.print(args.json)
 }
 
-fn nothing_to_do(version: PolicyVersion, path: &Path) -> Result<(), Failure> {
+fn nothing_to_do(version: PolicyVersion) {
     output::talk(format!(
         "nothing to do: version {version} of the trust policy is published already"
     ));
-    output::data(&format!("{}\n", path.display()))
 }
 
 /// Returns whose keys could still fork the chain of policies on machines that begin with the baked-in one.
