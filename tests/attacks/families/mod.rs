@@ -46,12 +46,13 @@ mod freshness;
 mod host_configs;
 mod images;
 mod numbers;
+mod profile;
 mod rotation;
 mod signers;
 mod zstd;
 
 /// Every vector, by family: its title in the README, and what is in its folder.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 12] {
     [
         ("Who signed", signers::ALL),
         ("Keys and signatures that only a cheat makes", curve::ALL),
@@ -65,6 +66,7 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
         ("Which image, of which age", images::ALL),
         ("Numbers", numbers::ALL),
         ("Bytes and spellings", bytes::ALL),
+        ("The lexical profile", profile::ALL),
         ("Archives", archives::ALL),
         ("Archives in zstd", zstd::ALL),
     ]

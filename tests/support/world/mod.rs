@@ -4,9 +4,11 @@
 //! asked. So hashes in snapshots stay what they are until a format changes, which they then show.
 pub mod archives;
 pub mod attacks;
+pub mod full;
 pub mod mirror;
 pub mod odd_signatures;
 pub mod policies;
+pub mod profile;
 pub mod raw_signatures;
 pub mod trust;
 pub mod zstd;
