@@ -72,6 +72,16 @@ impl Kind {
         }
     }
 
+    /// The code of what a newer version of sealboot may be able to use.
+    pub(crate) const fn upgrade(self) -> FailureCode {
+        match self {
+            Self::Manifest => FailureCode::ManifestUpgrade,
+            Self::Freshness => FailureCode::FreshnessUpgrade,
+            Self::NextPolicy | Self::BakedInPolicy => FailureCode::TrustUpgrade,
+            Self::HostConfig => FailureCode::ConfigureHostUpgrade,
+        }
+    }
+
     /// Signs the payload, judges it, and returns what was read of it.
     pub(crate) fn judge(self, payload: &[u8]) -> Result<Value, Refused> {
         let policy = full::policy();
