@@ -5,6 +5,7 @@
 //! it, edited in every place.
 
 mod any;
+mod fields;
 mod judged;
 mod profile;
 
