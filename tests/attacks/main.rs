@@ -48,6 +48,12 @@ struct Expectation {
     /// The machine's kernel command line; nobody judges one without what it is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     cmdline: String,
+    /// The serial number that the machine's firmware says, where a host config asks for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    serial: String,
+    /// Whether the tool refuses what a person wrote and a loader accepts: a plain host config with an unknown field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refused_by_the_tool: bool,
     /// Files that are longer than they are kept: spaces follow, up to so many bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     padded: BTreeMap<String, usize>,
@@ -141,6 +147,8 @@ fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
         arch: case.arch,
         now: case.now.parse().unwrap(),
         cmdline: case.cmdline.to_owned(),
+        serial: case.serial.to_owned(),
+        refused_by_the_tool: case.is_refused_by_the_tool,
         padded: case.padded,
         tarred,
     };
@@ -365,6 +373,45 @@ fn every_attack_that_was_promised_is_here() {
                 "unknown-field-in-an-envelope",
                 "unknown-field-in-a-channel",
             ],
+        ),
+        (
+            "critical word of a later version, in each kind of statement",
+            &[
+                "unknown-critical-word-in-a-manifest",
+                "unknown-critical-word-in-the-next-policy",
+                "unknown-critical-word-in-the-baked-in-policy",
+                "unknown-critical-word-in-a-freshness",
+                "unknown-critical-word-in-a-signed-host-config",
+                "unknown-critical-word-in-a-plain-host-config",
+            ],
+        ),
+        (
+            "key of an unknown type in each role",
+            &[
+                "key-of-an-unknown-type-in-every-role",
+                "root-of-unknown-key-types",
+                "next-root-of-unknown-key-types",
+                "release-role-of-unknown-key-types",
+                "own-release-role-of-unknown-key-types",
+                "freshness-role-of-unknown-key-types",
+                "own-freshness-role-of-unknown-key-types",
+                "host-config-role-of-unknown-key-types",
+            ],
+        ),
+        (
+            "payload type of a later version beside today's, and stripped",
+            &[
+                "manifest-of-a-future-type-beside-todays",
+                "manifest-of-a-future-type-stripped-by-a-mirror",
+                "manifest-of-todays-type-stripped-by-a-mirror",
+                "current-release-of-both-types",
+                "freshness-of-a-future-type-beside-todays",
+                "freshness-of-todays-type-stripped-by-a-mirror",
+            ],
+        ),
+        (
+            "proof beside a signature",
+            &["proof-beside-a-signature", "proof-stripped-by-a-mirror"],
         ),
         (
             "duplicate JSON key",

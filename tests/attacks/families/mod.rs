@@ -42,6 +42,7 @@ mod archives;
 mod bytes;
 mod confusion;
 mod curve;
+mod extensions;
 mod freshness;
 mod host_configs;
 mod images;
@@ -52,7 +53,7 @@ mod signers;
 mod zstd;
 
 /// Every vector, by family: its title in the README, and what is in its folder.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 12] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 13] {
     [
         ("Who signed", signers::ALL),
         ("Keys and signatures that only a cheat makes", curve::ALL),
@@ -67,6 +68,7 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 12] {
         ("Numbers", numbers::ALL),
         ("Bytes and spellings", bytes::ALL),
         ("The lexical profile", profile::ALL),
+        ("What later versions may add", extensions::ALL),
         ("Archives", archives::ALL),
         ("Archives in zstd", zstd::ALL),
     ]
@@ -122,6 +124,8 @@ pub(crate) struct Case {
     pub(crate) arch: Arch,
     pub(crate) now: &'static str,
     pub(crate) cmdline: &'static str,
+    pub(crate) serial: &'static str,
+    pub(crate) is_refused_by_the_tool: bool,
 }
 
 impl Case {
@@ -141,6 +145,8 @@ impl Case {
             arch: Arch::X86_64,
             now: NOW,
             cmdline: "",
+            serial: "",
+            is_refused_by_the_tool: false,
         }
     }
 
@@ -180,6 +186,19 @@ impl Case {
     /// The machine's kernel command line.
     pub(crate) fn with_cmdline(self, cmdline: &'static str) -> Self {
         Self { cmdline, ..self }
+    }
+
+    /// What the machine's firmware says of itself.
+    pub(crate) fn on_machine(self, serial: &'static str) -> Self {
+        Self { serial, ..self }
+    }
+
+    /// The tool refuses a field of a plain host config that it does not know: a person wrote it.
+    pub(crate) fn refused_by_the_tool(self) -> Self {
+        Self {
+            is_refused_by_the_tool: true,
+            ..self
+        }
     }
 
     /// Spaces follow this file of the folder, up to so many bytes.
