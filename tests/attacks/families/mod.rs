@@ -3,7 +3,7 @@
 //! What is made is a function of nothing but this code: keys are fixed, ed25519 is deterministic, and
 //! nothing is compressed by a library whose output may change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealboot::keys::pem::PrivateKey;
 use sealboot_core::failure::FailureCode;
@@ -39,6 +39,7 @@ macro_rules! vectors {
 }
 
 mod archives;
+mod bounds;
 mod bytes;
 mod confusion;
 mod curve;
@@ -53,7 +54,7 @@ mod signers;
 mod zstd;
 
 /// Every vector, by family: its title in the README, and what is in its folder.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 13] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 14] {
     [
         ("Who signed", signers::ALL),
         ("Keys and signatures that only a cheat makes", curve::ALL),
@@ -66,6 +67,7 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 13] {
         ("Host configs", host_configs::ALL),
         ("Which image, of which age", images::ALL),
         ("Numbers", numbers::ALL),
+        ("Bounds", bounds::ALL),
         ("Bytes and spellings", bytes::ALL),
         ("The lexical profile", profile::ALL),
         ("What later versions may add", extensions::ALL),
@@ -118,6 +120,8 @@ pub(crate) struct Case {
     pub(crate) padded: BTreeMap<String, usize>,
     /// Directories that the folder holds as one tar each.
     pub(crate) tarred: Vec<&'static str>,
+    /// Files that are too large for the folder, which holds their SHA-256.
+    pub(crate) is_generated: BTreeSet<String>,
     /// The loader's verdict, where it is not everybody's.
     pub(crate) loader: Option<Result<(), FailureCode>>,
     pub(crate) image: &'static str,
@@ -140,6 +144,7 @@ impl Case {
             files: [("trust.json".to_owned(), baked_in)].into(),
             padded: BTreeMap::new(),
             tarred: Vec::new(),
+            is_generated: BTreeSet::new(),
             loader: None,
             image: "relay",
             arch: Arch::X86_64,
@@ -210,6 +215,12 @@ impl Case {
     /// The folder holds what is in this directory as one tar: it is many small files.
     pub(crate) fn tarred(mut self, directory: &'static str) -> Self {
         self.tarred.push(directory);
+        self
+    }
+
+    /// The folder holds only the SHA-256 of this file.
+    pub(crate) fn generated(mut self, path: &str) -> Self {
+        self.is_generated.insert(path.to_owned());
         self
     }
 
