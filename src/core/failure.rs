@@ -174,7 +174,7 @@ failure_codes! {
     }
     ConfigureHostRevoked = "CONFIGURE-HOST-REVOKED" {
         cause: "The host config was signed before the time from which the trust policy accepts them.",
-        remedy: "sign the host config again and put it in its place"
+        remedy: "sign it again with a later `created`: correct that in the plain host config, or leave it out; move FILE.signed.json away, run `sealboot host-config sign`, and put the new envelope in its place"
     }
     ConfigureHostRole = "CONFIGURE-HOST-ROLE" {
         cause: "The host config is signed, but the trust policy has no role for host configs, so its signatures cannot be checked.",

@@ -311,11 +311,11 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--policy", "misspelt-policy.json"),
-            "error: misspelt-policy.json has dissk, which no loader of this version reads\nhint: check it with `sealboot policy check misspelt-policy.json`\n".to_owned(),
+            "error: misspelt-policy.json has dissk, which loaders of this version ignore\nhint: check it with `sealboot policy check misspelt-policy.json`; if a newer version wrote it, --unknown-fields bakes it in as it is\n".to_owned(),
         ),
         (
             ("--host-config", "misspelt-host.json"),
-            "error: misspelt-host.json has mirror_key, which no loader of this version reads\nhint: check it with `sealboot host-config check misspelt-host.json`\n".to_owned(),
+            "error: misspelt-host.json has mirror_key, which loaders of this version ignore\nhint: check it with `sealboot host-config check misspelt-host.json`; if a newer version wrote it, --unknown-fields bakes it in as it is\n".to_owned(),
         ),
         (
             ("--host-config", "bad-host.json"),

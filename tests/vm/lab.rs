@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use sealboot::assemble::modules::{ModulesDir, Selection};
+use sealboot::keys::pem::PrivateKey;
 use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{EMULATED, HOST_ADDRESS, os};
 use sealboot_core::format::digest::Sha256Digest;
@@ -162,6 +163,12 @@ impl Lab {
             "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--out", out.to_str().unwrap(),
         ]);
         out
+    }
+
+    /// Returns a signer's private key.
+    pub(crate) fn key(&self, name: &str) -> PrivateKey {
+        let pem = fs::read_to_string(self.path(&format!("keys/{name}.key"))).unwrap();
+        PrivateKey::from_pem(&pem).unwrap()
     }
 
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::support::{Failure, time};
 use crate::assemble::emergency::{Emergency, Fallback};
-use crate::assemble::initramfs::{self, BuildError, Built, Request};
+use crate::assemble::initramfs::{self, BuildError, Built, Request, UnknownFields};
 use crate::assemble::initrd::{self, Archive, Compression};
 use crate::assemble::modules::{self, BuiltIn, Disk, Module, Selection};
 use crate::cpio::{Entry, Kind};
@@ -94,10 +94,14 @@ pub(super) struct BuildArgs {
     )]
     fallback_cmdline: Cmdline,
 
-    /// A static program that is a shell when it is called sh, such as busybox: for whoever stands at a console. The
+    /// A static program that is a shell when it is called sh, such as busybox, for operators at a console. The
     /// trust policy must allow it (--allow-shell)
     #[arg(long, value_name = "BIN")]
     shell: Option<PathBuf>,
+
+    /// Bake in a trust policy or a host config that has fields which this version of sealboot does not know
+    #[arg(long)]
+    unknown_fields: bool,
 
     /// How the initramfs is compressed
     #[arg(long, value_enum, default_value_t = CompressArg::Zstd)]
@@ -168,6 +172,10 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
             CompressArg::None => Compression::None,
         },
         now: build_time.unwrap_or_else(time::now),
+        unknown_fields: match args.unknown_fields {
+            true => UnknownFields::Accept,
+            false => UnknownFields::Refuse,
+        },
         build_time,
         out: args.out,
     };
