@@ -14,6 +14,7 @@
 
 mod families;
 mod judges;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sealboot_core::failure::FailureCode;
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Arch, ImageName};
 use serde::{Deserialize, Serialize};
 use support::world;
@@ -48,9 +50,18 @@ struct Expectation {
     /// The machine's kernel command line; nobody judges one without what it is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     cmdline: String,
+    /// The serial number that the machine's firmware says, where a host config asks for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    serial: String,
+    /// Whether the tool refuses what a person wrote and a loader accepts: a plain host config with an unknown field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refused_by_the_tool: bool,
     /// Files that are longer than they are kept: spaces follow, up to so many bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     padded: BTreeMap<String, usize>,
+    /// Files that are too large to be kept: the SHA-256 of what the family makes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    generated: BTreeMap<String, Sha256Digest>,
     /// Tars, each of which holds what is in the directory of its name without `.tar`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tarred: Vec<String>,
@@ -61,7 +72,7 @@ const EXPECTATION: &str = "expect.json";
 /// The vector holds: its folder is what its family makes, and everybody judges it as it says.
 fn assert_holds(vector: &Vector) {
     let directory = vectors().join(vector.folder());
-    let files = files_of(vector);
+    let (files, generated) = files_of(vector);
     if updating() {
         rewrite(&directory, &files);
     }
@@ -70,6 +81,9 @@ fn assert_holds(vector: &Vector) {
     let expectation: Expectation =
         serde_json::from_slice(&fs::read(directory.join(EXPECTATION)).unwrap()).unwrap();
     let whole = TempDir::new().unwrap();
+    for (path, bytes) in &generated {
+        world::put(&whole.path().join(path), bytes);
+    }
     for (path, bytes) in files.iter().filter(|(path, _)| *path != EXPECTATION) {
         if expectation.tarred.contains(path) {
             let directory = whole.path().join(path.strip_suffix(".tar").unwrap());
@@ -122,10 +136,24 @@ fn vectors() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/vectors")
 }
 
-/// Everything that the folder of a vector holds, by path.
-fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Everything that the folder of a vector holds, by path, and what is not kept in it.
+fn files_of(vector: &Vector) -> (Files, Files) {
     let case = (vector.make)();
     let mut files = case.files;
+    let is_kept = |path: &String, _: &mut Vec<u8>| !case.is_generated.contains(path);
+    let generated: Files = files
+        .extract_if(.., |path, bytes| !is_kept(path, bytes))
+        .collect();
+    assert_eq!(
+        generated.len(),
+        case.is_generated.len(),
+        "{}",
+        vector.name()
+    );
+    let digests = generated.iter();
+    let digests = digests.map(|(path, bytes)| (path.clone(), Sha256Digest::of(bytes)));
     let mut tarred = Vec::new();
     for directory in case.tarred {
         let path = format!("{directory}.tar");
@@ -141,13 +169,16 @@ fn files_of(vector: &Vector) -> BTreeMap<String, Vec<u8>> {
         arch: case.arch,
         now: case.now.parse().unwrap(),
         cmdline: case.cmdline.to_owned(),
+        serial: case.serial.to_owned(),
+        refused_by_the_tool: case.is_refused_by_the_tool,
         padded: case.padded,
+        generated: digests.collect(),
         tarred,
     };
     let mut json = serde_json::to_vec_pretty(&expectation).unwrap();
     json.push(b'\n');
     files.insert(EXPECTATION.to_owned(), json);
-    files
+    (files, generated)
 }
 
 /// Takes the files below `directory` out of `files`, into a tar that depends on nothing else.
@@ -365,6 +396,45 @@ fn every_attack_that_was_promised_is_here() {
                 "unknown-field-in-an-envelope",
                 "unknown-field-in-a-channel",
             ],
+        ),
+        (
+            "critical word of a later version, in each kind of statement",
+            &[
+                "unknown-critical-word-in-a-manifest",
+                "unknown-critical-word-in-the-next-policy",
+                "unknown-critical-word-in-the-baked-in-policy",
+                "unknown-critical-word-in-a-freshness",
+                "unknown-critical-word-in-a-signed-host-config",
+                "unknown-critical-word-in-a-plain-host-config",
+            ],
+        ),
+        (
+            "key of an unknown type in each role",
+            &[
+                "key-of-an-unknown-type-in-every-role",
+                "root-of-unknown-key-types",
+                "next-root-of-unknown-key-types",
+                "release-role-of-unknown-key-types",
+                "own-release-role-of-unknown-key-types",
+                "freshness-role-of-unknown-key-types",
+                "own-freshness-role-of-unknown-key-types",
+                "host-config-role-of-unknown-key-types",
+            ],
+        ),
+        (
+            "payload type of a later version beside today's, and stripped",
+            &[
+                "manifest-of-a-future-type-beside-todays",
+                "manifest-of-a-future-type-stripped-by-a-mirror",
+                "manifest-of-todays-type-stripped-by-a-mirror",
+                "current-release-of-both-types",
+                "freshness-of-a-future-type-beside-todays",
+                "freshness-of-todays-type-stripped-by-a-mirror",
+            ],
+        ),
+        (
+            "proof beside a signature",
+            &["proof-beside-a-signature", "proof-stripped-by-a-mirror"],
         ),
         (
             "duplicate JSON key",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Output;
 
+use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::Manifest;
 use tempfile::TempDir;
 
@@ -98,4 +99,45 @@ fn a_signer_is_warned_of_dates_that_are_far_off() {
             "warning: it expired at 2017-03-01T12:00:00Z: machines refuse it; now is 2026-12-01T12:00:00Z"
         ]
     );
+}
+
+#[test]
+fn certificates_and_keys_are_read_up_to_their_limits() {
+    let world = world();
+    let padded = |name: &str, bytes: &[u8], with: u8, len: u64| {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(usize::try_from(len).expect("small"), with);
+        fs::write(world.path().join(name), bytes).expect("ours");
+    };
+    let key = fs::read(world.path().join("test-only-keys/dora-openssh.pub")).expect("a key");
+    let certificate = rcgen::KeyPair::generate().and_then(|key| {
+        let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()])?;
+        params.self_signed(&key)
+    });
+    let certificate = certificate.expect("a certificate").pem();
+    let comment = key.trim_ascii_end();
+    for (words, file, with, limit) in [
+        (
+            &["key", "fingerprint"][..],
+            comment,
+            b'x',
+            LIMITS.key_file_bytes,
+        ),
+        (
+            &["tls", "pin"],
+            certificate.as_bytes(),
+            b'\n',
+            LIMITS.tls_roots_bytes,
+        ),
+    ] {
+        padded("whole", file, with, limit);
+        padded("larger", file, with, limit + 1);
+        let whole = run(&world, &[words, &["whole"]].concat());
+        assert!(whole.status.success(), "{}", text(&whole.stderr));
+        let larger = run(&world, &[words, &["larger"]].concat());
+        let said = text(&larger.stderr);
+        assert_eq!(larger.status.code(), Some(1), "{words:?}: {said}");
+        let expected = format!("error: larger is larger than {limit} bytes\n");
+        assert!(said.starts_with(&expected), "{words:?}: {said}");
+    }
 }

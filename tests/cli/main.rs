@@ -5,6 +5,7 @@
 //! `TRYCMD=overwrite cargo test --test cli` writes the pages anew: read the difference.
 
 mod inputs;
+mod keeps;
 mod policies;
 mod renewer;
 mod teams;

@@ -1,9 +1,13 @@
 //! The formats: what is written is read, and what was touched is not believed.
 //!
 //! Round trips run over made-up values of every format; mutations over every byte and every length
-//! of one signed envelope, one archive and one file of each other kind.
+//! of one signed envelope, one archive and one file of each other kind. What is signed is also judged as a machine does
+//! it, edited in every place.
 
 mod any;
+mod fields;
+mod judged;
+mod profile;
 
 use any::{any_host_config, any_json, any_manifest, any_policy, private_key};
 use base64::Engine as _;

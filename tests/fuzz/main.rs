@@ -19,7 +19,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use targets::{TARGETS, Target, Verdict};
 
-/// Mutations of a target's seeds. Twelve targets take a few seconds with them, unoptimised, on two processors.
+/// Mutations of a target's seeds. Thirteen targets take a few seconds with them, unoptimised, on two processors.
 const MUTATIONS: u32 = 1500;
 
 fn directory() -> PathBuf {
@@ -191,7 +191,7 @@ macro_rules! each_target {
         })*
     };
 }
-each_target!(archive cmdline cpio dhcp envelope freshness host_config ipv6 manifest policy range smbios);
+each_target!(archive cmdline cpio dhcp envelope freshness host_config ipv6 manifest policy profile range smbios);
 
 #[test]
 fn every_target_is_run_here_and_by_the_fuzzer_and_has_seeds() {

@@ -307,6 +307,18 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Returns the refusal of a statement whose payload cannot be used.
+    pub(super) fn of_payload(statement: Statement, error: PayloadError) -> Self {
+        match statement {
+            Statement::Manifest => Self::Manifest(error),
+            Statement::Policy => Self::Policy(error),
+            Statement::Freshness => Self::Freshness(error),
+            Statement::HostConfig => Self::HostConfig(error.into()),
+        }
+    }
+}
+
 impl Diagnose for Refusal {
     fn code(&self) -> FailureCode {
         use FailureCode as Code;

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::statement::{IgnoredSignature, SignatureCount, Statement, Unmet};
 use crate::format::limits::LIMITS;
 use crate::format::manifest::ImageName;
+use crate::format::payload::PayloadError;
 
 /// Groups of keys, each with its threshold.
 #[derive(Debug, Clone, Copy)]
@@ -185,6 +186,9 @@ impl<'a> Role<'a> {
 
     /// Returns the payload of an envelope that has a statement of this kind and that enough distinct keys have signed,
     /// and the names of their holders.
+    ///
+    /// A payload that is longer than its kind may be is refused before any signature over it is verified: each
+    /// verification hashes all of it.
     pub(super) fn open<'e>(
         &self,
         statement: Statement,
@@ -196,6 +200,11 @@ impl<'a> Role<'a> {
                 statement,
                 found: envelope.shown_payload_type(),
             });
+        }
+        let limit = statement.payload_limit();
+        if !u64::try_from(envelope.payload().len()).is_ok_and(|len| len <= limit) {
+            let error = PayloadError::TooLarge { limit };
+            return Err(Refusal::of_payload(statement, error));
         }
         if !self.is_reachable() {
             return Err(Refusal::UnknownKeyTypes { statement });
@@ -358,6 +367,29 @@ mod tests {
         let mut left = Verifications::default();
         assert!(role.count(&signed(&people), &mut left).is_met());
         assert_eq!(left.0, LIMITS.verifications - 32);
+    }
+
+    #[test]
+    fn a_payload_past_its_limit_is_refused_before_its_signatures() {
+        let policy = configured(renewed(policy(&["alice"]), false), false);
+        let role = policy.release_role(&relay()).unwrap();
+        for statement in Statement::ALL {
+            let limit = statement.payload_limit();
+            let open = |bytes: u64, left: &mut Verifications| {
+                let payload = vec![b' '; usize::try_from(bytes).unwrap()];
+                let envelope = sealed(statement.payload_type(), payload, &["alice"]);
+                role.open(statement, &envelope, left)
+                    .map(|(payload, _)| payload.len())
+                    .map_err(|refusal| crate::failure::Report(&refusal).to_string())
+            };
+            let mut left = Verifications::default();
+            let refused = open(limit + 1, &mut left).unwrap_err();
+            let expected = format!("it has more than {limit} bytes");
+            assert!(refused.contains(&expected), "{refused}");
+            assert_eq!(left.0, LIMITS.verifications, "{statement}");
+            assert_eq!(open(limit, &mut left), Ok(usize::try_from(limit).unwrap()));
+            assert_eq!(left.0, LIMITS.verifications - 1, "{statement}");
+        }
     }
 
     #[test]

@@ -40,6 +40,17 @@ impl Statement {
             Self::HostConfig => HostConfig::PAYLOAD_TYPE,
         }
     }
+
+    /// Bytes of a payload, at most.
+    #[must_use]
+    pub(super) const fn payload_limit(self) -> u64 {
+        match self {
+            Self::Manifest => Manifest::LIMIT,
+            Self::Policy => TrustPolicy::LIMIT,
+            Self::Freshness => Freshness::LIMIT,
+            Self::HostConfig => HostConfig::LIMIT,
+        }
+    }
 }
 
 impl fmt::Display for Statement {

@@ -3,7 +3,7 @@
 //! What is made is a function of nothing but this code: keys are fixed, ed25519 is deterministic, and
 //! nothing is compressed by a library whose output may change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealboot::keys::pem::PrivateKey;
 use sealboot_core::failure::FailureCode;
@@ -39,19 +39,22 @@ macro_rules! vectors {
 }
 
 mod archives;
+mod bounds;
 mod bytes;
 mod confusion;
 mod curve;
+mod extensions;
 mod freshness;
 mod host_configs;
 mod images;
 mod numbers;
+mod profile;
 mod rotation;
 mod signers;
 mod zstd;
 
 /// Every vector, by family: its title in the README, and what is in its folder.
-pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
+pub(crate) fn families() -> [(&'static str, &'static [Vector]); 14] {
     [
         ("Who signed", signers::ALL),
         ("Keys and signatures that only a cheat makes", curve::ALL),
@@ -64,7 +67,10 @@ pub(crate) fn families() -> [(&'static str, &'static [Vector]); 11] {
         ("Host configs", host_configs::ALL),
         ("Which image, of which age", images::ALL),
         ("Numbers", numbers::ALL),
+        ("Bounds", bounds::ALL),
         ("Bytes and spellings", bytes::ALL),
+        ("The lexical profile", profile::ALL),
+        ("What later versions may add", extensions::ALL),
         ("Archives", archives::ALL),
         ("Archives in zstd", zstd::ALL),
     ]
@@ -114,12 +120,16 @@ pub(crate) struct Case {
     pub(crate) padded: BTreeMap<String, usize>,
     /// Directories that the folder holds as one tar each.
     pub(crate) tarred: Vec<&'static str>,
+    /// Files that are too large for the folder, which holds their SHA-256.
+    pub(crate) is_generated: BTreeSet<String>,
     /// The loader's verdict, where it is not everybody's.
     pub(crate) loader: Option<Result<(), FailureCode>>,
     pub(crate) image: &'static str,
     pub(crate) arch: Arch,
     pub(crate) now: &'static str,
     pub(crate) cmdline: &'static str,
+    pub(crate) serial: &'static str,
+    pub(crate) is_refused_by_the_tool: bool,
 }
 
 impl Case {
@@ -134,11 +144,14 @@ impl Case {
             files: [("trust.json".to_owned(), baked_in)].into(),
             padded: BTreeMap::new(),
             tarred: Vec::new(),
+            is_generated: BTreeSet::new(),
             loader: None,
             image: "relay",
             arch: Arch::X86_64,
             now: NOW,
             cmdline: "",
+            serial: "",
+            is_refused_by_the_tool: false,
         }
     }
 
@@ -180,6 +193,19 @@ impl Case {
         Self { cmdline, ..self }
     }
 
+    /// What the machine's firmware says of itself.
+    pub(crate) fn on_machine(self, serial: &'static str) -> Self {
+        Self { serial, ..self }
+    }
+
+    /// The tool refuses a field of a plain host config that it does not know: a person wrote it.
+    pub(crate) fn refused_by_the_tool(self) -> Self {
+        Self {
+            is_refused_by_the_tool: true,
+            ..self
+        }
+    }
+
     /// Spaces follow this file of the folder, up to so many bytes.
     pub(crate) fn padded(mut self, path: &str, bytes: usize) -> Self {
         self.padded.insert(path.to_owned(), bytes);
@@ -189,6 +215,12 @@ impl Case {
     /// The folder holds what is in this directory as one tar: it is many small files.
     pub(crate) fn tarred(mut self, directory: &'static str) -> Self {
         self.tarred.push(directory);
+        self
+    }
+
+    /// The folder holds only the SHA-256 of this file.
+    pub(crate) fn generated(mut self, path: &str) -> Self {
+        self.is_generated.insert(path.to_owned());
         self
     }
 

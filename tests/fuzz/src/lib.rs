@@ -16,6 +16,7 @@
 //! | [`ipv6`] | router advertisements, and answers to DHCPv6 questions | everyone on the link |
 //! | [`manifest`] | the statement about an image | every mirror, or stolen keys |
 //! | [`policy`] | `trust.json`, `trust/N.json` | whoever builds the initramfs; every mirror |
+//! | [`profile`] | the payload of every signed statement | every mirror, or stolen keys |
 //! | `range` (operator) | a request's path and its `Range` header | every client |
 //! | [`smbios`] | the firmware's SMBIOS table | the hypervisor, the vendor, root on the machine |
 //!
@@ -33,6 +34,7 @@ pub mod input;
 pub mod ipv6;
 pub mod manifest;
 pub mod policy;
+pub mod profile;
 pub mod range;
 pub mod signed;
 pub mod smbios;
@@ -63,6 +65,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ipv6", ipv6::run),
     ("manifest", manifest::run),
     ("policy", policy::run),
+    ("profile", profile::run),
     ("range", range::run),
     ("smbios", smbios::run),
 ];

@@ -5,9 +5,11 @@
 pub mod archives;
 pub mod attacks;
 pub mod extended;
+pub mod full;
 pub mod mirror;
 pub mod odd_signatures;
 pub mod policies;
+pub mod profile;
 pub mod raw_signatures;
 pub mod trust;
 pub mod zstd;
