@@ -146,7 +146,9 @@ impl Diagnose for FetchError {
 }
 
 impl FetchError {
-    pub(super) fn new(url: &Url, problem: FetchProblem) -> Self {
+    /// Returns the failure of a request for `url`.
+    #[must_use]
+    pub fn new(url: &Url, problem: FetchProblem) -> Self {
         Self {
             url: shown(url.as_str(), LONGEST_URL),
             problem,
