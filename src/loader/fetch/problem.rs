@@ -82,9 +82,6 @@ pub enum FetchProblem {
     /// The whole file came where a part was asked for.
     #[error("the server sends the whole file where a part of it was asked for")]
     NoRanges,
-    /// Another ETag than before.
-    #[error("the server's file is another than before")]
-    Changed,
     /// An answer that breaks HTTP, or is not what was asked for.
     #[error("the server's answer is unusable: {0}")]
     Answer(String),
@@ -123,7 +120,6 @@ impl Diagnose for FetchError {
             FetchProblem::Redirect(_) => FailureCode::FetchRedirect,
             FetchProblem::WebPage => FailureCode::FetchWebPage,
             FetchProblem::NoRanges => FailureCode::FetchRange,
-            FetchProblem::Changed => FailureCode::FetchChanged,
             FetchProblem::Answer(_) => FailureCode::FetchAnswer,
             FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
             FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchCut,
@@ -187,7 +183,6 @@ impl FetchError {
             | FetchProblem::Connect
             | FetchProblem::Stalled { .. }
             | FetchProblem::Slow
-            | FetchProblem::Changed
             | FetchProblem::WebPage
             | FetchProblem::Cut => away,
             FetchProblem::Status(status) if status.is_server_error() => away,
