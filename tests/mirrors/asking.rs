@@ -3,16 +3,14 @@
 use std::time::{Duration, Instant};
 
 use sealboot_core::failure::{Diagnose as _, FailureCode};
-use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
-use sealboot_core::format::network::Network;
+use sealboot_core::format::host_config::MirrorUrl;
 use sealboot_core::trust::{JudgingTime, Presented, TrustPolicy};
 use sealboot_init::boot::stages::manifest::asking::{Asking, Request, Shown, Turn};
 use sealboot_init::boot::{InForce, LOADER};
-use sealboot_init::fetch::FetchError;
-use sealboot_init::fetch::problem::FetchProblem;
 use support::world::archives::noon;
 use support::world::{alice, bob, carol, channel, manifest, seal_manifest};
 
+use crate::machine::{gone, host};
 use crate::{first, handed_on};
 
 /// What is told of a turn.
@@ -42,23 +40,14 @@ struct Machine {
 
 impl Machine {
     fn new(policy: TrustPolicy, mirrors: &[&str]) -> Self {
-        let host = HostConfig {
-            image: "relay".parse().unwrap(),
-            mirrors: mirrors.iter().map(|url| url.parse().unwrap()).collect(),
-            created: Some(noon()),
-            expires: None,
-            machines: Vec::new(),
-            mirror_keys: Vec::new(),
-            network: Network::by_dhcp(),
-            ntp: Vec::new(),
-        };
+        let mirrors: Vec<MirrorUrl> = mirrors.iter().map(|url| url.parse().unwrap()).collect();
         Self {
             began: Instant::now(),
-            mirrors: mirrors.iter().map(|url| url.parse().unwrap()).collect(),
             presented: Presented {
-                stored: Some(host.encode()),
+                stored: Some(host(&mirrors).encode()),
                 ..Presented::default()
             },
+            mirrors,
             chain: InForce::new(policy, &LOADER),
             now: noon().into(),
         }
@@ -117,11 +106,6 @@ fn shows(version: u64) -> Shown {
         &seal_manifest(&manifest(version), &[alice(), bob()]),
         None,
     ))
-}
-
-fn gone() -> Shown {
-    let url = "https://one.example/".parse().unwrap();
-    Shown::Failed(FetchError::new(&url, FetchProblem::Connect))
 }
 
 const TWO: [&str; 2] = ["https://one.example/", "https://two.example/"];

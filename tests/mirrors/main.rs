@@ -7,6 +7,8 @@
 
 mod asking;
 mod clock;
+mod machine;
+mod policy_fields;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +20,6 @@ use sealboot::keys::pem::PrivateKey;
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::format::network::Network;
 use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::{ClockState, JudgingTime, Presented, TrustPolicy};
 use sealboot_init::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
@@ -92,19 +93,7 @@ impl World {
             .iter()
             .map(|mirror| mirror.url.clone())
             .collect();
-        let host = HostConfig {
-            image: "relay".parse().unwrap(),
-            mirrors: mirrors
-                .iter()
-                .map(|mirror| mirror.to_string().parse().unwrap())
-                .collect(),
-            created: Some(noon()),
-            expires: None,
-            machines: Vec::new(),
-            mirror_keys: Vec::new(),
-            network: Network::by_dhcp(),
-            ntp: Vec::new(),
-        };
+        let host = machine::host(&mirrors);
         let presented = Presented {
             stored: Some(stored(&host)),
             ..Presented::default()

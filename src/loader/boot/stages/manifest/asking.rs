@@ -86,7 +86,7 @@ pub struct Asking<'a> {
     now: &'a mut JudgingTime,
     mirrors: &'a [MirrorUrl],
     states: Vec<State>,
-    /// Whether a policy has followed since the end of the chain was last looked at.
+    /// Whether a policy has followed since the last walk ended.
     is_longer: bool,
 }
 
@@ -207,10 +207,11 @@ impl<'a> Asking<'a> {
     }
 
     fn end_walk(&mut self, mirror: usize) -> Result<(), ManifestStageError> {
-        if std::mem::take(&mut self.is_longer)
-            && let Some(ends_soon) = self.chain.ends_soon()
-        {
-            warn!("{ends_soon}");
+        if std::mem::take(&mut self.is_longer) {
+            self.chain.warn_of_age();
+            if let Some(ends_soon) = self.chain.ends_soon() {
+                warn!("{ends_soon}");
+            }
         }
         self.check_policy(mirror)
     }
