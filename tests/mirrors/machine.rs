@@ -35,6 +35,15 @@ pub(crate) enum What {
     Failed,
 }
 
+/// What has happened.
+#[derive(Debug)]
+pub(crate) enum Step<'a> {
+    /// The stage has decided this.
+    Turn(&'a Turn),
+    /// A mirror has shown this.
+    Shown(usize, What),
+}
+
 impl Shelf {
     fn policy(&self, version: u64, now: u64) -> (u64, What) {
         match (self.pace, self.policies.contains_key(&version)) {
@@ -85,10 +94,11 @@ pub(crate) fn host(mirrors: &[MirrorUrl]) -> HostConfig {
     }
 }
 
-/// Lets the stage ask mirrors that have these shelves.
+/// Lets the stage ask mirrors that have these shelves. `watch` sees each step with its time in milliseconds.
 pub(crate) fn ask(
     asking: &mut Asking<'_>,
     shelves: &[Shelf],
+    mut watch: impl FnMut(u64, Step<'_>),
 ) -> Result<(usize, Current), FailureCode> {
     let began = Instant::now();
     let mut clock = 0;
@@ -96,6 +106,7 @@ pub(crate) fn ask(
     loop {
         let now = began + Duration::from_millis(clock);
         let turn = asking.turn(now);
+        watch(clock, Step::Turn(&turn));
         let until = match turn {
             Turn::Ask(mirror, Request::Policies(first)) => {
                 coming[mirror] = Some(shelves[mirror].policy(first.as_u64(), clock));
@@ -123,6 +134,7 @@ pub(crate) fn ask(
                 };
                 let now = began + Duration::from_millis(clock);
                 asking.take_in(mirror, shelves[mirror].show(what), now);
+                watch(clock, Step::Shown(mirror, what));
                 for (mirror, coming) in coming.iter_mut().enumerate() {
                     if !asking.is_open(mirror) {
                         *coming = None;

@@ -9,6 +9,7 @@ mod asking;
 mod clock;
 mod machine;
 mod policy_fields;
+mod universe;
 
 use std::io;
 use std::net::SocketAddr;

@@ -547,7 +547,7 @@ fn boot(given: &Given, next: &TrustPolicy, shown: Shown) -> Boot {
     let name = "relay".parse().unwrap();
     let mut attempt = |mirrors: &[MirrorUrl], shelves: &[Shelf]| {
         let mut asking = Asking::new(&name, mirrors, &presented, &mut chain, &mut now);
-        ask(&mut asking, shelves)
+        ask(&mut asking, shelves, |_, _| {})
     };
 
     let printed = tempfile::NamedTempFile::new().unwrap();
