@@ -133,12 +133,12 @@ failure_codes! {
         remedy: "use a kernel with devtmpfs, tmpfs, proc and sysfs built in, and give the machine more memory if the cause is ENOMEM"
     }
     PrepareClock = "PREPARE-CLOCK" {
-        cause: "The clock stood before the earliest time that it can be and could not be moved forward.",
+        cause: "The clock was before the earliest time that it can be, and could not be set.",
         remedy: "set the machine's real-time clock"
     }
     PrepareModule = "PREPARE-MODULE" {
         cause: "A kernel module of the initramfs could not be loaded.",
-        remedy: "build the initramfs with --modules of exactly the kernel that boots it"
+        remedy: "build the initramfs with --modules-dir of exactly the kernel that boots it"
     }
     ConfigurePolicy = "CONFIGURE-POLICY" {
         cause: "The baked-in trust policy is missing, or does not parse, or contradicts itself.",
@@ -157,12 +157,12 @@ failure_codes! {
         remedy: "sign the host config with `sealboot host-config sign`, and take the settings of mirrors, image and network off the kernel command line"
     }
     ConfigureHostThreshold = "CONFIGURE-HOST-THRESHOLD" {
-        cause: "Fewer distinct keys of the role for host configs have signed the host config than the trust policy asks.",
+        cause: "Fewer distinct keys of the role for host configs have signed the host config than the trust policy requires.",
         remedy: "let more of the policy's signers of host configs run `sealboot host-config sign`"
     }
     ConfigureHostEnvelope = "CONFIGURE-HOST-ENVELOPE" {
-        cause: "The signed host config is no envelope that can be read, or it holds another kind of statement.",
-        remedy: "sign the plain host config anew with `sealboot host-config sign`"
+        cause: "The signed host config is not a readable envelope, or it holds another kind of statement.",
+        remedy: "sign the plain host config again with `sealboot host-config sign`"
     }
     ConfigureHostExpired = "CONFIGURE-HOST-EXPIRED" {
         cause: "The host config has expired by this machine's clock.",
@@ -174,10 +174,10 @@ failure_codes! {
     }
     ConfigureHostRevoked = "CONFIGURE-HOST-REVOKED" {
         cause: "The host config was signed before the time from which the trust policy accepts them.",
-        remedy: "sign the host config again and put it in its place"
+        remedy: "sign it again with a later `created`: correct that in the plain host config, or leave it out; move FILE.signed.json away, run `sealboot host-config sign`, and put the new envelope in its place"
     }
     ConfigureHostRole = "CONFIGURE-HOST-ROLE" {
-        cause: "The host config is signed, but the trust policy names nobody who may sign one, so nobody could check it.",
+        cause: "The host config is signed, but the trust policy has no role for host configs, so its signatures cannot be checked.",
         remedy: "name its signers in the trust policy (`sealboot policy create --host-config-key`), or give the plain host config"
     }
     ConfigureCmdline = "CONFIGURE-CMDLINE" {
@@ -212,7 +212,7 @@ failure_codes! {
         cause: "No router and no DHCPv6 server gave this machine an address in time.",
         remedy: "check that a router advertises a prefix on this link, or a DHCPv6 server answers there; or use a static address"
     }
-    ConnectMake = "CONNECT-MAKE" {
+    ConnectVirtualLink = "CONNECT-VIRTUAL-LINK" {
         cause: "A bond or a VLAN could not be made.",
         remedy: "bake the kernel modules bonding and 8021q into the initramfs, and check the bond's options"
     }
@@ -220,7 +220,7 @@ failure_codes! {
         cause: "The kernel refused a link, address or route setting.",
         remedy: "check the addresses in the host config or in the DHCP lease"
     }
-    FetchAddress = "FETCH-ADDRESS" {
+    FetchDns = "FETCH-DNS" {
         cause: "A mirror's name could not be resolved.",
         remedy: "check the mirror's name and the name servers"
     }
@@ -273,10 +273,10 @@ failure_codes! {
         remedy: "turn on range requests at the mirror; until then it is used only where no other mirror is left"
     }
     FetchStatus = "FETCH-STATUS" {
-        cause: "The mirror answered with an HTTP status that is no success.",
+        cause: "The mirror answered with an HTTP status that is not a success.",
         remedy: "check that the image was published to this mirror's store and that the mirror's URL ends at the store's root"
     }
-    FetchAnswer = "FETCH-ANSWER" {
+    FetchResponse = "FETCH-RESPONSE" {
         cause: "The mirror's answer breaks HTTP or is not the range that was asked for.",
         remedy: "check the mirror's server software and any proxy before it"
     }
@@ -284,12 +284,12 @@ failure_codes! {
         cause: "The mirror sent more than the signed size or the documented limit allows.",
         remedy: "check that the mirror's store is an unmodified copy; a channel may hold at most 1 MiB"
     }
-    FetchCut = "FETCH-CUT" {
+    FetchTruncated = "FETCH-TRUNCATED" {
         cause: "The mirror ended the archive before its signed size was reached.",
         remedy: "copy the store to the mirror again; blobs are published before the manifests that name them"
     }
     ManifestEnvelope = "MANIFEST-ENVELOPE" {
-        cause: "What the mirror serves as manifest is no DSSE envelope.",
+        cause: "What the mirror serves as manifest is not a DSSE envelope.",
         remedy: "check that images/NAME.json on the mirror is the file that `sealboot image publish` wrote"
     }
     ManifestPayloadType = "MANIFEST-PAYLOAD-TYPE" {
@@ -297,7 +297,7 @@ failure_codes! {
         remedy: "publish a manifest made by a version of sealboot that this loader knows, or update the loader"
     }
     ManifestThreshold = "MANIFEST-THRESHOLD" {
-        cause: "Fewer distinct trusted keys have validly signed than the trust policy's threshold asks.",
+        cause: "Fewer distinct trusted keys have validly signed than the trust policy's threshold.",
         remedy: "have the missing signers run `sealboot image sign`, then publish again"
     }
     ManifestInvalid = "MANIFEST-INVALID" {
@@ -320,8 +320,8 @@ failure_codes! {
         cause: "The manifest's expiry has passed by this machine's clock.",
         remedy: "sign and publish a newer image; if the time above is wrong, set the machine's real-time clock"
     }
-    ManifestExpiry = "MANIFEST-EXPIRY" {
-        cause: "The manifest has no expiry, or grants itself a longer life than the trust policy allows.",
+    ManifestValidity = "MANIFEST-VALIDITY" {
+        cause: "The manifest has no expiry, or is valid for longer than the trust policy allows.",
         remedy: "pack the image with an --expires that the policy allows"
     }
     ManifestFuture = "MANIFEST-FUTURE" {
@@ -334,14 +334,14 @@ failure_codes! {
     }
     ManifestDenied = "MANIFEST-DENIED" {
         cause: "The trust policy denies this version of the image, this manifest or this archive.",
-        remedy: "publish a newer version; somebody has withdrawn this one"
+        remedy: "publish a newer version; the policy's signers have denied this one"
     }
     ManifestWithdrawn = "MANIFEST-WITHDRAWN" {
         cause: "The freshness statement has withdrawn the version of the image that the mirror shows.",
         remedy: "publish another version; where there is one, copy it to the mirror"
     }
     ManifestNotCurrent = "MANIFEST-NOT-CURRENT" {
-        cause: "The freshness statement does not list the version of the image that the mirror shows, and none that is newer.",
+        cause: "The freshness statement lists neither the version of the image that the mirror shows nor a newer one.",
         remedy: "renew the freshness statement where this version was published: `sealboot freshness renew`"
     }
     ManifestStale = "MANIFEST-STALE" {
@@ -353,7 +353,7 @@ failure_codes! {
         remedy: "renew it: `sealboot freshness renew`, or `sealboot serve --renew`"
     }
     FreshnessInvalid = "FRESHNESS-INVALID" {
-        cause: "The freshness statement is no envelope, holds another kind of statement, or contradicts itself.",
+        cause: "The freshness statement is not an envelope, holds another kind of statement, or contradicts itself.",
         remedy: "renew it with a version of sealboot that matches this loader"
     }
     FreshnessUpgrade = "FRESHNESS-UPGRADE" {
@@ -372,8 +372,8 @@ failure_codes! {
         cause: "The freshness statement has expired by this machine's clock: the mirror may be frozen.",
         remedy: "see whether renewing still runs, and whether the mirror is still updated; if the time above is wrong, set the machine's real-time clock"
     }
-    FreshnessLife = "FRESHNESS-LIFE" {
-        cause: "The freshness statement grants itself a longer life than the trust policy allows.",
+    FreshnessValidity = "FRESHNESS-VALIDITY" {
+        cause: "The freshness statement is valid for longer than the trust policy allows.",
         remedy: "renew it for at most the policy's freshness.max_hours"
     }
     FreshnessReleases = "FRESHNESS-RELEASES" {
@@ -385,7 +385,7 @@ failure_codes! {
         remedy: "set the clock of this machine, or of the machine that renews"
     }
     TrustEnvelope = "TRUST-ENVELOPE" {
-        cause: "What the mirror serves as the next trust policy is no DSSE envelope.",
+        cause: "What the mirror serves as the next trust policy is not a DSSE envelope.",
         remedy: "check that trust/N.json on the mirror is the file that `sealboot policy publish` wrote"
     }
     TrustPayloadType = "TRUST-PAYLOAD-TYPE" {
@@ -445,7 +445,7 @@ failure_codes! {
         remedy: "with Secure Boot or kernel lockdown, use a kernel that is signed by a key the loader's kernel trusts"
     }
     LoadKernel = "LOAD-KERNEL" {
-        cause: "The image's kernel or command line is nothing that this machine can kexec.",
+        cause: "This machine cannot kexec the image's kernel or command line.",
         remedy: "pack a bzImage of this architecture with CONFIG_RELOCATABLE, and a shorter command line if it is near 2,047 bytes"
     }
     LoadMemory = "LOAD-MEMORY" {
@@ -453,12 +453,12 @@ failure_codes! {
         remedy: "give the machine more memory: kexec holds the initrd twice for a moment"
     }
     HandoverFailed = "HANDOVER-FAILED" {
-        cause: "The loaded kernel was not entered.",
+        cause: "The kernel did not enter the loaded kernel.",
         remedy: "look at the kernel's own messages above"
     }
-    LoaderStalled = "LOADER-STALLED" {
+    LoaderHung = "LOADER-HUNG" {
         cause: "The loader has hung: nothing has happened for longer than the trust policy grants (on_failure.stall_seconds).",
-        remedy: "look for a device that answers no more; where the loader itself waits for what never comes, report the console log to the project"
+        remedy: "look for a device that no longer answers; where the loader itself waits without end, report the console log to the project"
     }
     LoaderPanic = "LOADER-PANIC" {
         cause: "The loader itself has a bug.",

@@ -9,8 +9,8 @@
 //! connect    link, address, name servers         → Connection
 //! manifest   GET trust/N.json, images/NAME.json  → Current     (a Verified<Manifest>, by the newest policy)
 //! image      GET blob, check each chunk, unpack  → Image       (kernel and initrd in tmpfs)
-//! measure    extend the TPM, where there is one  → Measured
 //! load       kexec_file_load                     → Loaded
+//! measure    extend the TPM, where there is one  → Measured
 //! handover   reboot into it
 //! ```
 //!

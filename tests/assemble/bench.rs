@@ -120,7 +120,7 @@ impl Bench {
             ("--policy", "policy.json"),
             ("--host-config", "host.json"),
             ("--tls-roots", "ca.pem"),
-            ("--modules", MODULES),
+            ("--modules-dir", MODULES),
             ("--out", "loader.img"),
         ];
         let mut command = self.command();

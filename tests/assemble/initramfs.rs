@@ -217,7 +217,7 @@ fn the_same_inputs_give_the_same_initramfs() {
             "--tls-roots",
             "ca.pem",
         ]);
-        command.args(["--modules", MODULES, "--compress", "none", "--out", out]);
+        command.args(["--modules-dir", MODULES, "--compress", "none", "--out", out]);
         assert_done(&command.output().unwrap());
         fs::read(bench.path(out)).unwrap()
     });
@@ -311,11 +311,11 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--policy", "misspelt-policy.json"),
-            "error: misspelt-policy.json has dissk, which no loader of this version reads\nhint: check it with `sealboot policy check misspelt-policy.json`\n".to_owned(),
+            "error: misspelt-policy.json has dissk, which loaders of this version ignore\nhint: check it with `sealboot policy check misspelt-policy.json`; if a newer version wrote it, --unknown-fields bakes it in as it is\n".to_owned(),
         ),
         (
             ("--host-config", "misspelt-host.json"),
-            "error: misspelt-host.json has mirror_key, which no loader of this version reads\nhint: check it with `sealboot host-config check misspelt-host.json`\n".to_owned(),
+            "error: misspelt-host.json has mirror_key, which loaders of this version ignore\nhint: check it with `sealboot host-config check misspelt-host.json`; if a newer version wrote it, --unknown-fields bakes it in as it is\n".to_owned(),
         ),
         (
             ("--host-config", "bad-host.json"),
@@ -340,7 +340,7 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
             "error: certificate 1 in bad-root.pem cannot be used\n  caused by: invalid peer certificate: BadEncoding\nhint: export the certificate again, as PEM\n".to_owned(),
         ),
         (
-            ("--modules", "no-index/lib/modules/6.1.0-test"),
+            ("--modules-dir", "no-index/lib/modules/6.1.0-test"),
             format!("error: {base}/no-index/lib/modules/6.1.0-test has no modules.dep\nhint: run `depmod -b {base}/no-index 6.1.0-test` (Debian package kmod)\n"),
         ),
         (
@@ -357,7 +357,7 @@ fn what_the_loader_would_refuse_is_not_baked_in() {
         ),
         (
             ("--module", "arm"),
-            "error: the loader is for x86_64, module \"arm\" is for aarch64\nhint: give a --modules directory of a kernel for x86_64, or the loader for the kernel's architecture\n".to_owned(),
+            "error: the loader is for x86_64, module \"arm\" is for aarch64\nhint: give a --modules-dir directory of a kernel for x86_64, or the loader for the kernel's architecture\n".to_owned(),
         ),
         (
             ("--out", "absent/loader.img"),

@@ -76,7 +76,7 @@ fn initramfs(desk: &Desk, loader: &Path, compress: &str) -> u64 {
     #[rustfmt::skip]
     desk.run(&[
         "initramfs", "build", "--loader", loader.to_str().unwrap(), "--policy", "trust.json",
-        "--tls-roots", "tls/ca.pem", "--modules", desk.packages.modules.to_str().unwrap(),
+        "--tls-roots", "tls/ca.pem", "--modules-dir", desk.packages.modules.to_str().unwrap(),
         "--compress", compress, "--out", "initramfs",
     ]);
     fs::metadata(desk.path("initramfs")).unwrap().len()

@@ -292,7 +292,7 @@ fn who_renews_does_not_go_back_behind_what_was_said() {
         assert_eq!(fs::read(&newest).expect("there"), before);
     }
     statement(42, 1);
-    assert!(renew(&["--allow-older"]).status.success());
+    assert!(renew(&["--allow-rollback"]).status.success());
 
     // Nor does who publishes.
     statement(41, 2);

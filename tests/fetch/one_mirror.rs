@@ -38,7 +38,7 @@ async fn a_compressed_archive_becomes_the_same() {
 #[tokio::test]
 async fn a_transfer_that_is_cut_goes_on_at_the_chunk_reached() {
     let (files, boot, servers) = boot_from(&[Fault::CutOnce(200_000)]).await;
-    let fetched = boot.assert_whole_with(&files, &servers, &[(0, FailureCode::FetchCut)]);
+    let fetched = boot.assert_whole_with(&files, &servers, &[(0, FailureCode::FetchTruncated)]);
     let (_, stored, _) = image(Encoding::None);
     assert!(
         fetched.received < stored.len() as u64 + CHUNK,
@@ -56,7 +56,7 @@ async fn a_transfer_that_is_cut_goes_on_at_the_chunk_reached() {
 async fn a_mirror_that_is_cut_again_and_again_still_gets_there() {
     // Each connection brings one chunk and a bit.
     let (files, boot, servers) = boot_from(&[Fault::CutAlways(70_000)]).await;
-    boot.assert_whole_with(&files, &servers, &[(0, FailureCode::FetchCut)]);
+    boot.assert_whole_with(&files, &servers, &[(0, FailureCode::FetchTruncated)]);
     assert!(servers[0].asked() > 5);
 }
 
@@ -64,7 +64,10 @@ async fn a_mirror_that_is_cut_again_and_again_still_gets_there() {
 async fn a_server_without_ranges_sends_everything_again() {
     let fault = Fault::NoRanges { cut: Some(200_000) };
     let (files, boot, servers) = boot_from(&[fault]).await;
-    let faults = [(0, FailureCode::FetchRange), (0, FailureCode::FetchCut)];
+    let faults = [
+        (0, FailureCode::FetchRange),
+        (0, FailureCode::FetchTruncated),
+    ];
     boot.assert_whole_with(&files, &servers, &faults);
     let ranges: Vec<bool> = (servers[0].requests().iter())
         .map(|request| request.range.is_some())
@@ -77,7 +80,7 @@ async fn a_body_without_a_length_is_taken_as_far_as_it_goes() {
     let (files, boot, servers) = boot_from(&[Fault::Chunked { missing: 0 }]).await;
     boot.assert_whole_with(&files, &servers, &[]);
     let (_, boot, _) = boot_from(&[Fault::Chunked { missing: 1 }]).await;
-    assert_eq!(boot.code(), FailureCode::FetchCut);
+    assert_eq!(boot.code(), FailureCode::FetchTruncated);
 }
 
 #[tokio::test]
@@ -101,12 +104,16 @@ async fn a_flipped_byte_in_any_chunk_is_refused() {
 async fn what_a_mirror_does_wrong_has_its_own_code() {
     let redirect = |to: &str| Fault::Redirect(to.to_owned());
     for (fault, code, again) in [
-        (Fault::Truncated(1), FailureCode::FetchCut, false),
-        (Fault::Truncated(400_000), FailureCode::FetchCut, false),
-        (Fault::CutAlways(0), FailureCode::FetchCut, true),
-        (Fault::CutAlways(60_000), FailureCode::FetchCut, true),
+        (Fault::Truncated(1), FailureCode::FetchTruncated, false),
+        (
+            Fault::Truncated(400_000),
+            FailureCode::FetchTruncated,
+            false,
+        ),
+        (Fault::CutAlways(0), FailureCode::FetchTruncated, true),
+        (Fault::CutAlways(60_000), FailureCode::FetchTruncated, true),
         (Fault::Longer, FailureCode::FetchTooLarge, false),
-        (Fault::ContentEncoding, FailureCode::FetchAnswer, false),
+        (Fault::ContentEncoding, FailureCode::FetchResponse, false),
         (Fault::WebPage, FailureCode::FetchWebPage, true),
         (
             Fault::Status("404 Not Found", 99),
@@ -135,7 +142,7 @@ async fn what_a_mirror_does_wrong_has_its_own_code() {
         ),
         (
             Fault::Status("204 No Content", 99),
-            FailureCode::FetchAnswer,
+            FailureCode::FetchResponse,
             false,
         ),
         (
@@ -158,7 +165,7 @@ async fn what_a_mirror_does_wrong_has_its_own_code() {
             FailureCode::FetchRedirect,
             false,
         ),
-        (Fault::Garbage, FailureCode::FetchAnswer, false),
+        (Fault::Garbage, FailureCode::FetchResponse, false),
         (Fault::Silent, FailureCode::FetchStalled, true),
         (Fault::SilentAfter(1000), FailureCode::FetchStalled, true),
     ] {
@@ -206,8 +213,8 @@ async fn a_redirect_to_https_is_followed() {
 async fn what_is_wrong_with_a_part_is_seen_before_its_body() {
     // The first request is for everything; from the second on, parts are asked for.
     for (fault, code) in [
-        (Fault::WrongRange, FailureCode::FetchAnswer),
-        (Fault::OtherSize(-100), FailureCode::FetchCut),
+        (Fault::WrongRange, FailureCode::FetchResponse),
+        (Fault::OtherSize(-100), FailureCode::FetchTruncated),
         (Fault::OtherSize(100), FailureCode::FetchTooLarge),
     ] {
         let faults = [Fault::CutAlways(200_000), fault.clone()];
@@ -274,7 +281,7 @@ async fn a_mirror_that_is_slow_and_alone_is_kept() {
 async fn a_chunk_list_that_is_not_the_signed_one_ends_the_boot() {
     for (fault, code) in [
         (Fault::ListFlip, FailureCode::ImageChunk),
-        (Fault::ListShort, FailureCode::FetchCut),
+        (Fault::ListShort, FailureCode::FetchTruncated),
         (Fault::ListLonger, FailureCode::FetchTooLarge),
         (Fault::ListMissing, FailureCode::FetchStatus),
     ] {

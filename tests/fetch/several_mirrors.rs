@@ -15,15 +15,15 @@ use support::world::tar;
 #[tokio::test]
 async fn each_fault_of_the_first_mirror_is_named_and_the_second_goes_on() {
     for (fault, code) in [
-        (Fault::CutAlways(100_000), FailureCode::FetchCut),
-        (Fault::Truncated(1), FailureCode::FetchCut),
+        (Fault::CutAlways(100_000), FailureCode::FetchTruncated),
+        (Fault::Truncated(1), FailureCode::FetchTruncated),
         (Fault::Longer, FailureCode::FetchTooLarge),
         (Fault::NoRanges { cut: None }, FailureCode::FetchRange),
-        (Fault::WrongRange, FailureCode::FetchAnswer),
-        (Fault::OtherSize(-1), FailureCode::FetchCut),
+        (Fault::WrongRange, FailureCode::FetchResponse),
+        (Fault::OtherSize(-1), FailureCode::FetchTruncated),
         (Fault::OtherSize(1), FailureCode::FetchTooLarge),
         (Fault::Flip(70_000), FailureCode::ImageChunk),
-        (Fault::ContentEncoding, FailureCode::FetchAnswer),
+        (Fault::ContentEncoding, FailureCode::FetchResponse),
         (Fault::WebPage, FailureCode::FetchWebPage),
         (Fault::Status("404 Not Found", 99), FailureCode::FetchStatus),
         (
@@ -39,7 +39,7 @@ async fn each_fault_of_the_first_mirror_is_named_and_the_second_goes_on() {
             FailureCode::FetchRedirect,
         ),
         (Fault::RedirectLoop, FailureCode::FetchRedirect),
-        (Fault::Garbage, FailureCode::FetchAnswer),
+        (Fault::Garbage, FailureCode::FetchResponse),
         (Fault::Silent, FailureCode::FetchStalled),
     ] {
         let (files, boot, servers) = boot_from(&[fault.clone(), Fault::None]).await;

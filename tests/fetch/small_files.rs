@@ -29,7 +29,7 @@ async fn an_envelope_is_read_up_to_its_limit_and_no_further() {
         ),
         (Fault::RedirectLoop, Err(FailureCode::FetchRedirect)),
         (Fault::WebPage, Err(FailureCode::FetchWebPage)),
-        (Fault::CutAlways(1), Err(FailureCode::FetchCut)),
+        (Fault::CutAlways(1), Err(FailureCode::FetchTruncated)),
     ] {
         let server =
             Server::start(&authority, Certificate::Good, fault.clone(), b"{}".to_vec()).await;

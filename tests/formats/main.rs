@@ -253,7 +253,7 @@ fn an_archive_with_any_byte_touched_or_missing_is_refused() {
                 assert_eq!(error.code(), FailureCode::ImageChunk, "byte {at}");
             }
             let error = check(&archive[..at]).expect_err("cut");
-            assert_eq!(error.code(), FailureCode::FetchCut, "length {at}");
+            assert_eq!(error.code(), FailureCode::FetchTruncated, "length {at}");
         }
         let longer = [archive.as_slice(), b"\0"].concat();
         let error = check(&longer).expect_err("longer");

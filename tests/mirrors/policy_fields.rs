@@ -349,7 +349,7 @@ fn rows() -> Vec<Row> {
             "expiry.required",
             same,
             |next| next.expiry.required = true,
-            Refused(Code::ManifestExpiry),
+            Refused(Code::ManifestValidity),
         ),
         (
             "expiry.max_days",
@@ -357,7 +357,7 @@ fn rows() -> Vec<Row> {
                 given.image(|image| image.expires = Some(image.created + days(999)));
             },
             |next| next.expiry.max_days = Some(998),
-            Refused(Code::ManifestExpiry),
+            Refused(Code::ManifestValidity),
         ),
         (
             "freshness.required",
@@ -369,7 +369,7 @@ fn rows() -> Vec<Row> {
             "freshness.max_hours",
             same,
             |next| next.freshness.max_hours = 23,
-            Refused(Code::FreshnessLife),
+            Refused(Code::FreshnessValidity),
         ),
         (
             "freshness.max_releases",

@@ -125,7 +125,7 @@ fn dhcp_gives_an_address_a_route_and_names_and_can_be_done_again() {
                     .lookup("absent.lab.example")
                     .await
                     .expect_err("absent");
-                assert_eq!(error.code(), FailureCode::FetchAddress);
+                assert_eq!(error.code(), FailureCode::FetchDns);
                 assert!(error.to_string().contains("absent.lab.example"), "{error}");
             }
         },
@@ -194,7 +194,7 @@ fn reqwest_resolves_by_the_connection_and_reaches_loopback() {
             let found = causes.find_map(|error| error.downcast_ref::<ResolveError>());
             assert_eq!(
                 found.expect("the cause can be told").code(),
-                FailureCode::FetchAddress
+                FailureCode::FetchDns
             );
         },
     );
@@ -269,7 +269,7 @@ fn a_static_address_replaces_what_was_there_and_name_servers_are_asked() {
                 .lookup("mirror.lab.example")
                 .await
                 .expect_err("nobody to ask");
-            assert_eq!(error.code(), FailureCode::FetchAddress);
+            assert_eq!(error.code(), FailureCode::FetchDns);
             assert!(error.to_string().contains("mirror.lab.example"), "{error}");
         },
     );

@@ -185,7 +185,7 @@ fn a_lost_race_is_no_connection_and_an_unknown_name_is_no_address() {
 
             let error = mirrors.fetch("absent.lab.example", 443).await;
             let error = error.expect_err("there is no such name");
-            assert_eq!(error.code(), FailureCode::FetchAddress);
+            assert_eq!(error.code(), FailureCode::FetchDns);
             let report = Report(&error).to_string();
             assert!(
                 report.contains("the name absent.lab.example has no address"),
@@ -213,7 +213,7 @@ fn silent_name_servers_are_named_before_the_client_loses_its_patience() {
             let mirror: MirrorUrl = "https://boot.example/".parse().unwrap();
             let error = client.channel(&mirror, &"relay".parse().unwrap()).await;
             let error = error.expect_err("nobody answers");
-            assert_eq!(error.code(), FailureCode::FetchAddress);
+            assert_eq!(error.code(), FailureCode::FetchDns);
             let report = Report(&error).to_string();
             let expected = "the name servers 10.77.0.9 gave no answer for the name boot.example";
             assert!(report.contains(expected), "{report}");

@@ -19,13 +19,13 @@ const KEY: &str = "test-only-keys/dora-openssh.key";
 const PUBLIC: &str = "test-only-keys/dora-openssh.pub";
 
 /// A running `ssh-agent` of its own.
-struct SshAgent {
+pub(crate) struct SshAgent {
     process: Child,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 impl SshAgent {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let socket = world.path("agent.sock");
         let process = world
             .command("ssh-agent")
@@ -46,7 +46,7 @@ impl SshAgent {
         agent
     }
 
-    fn add(&self, world: &World, arguments: &[&str]) {
+    pub(crate) fn add(&self, world: &World, arguments: &[&str]) {
         let mut command = world.command("ssh-add");
         command.env("SSH_AUTH_SOCK", &self.socket).arg("-q");
         succeeded(command.args(arguments).output().unwrap());

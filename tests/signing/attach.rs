@@ -10,7 +10,7 @@ use support::world;
 use crate::{ENVELOPE, World, failed, succeeded, text};
 
 /// Has the tool print the bytes to sign into the file `bytes`, and returns them.
-fn print(world: &World, command: &[&str], file: &str) -> Vec<u8> {
+pub(crate) fn print(world: &World, command: &[&str], file: &str) -> Vec<u8> {
     let mut print = world.sealboot(command);
     print.args(["sign", "--print-signed-bytes", file]);
     let output = print.output().unwrap();
@@ -21,13 +21,13 @@ fn print(world: &World, command: &[&str], file: &str) -> Vec<u8> {
 }
 
 /// Signs a file with a private key in PEM.
-fn openssl_sign(world: &World, key: &str, message: &str, signature: &str) {
+pub(crate) fn openssl_sign(world: &World, key: &str, message: &str, signature: &str) {
     let sign = ["pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", message];
     let arguments = [&sign[..], &["-out", signature]].concat();
     world.run("openssl", "openssl", &arguments);
 }
 
-fn attach(world: &World, key: &str, signature: &str, envelope: &str) -> Output {
+pub(crate) fn attach(world: &World, key: &str, signature: &str, envelope: &str) -> Output {
     let attach = [
         "signature",
         "attach",
@@ -41,7 +41,7 @@ fn attach(world: &World, key: &str, signature: &str, envelope: &str) -> Output {
 }
 
 /// Creates the key pair of `emma` with OpenSSL.
-fn emma(world: &World) {
+pub(crate) fn emma(world: &World) {
     let openssl = |arguments: &[&str]| world.run("openssl", "openssl", arguments);
     openssl(&["genpkey", "-algorithm", "ed25519", "-out", "emma.key"]);
     openssl(&["pkey", "-in", "emma.key", "-pubout", "-out", "emma.pub"]);

@@ -10,14 +10,14 @@ use crate::{ENVELOPE, World, succeeded, text};
 use support::patience::eventually;
 
 /// A running `gpg-agent` of its own, with an ed25519 key that it offers by ssh's protocol.
-struct GpgAgent<'w> {
+pub(crate) struct GpgAgent<'w> {
     world: &'w World,
     home: String,
     socket: PathBuf,
 }
 
 impl<'w> GpgAgent<'w> {
-    fn start(world: &'w World) -> Self {
+    pub(crate) fn start(world: &'w World) -> Self {
         let home = world.path("gnupg");
         fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
         let home = home.to_str().unwrap().to_owned();
@@ -46,7 +46,7 @@ impl<'w> GpgAgent<'w> {
     }
 
     /// Creates a key without a passphrase, offers it to ssh, and writes the public half to `gpg.pub`.
-    fn create_key(&self) {
+    pub(crate) fn create_key(&self) {
         let gpg = |arguments: &[&str]| {
             let home = ["--homedir", &self.home, "--batch"];
             self.world.run("gpg", "gpg", &[&home, arguments].concat())
@@ -67,7 +67,7 @@ impl<'w> GpgAgent<'w> {
         .unwrap();
     }
 
-    fn sign(&self, envelope: &str) -> Output {
+    pub(crate) fn sign(&self, envelope: &str) -> Output {
         let mut command = self
             .world
             .sealboot(&["image", "sign", "--key", "gpg.pub", envelope]);

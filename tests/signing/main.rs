@@ -12,6 +12,7 @@ mod attach;
 mod gpg_agent;
 mod locked_keys;
 mod secrets;
+mod sizes;
 mod terminal;
 
 use std::fs;

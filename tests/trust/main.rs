@@ -234,7 +234,7 @@ fn assert_judged<T: std::fmt::Debug>(
 #[test]
 fn a_manifest_is_as_young_as_the_policy_asks() {
     use FailureCode::{
-        ManifestExpired as Expired, ManifestExpiry as Life, ManifestFuture as Future,
+        ManifestExpired as Expired, ManifestFuture as Future, ManifestValidity as Life,
     };
     let life = |expires: &str| {
         changed(|manifest| {
@@ -319,7 +319,7 @@ fn sealed_freshness(freshness: &Freshness) -> Vec<u8> {
 #[test]
 fn a_freshness_statement_counts_for_as_long_as_the_policy_allows() {
     use FailureCode::{
-        FreshnessExpired as Expired, FreshnessFuture as Future, FreshnessLife as Life,
+        FreshnessExpired as Expired, FreshnessFuture as Future, FreshnessValidity as Life,
     };
     let days = ("2026-01-14T00:00:00Z", "2026-01-16T00:00:00Z");
     let longest = ("2026-01-14T00:00:00Z", "2026-01-17T00:00:00Z");

@@ -98,7 +98,7 @@ fn a_stored_archive_of_another_length_is_refused() {
     for len in [0, 1, stored.len() / 2, stored.len() - 1] {
         assert_eq!(
             code(check(&manifest, &stored, &stored[..len])),
-            Err(FailureCode::FetchCut),
+            Err(FailureCode::FetchTruncated),
             "{len}"
         );
     }
@@ -127,7 +127,7 @@ fn a_chunk_list_is_taken_as_signed_or_not_at_all() {
     }
     for len in [0, 1, list.len() - 32, list.len() - 1] {
         let result = verify_with_list(&manifest, list[..len].to_vec(), &stored);
-        assert_eq!(code(result), Err(FailureCode::FetchCut), "{len}");
+        assert_eq!(code(result), Err(FailureCode::FetchTruncated), "{len}");
     }
     let longer = [list.as_slice(), &[0; 32]].concat();
     let result = verify_with_list(&manifest, longer, &stored);

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use sealboot::assemble::modules::{ModulesDir, Selection};
+use sealboot::keys::pem::PrivateKey;
 use sealboot::vm::debian::{self, Kernel, Packages};
 use sealboot::vm::{EMULATED, HOST_ADDRESS, os};
 use sealboot_core::format::digest::Sha256Digest;
@@ -137,7 +138,7 @@ impl Lab {
         let mut words = vec![
             "initramfs", "build", "--loader", loader, "--policy", policy,
             "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-            "--modules", modules, "--out", out.to_str().unwrap(),
+            "--modules-dir", modules, "--out", out.to_str().unwrap(),
         ];
         words.extend(more);
         let (_, said) = self.run_and_hear(&self.directory, &[], &words);
@@ -159,9 +160,15 @@ impl Lab {
         #[rustfmt::skip]
         self.run(&self.directory, [
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",
-            "--tls-roots", "tls/ca.pem", "--modules", modules, "--out", out.to_str().unwrap(),
+            "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--out", out.to_str().unwrap(),
         ]);
         out
+    }
+
+    /// Returns a signer's private key.
+    pub(crate) fn key(&self, name: &str) -> PrivateKey {
+        let pem = fs::read_to_string(self.path(&format!("keys/{name}.key"))).unwrap();
+        PrivateKey::from_pem(&pem).unwrap()
     }
 
     /// Runs `sealboot` in `directory` and gives its stdout; the test fails where the command does.
@@ -260,7 +267,7 @@ impl Lab {
         #[rustfmt::skip]
         let (_, said) = self.run_and_hear(at, &[], &[
             "initramfs", "build", "--loader", loader, "--policy", "trust.json",
-            "--tls-roots", "tls/ca.pem", "--modules", modules, "--compress", "none", "--out", "plain.initramfs",
+            "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--compress", "none", "--out", "plain.initramfs",
         ]);
         fs::write(at.join(LINE), line_of(&said)).unwrap();
 
@@ -301,7 +308,7 @@ impl Lab {
             self.run_with(at, &[("SOURCE_DATE_EPOCH", &built)], [
                 "initramfs", "build", "--loader", loader, "--policy", policy,
                 "--host-config", "host.json", "--tls-roots", "tls/ca.pem",
-                "--modules", modules, "--module", set, "--out", initramfs,
+                "--modules-dir", modules, "--module", set, "--out", initramfs,
             ]);
         }
         fs::rename(scratch.keep(), &self.directory).unwrap();

@@ -27,8 +27,8 @@ const STAGES: [&str; 8] = [
     "connect",
     "manifest",
     "image",
-    "measure",
     "load",
+    "measure",
     "handover",
 ];
 

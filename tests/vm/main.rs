@@ -9,6 +9,7 @@
 
 mod boots;
 mod comes_back;
+mod compat;
 mod demo;
 mod far_side;
 mod gate;

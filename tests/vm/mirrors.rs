@@ -77,9 +77,16 @@ async fn the_first_mirror_dies_the_second_lies_and_the_third_is_slow() {
     let console = machine.runs_the_os().await;
     let faults = faults(&console, &ports);
     // Whether it dies within an answer or before the next one depends on how fast it was.
-    let cut = faults.contains_key(&("FETCH-CUT".to_owned(), ports[0]));
+    let cut = faults.contains_key(&("FETCH-TRUNCATED".to_owned(), ports[0]));
     for (code, port) in [
-        (if cut { "FETCH-CUT" } else { "FETCH-CONNECT" }, ports[0]),
+        (
+            if cut {
+                "FETCH-TRUNCATED"
+            } else {
+                "FETCH-CONNECT"
+            },
+            ports[0],
+        ),
         ("IMAGE-CHUNK", ports[1]),
         ("FETCH-SLOW", ports[2]),
     ] {

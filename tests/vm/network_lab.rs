@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(540);
 /// The codes of a mirror that is too slow, as one of many is on a busy host: a TLS handshake takes more than a second of
 /// an emulated processor, and both ends give up after ten. The loader tries again, so they do not end a case that is to
 /// connect.
-const TOO_SLOW: [&str; 2] = ["FETCH-CONNECT", "FETCH-CUT"];
+const TOO_SLOW: [&str; 2] = ["FETCH-CONNECT", "FETCH-TRUNCATED"];
 
 /// The two as a pattern of the shell.
 const TOO_SLOW_PATTERN: &str = "sealboot: failure *FETCH-C[OU]*";

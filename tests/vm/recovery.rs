@@ -79,7 +79,7 @@ fn initramfs(desk: &Path, policy: &[&str], build: &[&str]) -> PathBuf {
     #[rustfmt::skip]
     let words = [
         &["initramfs", "build", "--loader", loader, "--policy", &trust, "--host-config", &host,
-          "--tls-roots", &roots, "--modules", modules, "--out", &out],
+          "--tls-roots", &roots, "--modules-dir", modules, "--out", &out],
         build,
     ]
     .concat();
@@ -114,12 +114,12 @@ async fn a_server_that_says_nothing_is_left_by_a_deadline_and_told_of_on_the_nex
     assert!(machine.console().contains(why), "{}", machine.console());
     let port = silence.end().await;
     let _server = Server::start_at(&store, port, "tls").await;
-    machine.until_said("sealboot: kept at=", 0).await;
+    machine.until_said("sealboot: last_failure at=", 0).await;
     let console = machine.runs_the_os().await;
     for said in [
-        "sealboot: a boot before this one ended in stage manifest at 20",
-        " stage=manifest code=FETCH-CONNECT failures=1 then=reboot",
-        "sealboot: this boot is good; before it, 1 ended otherwise",
+        "sealboot: a previous boot failed in stage manifest at 20",
+        " stage=manifest code=FETCH-CONNECT attempts=1 action=reboot",
+        "sealboot: the image is verified and loaded; cleared the record of failed boots: 1",
     ] {
         assert_eq!(console.matches(said).count(), 1, "{said}\n{console}");
     }
@@ -287,7 +287,7 @@ async fn whoever_stands_at_the_console_may_have_a_shell_where_policy_and_initram
     let _server = Server::start_at(&store, port, "tls").await;
     machine.type_in("sleep 10000 &\n").await;
     machine.type_in("exit\n").await;
-    let ended = "the shell has ended, and so was a process that it left running";
+    let ended = "the shell exited; killed 1 leftover process";
     machine.until_said(ended, 0).await;
     machine.runs_the_os().await;
 }

@@ -77,7 +77,7 @@ async fn a_truncated_archive() {
         .unwrap()
         .set_len(size - 1000)
         .unwrap();
-    refuses(&store, "image", "FETCH-CUT").await;
+    refuses(&store, "image", "FETCH-TRUNCATED").await;
 }
 
 #[tokio::test]

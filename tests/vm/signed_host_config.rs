@@ -36,7 +36,7 @@ fn initramfs(desk: &Path, port: u16) -> PathBuf {
     lab.run(desk, [
         "initramfs", "build", "--loader", loader, "--policy", "signed-only.json",
         "--host-config", signed.trim_end(), "--tls-roots", &path("tls/ca.pem"),
-        "--modules", modules, "--out", "signed.initramfs",
+        "--modules-dir", modules, "--out", "signed.initramfs",
     ]);
     desk.join("signed.initramfs")
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
 use sealboot::vm::{HOST_ADDRESS, StageLine};
+use sealboot_core::format::manifest::Arch;
 use sealboot_core::trust::Envelope;
 
 use crate::boots::assert_every_stage_passed;
@@ -184,6 +185,53 @@ async fn a_held_channel_before_a_plain_mirror_holds_the_machine() {
         ..Options::default()
     };
     let machine = Machine::boot_with(first.port, options).await;
+    assert_eq!(version(&machine.runs_the_os().await), VERSION);
+}
+
+/// The same name, the same statement: the order of a channel is all that its server decides.
+#[tokio::test]
+async fn order_of_their_channels_holds_machines_at_two_releases() {
+    let releases = Releases::new();
+    let (store, both) = (&releases.store, releases.both_are_current());
+    let (old, new) = (&releases.old, &releases.new);
+    let other = Store::copy_of(store);
+    store.offer(&[old, new], Some(both.clone()));
+    other.offer(&[new, old], Some(both));
+    for (store, expected) in [(store, VERSION), (&other, VERSION + 1)] {
+        let (_server, machine) = boot(store, None).await;
+        assert_eq!(version(&machine.runs_the_os().await), expected);
+    }
+}
+
+#[tokio::test]
+async fn older_statement_of_the_next_mirror_is_not_used() {
+    let releases = Releases::new();
+    let store = &releases.store;
+    let replayed = Store::copy_of(store);
+    let before = Timestamp::now() - SignedDuration::from_hours(1);
+    let old = store.statement(&[&releases.old], &[], before);
+    replayed.offer(&[&releases.old], Some(old));
+    // The first mirror has the newer statement, and not the release.
+    store.offer(&[], Some(store.freshness(&releases.new, Timestamp::now())));
+    let first = Server::start(store).await;
+    let second = Server::start(&replayed).await;
+    let options = Options {
+        initramfs: Some(Lab::get().fresh_initramfs()),
+        append: format!("sealboot.mirror=https://{HOST_ADDRESS}:{}/ ", second.port),
+        ..Options::default()
+    };
+    let machine = Machine::boot_with(first.port, options).await;
+    machine.refuses("manifest", "MANIFEST-STALE").await;
+}
+
+#[tokio::test]
+async fn architecture_that_is_one_version_behind_boots() {
+    let releases = Releases::new();
+    let (store, old) = (&releases.store, &releases.old);
+    let ahead = store.for_arch(&releases.new, Arch::Aarch64);
+    let statement = store.statement(&[&ahead, old], &[], Timestamp::now());
+    store.offer(&[&ahead, old], Some(statement));
+    let (_server, machine) = boot(store, None).await;
     assert_eq!(version(&machine.runs_the_os().await), VERSION);
 }
 

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use sealboot::keys::pem::PrivateKey;
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::manifest::Manifest;
+use sealboot_core::format::manifest::{Arch, Manifest};
 use sealboot_core::trust::{Channel, Envelope};
 use support::world::trust::freshness_of;
 use tempfile::TempDir;
@@ -124,11 +123,22 @@ impl Store {
                 .collect(),
             ..freshness_of(&manifests, 1, created)
         };
-        let pem = fs::read_to_string(self.lab.path("keys/clockwork.key")).unwrap();
-        let key = PrivateKey::from_pem(&pem).unwrap();
-        let mut envelope = Envelope::unsigned(Freshness::PAYLOAD_TYPE, freshness.encode());
-        let signature = key.sign(&envelope.signed_bytes());
-        envelope.add_signature(key.public().id(), signature);
+        self.seal(Freshness::PAYLOAD_TYPE, freshness.encode(), &["clockwork"])
+    }
+
+    /// Returns the same release for another architecture, signed by alice and bob.
+    pub(crate) fn for_arch(&self, release: &Envelope, arch: Arch) -> Envelope {
+        let manifest = Manifest::parse(release.unverified_payload()).unwrap();
+        let manifest = Manifest { arch, ..manifest };
+        self.seal(Manifest::PAYLOAD_TYPE, manifest.encode(), &["alice", "bob"])
+    }
+
+    fn seal(&self, payload_type: &str, payload: Vec<u8>, signers: &[&str]) -> Envelope {
+        let mut envelope = Envelope::unsigned(payload_type, payload);
+        for key in signers.iter().map(|name| self.lab.key(name)) {
+            let signature = key.sign(&envelope.signed_bytes());
+            envelope.add_signature(key.public().id(), signature);
+        }
         envelope
     }
 

@@ -134,7 +134,7 @@ async fn a_clock_decades_off_reaches_a_mirror_that_is_known_by_its_key() {
     lab.run_with(store.desk(), &[("SOURCE_DATE_EPOCH", &built)], [
         "initramfs", "build", "--loader", loader, "--policy", "pinned.json",
         "--host-config", "pinned-host.json", "--tls-roots", &file("other-tls/ca.pem"),
-        "--modules", modules, "--out", "pinned.initramfs",
+        "--modules-dir", modules, "--out", "pinned.initramfs",
     ]);
     let server = Server::start(&store).await;
     let boot = async |clock: Option<&str>| {

@@ -64,7 +64,7 @@ pub enum ChunkListMismatch {
 impl Diagnose for ChunkListMismatch {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Length { expected, found } if found < expected => FailureCode::FetchCut,
+            Self::Length { expected, found } if found < expected => FailureCode::FetchTruncated,
             Self::Length { .. } => FailureCode::FetchTooLarge,
             Self::Hash { .. } => FailureCode::ImageChunk,
         }

@@ -43,7 +43,7 @@ pub enum StoredArchiveError {
 impl Diagnose for StoredArchiveError {
     fn code(&self) -> FailureCode {
         match self {
-            Self::Read(_) | Self::Cut { .. } => FailureCode::FetchCut,
+            Self::Read(_) | Self::Cut { .. } => FailureCode::FetchTruncated,
             Self::TooLong { .. } => FailureCode::FetchTooLarge,
             Self::List(mismatch) => mismatch.code(),
             Self::Chunk(mismatch) => mismatch.code(),

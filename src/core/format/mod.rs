@@ -24,11 +24,11 @@
 pub mod archive;
 pub mod cmdline;
 pub mod digest;
+pub mod failure_log;
 pub mod frame;
 pub mod freshness;
 pub mod host_config;
 pub mod json;
-pub mod kept;
 pub mod key;
 pub mod kmod;
 pub mod layout;

@@ -27,8 +27,8 @@ use std::time::Instant;
 use self::console::{Console, Consoles, Done, Stage, StageFailure};
 pub use self::in_force::{DisksError, InForce};
 pub use self::loader::{LOADER, Loader};
+use self::recovery::failure_log;
 use self::recovery::policy::Failures;
-use self::recovery::record;
 use self::stages::configure::{self, ConfigureError, Configured};
 use self::stages::connect::{self, Connected};
 use self::stages::{handover, image, load, manifest, measure, prepare};
@@ -37,7 +37,7 @@ use crate::hardware::Hardware;
 use crate::net;
 use crate::net::clock::{self, Clock, Reading};
 use sealboot_core::format::cmdline::Parameters;
-use sealboot_core::format::kept::Kept;
+use sealboot_core::format::failure_log::FailureLog;
 use sealboot_core::trust::JudgingTime;
 
 /// Boots, as PID 1. Never returns: PID 1 that ends takes the kernel with it.
@@ -57,7 +57,7 @@ pub fn run() -> ! {
     ));
     console::print_events(&cmdline().unwrap_or_default(), &loader.consoles);
     let say = |line: &str| loader.console().say(line);
-    let reset = |silence| match recovery::after_stall(loader, silence) {};
+    let reset = |silence| match recovery::after_hang(loader, silence) {};
     if let Err(error) = loader.watchdog.start(&loader.heartbeat, say, reset) {
         console.say(format_args!(
             "cannot start the watchdog thread: {error}; a hang will not be recovered"
@@ -94,7 +94,7 @@ struct Learnt {
     /// The loaded modules, and the thread that serves devices which appear.
     hardware: Option<Arc<Hardware>>,
     /// The failures that earlier loaders recorded, once they are printed.
-    record: Option<Kept>,
+    failure_log: Option<FailureLog>,
     /// The part of the banner that the console has shown.
     introduced: Introduced,
 }
@@ -143,7 +143,7 @@ fn attempt(
             &cmdline().unwrap_or_default(),
         )
     })?;
-    learnt.record.get_or_insert_with(|| record::print(console));
+    (learnt.failure_log).get_or_insert_with(|| failure_log::print(console));
     let configured = console.stage(Stage::Configure, || {
         let now = prepared.clock().judging_time(Reading::now());
         configure(&prepared, &mut learnt.chain, loader, &now)
@@ -205,20 +205,20 @@ fn attempt(
     if let Some(hardware) = &learnt.hardware {
         hardware.give_back();
     }
-    let measured = console.stage(Stage::Measure, || measure::run(image))?;
     let loaded = console.stage(Stage::Load, || {
         // Some buses are slow, and some disks are plugged in late.
         chain.judge_disks()?;
-        load::run(measured)
+        load::run(image)
     })?;
-    if let Some(recorded) = &learnt.record {
-        record::clear(console, recorded);
+    let measured = console.stage(Stage::Measure, || measure::run(loaded))?;
+    if let Some(log) = &learnt.failure_log {
+        failure_log::clear(console, log);
     }
     console.say("handover: entering the image's kernel");
     console.say(format_args!("stage={} status=ok ms=0", Stage::Handover));
     loader.watchdog.disarm();
     let failed = console.stage(Stage::Handover, || {
-        handover::run(loaded, &loader.consoles).map(|never| match never {})
+        handover::run(measured, &loader.consoles).map(|never| match never {})
     });
     // Still here.
     if let Err(error) = loader.watchdog.rearm() {

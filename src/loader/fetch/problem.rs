@@ -107,7 +107,7 @@ pub enum FetchProblem {
 impl Diagnose for FetchError {
     fn code(&self) -> FailureCode {
         match self.problem {
-            FetchProblem::Address => FailureCode::FetchAddress,
+            FetchProblem::Address => FailureCode::FetchDns,
             FetchProblem::Connect => FailureCode::FetchConnect,
             FetchProblem::TlsRoots => FailureCode::FetchTlsRoots,
             FetchProblem::TlsKey => FailureCode::FetchTlsKey,
@@ -120,9 +120,9 @@ impl Diagnose for FetchError {
             FetchProblem::Redirect(_) => FailureCode::FetchRedirect,
             FetchProblem::WebPage => FailureCode::FetchWebPage,
             FetchProblem::NoRanges => FailureCode::FetchRange,
-            FetchProblem::Answer(_) => FailureCode::FetchAnswer,
+            FetchProblem::Answer(_) => FailureCode::FetchResponse,
             FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
-            FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchCut,
+            FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchTruncated,
         }
     }
 
@@ -205,7 +205,7 @@ impl FetchError {
         let problem = if let Some(tls) = find_cause::<rustls::Error>(&error) {
             tls_problem(tls)
         } else if find_cause::<ResolveError>(&error)
-            .is_some_and(|error| error.code() == FailureCode::FetchAddress)
+            .is_some_and(|error| error.code() == FailureCode::FetchDns)
         {
             FetchProblem::Address
         } else if find_cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {

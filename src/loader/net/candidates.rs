@@ -15,12 +15,12 @@ use tokio::time::{sleep, sleep_until};
 use super::failure::{NetError, NoSettings, Tried};
 use super::goal::{Goal, Timeouts};
 use super::link::{Carrier, Hardware, Link, Links};
-use super::made::{self, Step};
 use super::method::{Keeper, Place};
 use super::race::Family;
 use super::reach;
 use super::router::{self, Heed};
 use super::settings::{Route, Settings};
+use super::virtual_links::{self, Step};
 use crate::heartbeat::Heartbeat;
 use sealboot_core::format::host_config::MirrorTemplate;
 use sealboot_core::format::network::{
@@ -217,14 +217,17 @@ impl<'a> Candidates<'a> {
 
     /// Makes bonds and VLANs, as far as what they are made of is there.
     async fn make(&mut self) -> Result<bool, NetError> {
-        let steps = made::steps(self.network, &self.seen);
+        let steps = virtual_links::steps(self.network, &self.seen);
         let any = !steps.is_empty();
         for step in steps {
             let links = &self.links;
             match step {
                 Step::Bond(bond) => {
                     let what = format!("the bond {} could not be made", bond.name);
-                    links.add_bond(bond).await.map_err(NetError::made(what))?;
+                    links
+                        .add_bond(bond)
+                        .await
+                        .map_err(NetError::virtual_link(what))?;
                     tracing::info!("{} is made", bond.name);
                 }
                 Step::Port {
@@ -242,16 +245,16 @@ impl<'a> Candidates<'a> {
                     if let Some(bond) = primary_of {
                         let primary = links.set_primary(bond, port).await;
                         let what = format!("{name} could not be made the primary port of {bond}");
-                        primary.map_err(NetError::made(what))?;
+                        primary.map_err(NetError::virtual_link(what))?;
                     }
                     tracing::info!("{name} is a port of {}", self.name_of(bond));
                 }
                 Step::Vlan(vlan, over) => {
                     let what = format!("the VLAN {} could not be made", vlan.name);
                     let up = links.set_up(over).await;
-                    up.map_err(NetError::made(what.clone()))?;
+                    up.map_err(NetError::virtual_link(what.clone()))?;
                     let added = links.add_vlan(vlan, over).await;
-                    added.map_err(NetError::made(what))?;
+                    added.map_err(NetError::virtual_link(what))?;
                     tracing::info!(
                         "{} is made: VLAN {} over {}",
                         vlan.name,
@@ -313,7 +316,9 @@ impl<'a> Candidates<'a> {
         interfaces.iter().find(named).or_else(|| {
             let any = interfaces.iter().find(|interface| interface.link.is_none());
             let is_card = link.hardware == Hardware::Ethernet;
-            any.filter(|_| link.bond.is_none() && (is_card || made::is_made(self.network, link)))
+            any.filter(|_| {
+                link.bond.is_none() && (is_card || virtual_links::is_virtual(self.network, link))
+            })
         })
     }
 

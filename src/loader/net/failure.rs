@@ -45,7 +45,7 @@ pub enum NetError {
     },
     /// A bond or a VLAN could not be made.
     #[error("{what}")]
-    Made {
+    VirtualLink {
         /// Which.
         what: String,
         /// The kernel's reason.
@@ -137,8 +137,8 @@ impl NetError {
         }
     }
 
-    pub(super) fn made(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Made {
+    pub(super) fn virtual_link(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::VirtualLink {
             what: what.into(),
             source,
         }
@@ -156,7 +156,7 @@ impl Diagnose for NetError {
                 let theirs = codes.find(|code| *code != FailureCode::ConnectAddress);
                 theirs.unwrap_or(FailureCode::ConnectAddress)
             }
-            Self::Made { .. } => FailureCode::ConnectMake,
+            Self::VirtualLink { .. } => FailureCode::ConnectVirtualLink,
             Self::Kernel { .. } => FailureCode::ConnectAddress,
         }
     }
@@ -175,10 +175,10 @@ impl Diagnose for NetError {
                 };
                 format!("{remedy}; interfaces seen: {seen}")
             }
-            Self::Made { source, .. } | Self::Kernel { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::VirtualLink { source, .. } | Self::Kernel { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, in a network namespace of its own where this is no boot".to_owned()
             }
-            Self::Made { .. } | Self::Kernel { .. } => remedy.to_owned(),
+            Self::VirtualLink { .. } | Self::Kernel { .. } => remedy.to_owned(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What keeps a connection while a boot uses it: leases are renewed, and what happens to the link is said.
 //!
-//! A download outlives a short lease. Where a lease cannot be prolonged its address is given up, as it must be, and
+//! A download outlives a short lease. Where a lease cannot be renewed its address is given up, as it must be, and
 //! another one is asked for; connections from the old address end, and whoever had them asks again.
 
 use std::time::{Duration, Instant};
@@ -28,13 +28,13 @@ async fn keep_dhcp(mut place: Place, mut lease: dhcp::Lease) {
     loop {
         let said = |lease: &dhcp::Lease| {
             let (address, seconds) = (lease.address(), lease.seconds());
-            tracing::info!("{name}: the lease of {address} is prolonged, {seconds} s");
+            tracing::info!("{name}: renewed the DHCP lease on {address} for {seconds} s");
         };
         let address = lease.address();
         match dhcp::keep(&name, place.identity(), lease, said).await {
-            Ok(why) => tracing::warn!("{name}: the lease of {address} is lost: {why}"),
+            Ok(why) => tracing::warn!("{name}: lost the DHCP lease on {address}: {why}"),
             Err(error) => {
-                tracing::warn!("{name}: the lease of {address} cannot be kept: {error}");
+                tracing::warn!("{name}: cannot renew the DHCP lease on {address}: {error}");
                 return;
             }
         }
@@ -63,12 +63,12 @@ async fn keep_dhcp6(place: Place, settings: Settings, mut client: Box<super::dhc
         let lease = match client.next().await {
             Ok(lease) => lease,
             Err(error) => {
-                tracing::warn!("{name}: the DHCPv6 lease cannot be kept: {error}");
+                tracing::warn!("{name}: cannot renew the DHCPv6 lease: {error}");
                 return;
             }
         };
         let Some(lease) = lease else {
-            tracing::warn!("{name}: the DHCPv6 lease is lost, and nobody prolonged it");
+            tracing::warn!("{name}: the DHCPv6 lease expired without a renewal");
             if let Some(address) = address.take() {
                 give_up(&place, address).await;
             }
@@ -84,7 +84,7 @@ async fn keep_dhcp6(place: Place, settings: Settings, mut client: Box<super::dhc
         let settings = Settings::of_dhcp6(&lease);
         let next = settings.addresses.first().copied();
         if next == address {
-            tracing::info!("{name}: the DHCPv6 lease is prolonged");
+            tracing::info!("{name}: renewed the DHCPv6 lease");
         } else if let Err(error) = place.apply(&settings).await {
             tracing::warn!("{name}: {error}");
         } else {

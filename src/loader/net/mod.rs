@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `goal` | what a connection is for, and how long it may take |
 //! | `link` | links, addresses and routes, over rtnetlink |
-//! | `made` | what is to be done next to make bonds and VLANs; pure |
+//! | `virtual_links` | the next steps to create bonds and VLANs; pure |
 //! | `candidates` | every way at once, and the one that is taken |
 //! | `method` | one method on one link: static, DHCP, routers |
 //! | `dhcp` | the DHCPv4 client |
@@ -37,7 +37,6 @@ mod failure;
 mod goal;
 mod keeper;
 mod link;
-mod made;
 mod method;
 mod on_link;
 pub mod provider;
@@ -47,6 +46,7 @@ pub mod resolver;
 mod router;
 mod settings;
 pub mod sntp;
+mod virtual_links;
 
 use std::fmt;
 use std::io;

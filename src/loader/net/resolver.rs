@@ -116,7 +116,7 @@ impl Diagnose for ResolveError {
     fn code(&self) -> FailureCode {
         match self {
             Self::NoServers { .. } | Self::Unknown { .. } | Self::Failed { .. } => {
-                FailureCode::FetchAddress
+                FailureCode::FetchDns
             }
             Self::Unreachable { .. } => FailureCode::FetchConnect,
         }
@@ -183,7 +183,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// [`ResolveError`], whose code is `FETCH-ADDRESS`, after 8 seconds at the latest.
+    /// [`ResolveError`], whose code is `FETCH-DNS`, after 8 seconds at the latest.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let addresses = self.contest(host)?.addresses().await;
         let addresses = addresses.map_err(|lost| self.nothing(host, lost.unanswered))?;
@@ -197,7 +197,7 @@ impl Resolver {
     /// # Errors
     ///
     /// [`ResolveError`], after 8 seconds at the latest. Its code is `FETCH-CONNECT` where there are
-    /// addresses and `FETCH-ADDRESS` where there are none.
+    /// addresses and `FETCH-DNS` where there are none.
     pub async fn race(&self, host: &str, port: u16) -> Result<IpAddr, ResolveError> {
         let winner = self.contest(host)?.winner(port).await;
         let winner = winner.map_err(|lost| self.lost(host, port, lost))?;
@@ -497,7 +497,7 @@ mod tests {
                 resolver.race(name, 443).await.expect_err(name),
             ] {
                 assert!(matches!(error, ResolveError::Unknown { .. }), "{error:?}");
-                assert_eq!(error.code(), FailureCode::FetchAddress);
+                assert_eq!(error.code(), FailureCode::FetchDns);
                 assert_eq!(
                     error.to_string(),
                     format!("the name {name} has no address, say the name servers 127.0.0.1")
@@ -514,7 +514,7 @@ mod tests {
             for name in ["silent", "broken"] {
                 let error = resolver.race(name, 443).await.expect_err(name);
                 assert!(matches!(error, ResolveError::Failed { .. }), "{error:?}");
-                assert_eq!(error.code(), FailureCode::FetchAddress);
+                assert_eq!(error.code(), FailureCode::FetchDns);
                 assert!(error.hint().contains("127.0.0.1"), "{}", error.hint());
             }
         }
@@ -525,7 +525,7 @@ mod tests {
         let resolver = Resolver::new(&[], &["example".parse().unwrap()]);
         let error = resolver.lookup("boot.example").await.expect_err("nobody");
         assert!(matches!(error, ResolveError::NoServers { .. }), "{error:?}");
-        assert_eq!(error.code(), FailureCode::FetchAddress);
+        assert_eq!(error.code(), FailureCode::FetchDns);
         assert!(error.to_string().contains("boot.example"), "{error}");
         assert!(error.hint().contains("nameserver="), "{}", error.hint());
     }

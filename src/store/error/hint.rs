@@ -107,7 +107,7 @@ impl StoreError {
                 path.display()
             ),
             Self::OtherName { .. } => "the store was rearranged by hand: move that file to where it belongs".to_owned(),
-            Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-older".to_owned(),
+            Self::Older { .. } => "pack the image again under a higher version, or go back with --allow-rollback".to_owned(),
             Self::OtherVersion { .. } => "pack the image again under a higher version".to_owned(),
             Self::LeadsOut { .. } => "put the archive itself in its place".to_owned(),
             Self::NoArchive(_) => "copy the archive and its .chunks file into the store, or name the store that holds them with --store DIR".to_owned(),
@@ -127,7 +127,7 @@ impl StoreError {
                     "the last statement names version {newest}: bring trust/{newest}.json back from another copy of the store, and find out who removed it"
                 ),
                 Refusal::Stale { newest, .. } => format!(
-                    "publish version {newest} again; if machines are to go back on purpose, say so with --allow-older"
+                    "publish version {newest} again; if machines are to go back on purpose, say so with --allow-rollback"
                 ),
                 refusal => refusal.hint(),
             },

@@ -9,7 +9,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use sealboot_core::failure::{Diagnose, FailureCode};
-use sealboot_core::format::host_config::{KnownAs, KnownBy, MirrorTemplate, MirrorUrl};
+use sealboot_core::format::host_config::{
+    KnownAs, KnownBy, MirrorTemplate, MirrorUrl, is_placeholder,
+};
 use sealboot_core::format::{Invalid, shown};
 
 /// Bytes of a value that are read. SMBIOS 2 has 64 at most.
@@ -240,57 +242,6 @@ fn judge(text: &str) -> Said {
         text if is_placeholder(text) => Said::Placeholder(text.to_owned()),
         text => Said::Value(text.to_owned()),
     }
-}
-
-/// Whether vendors leave it where they set nothing: on boards of ASRock, ASUS, Dell, Gigabyte, Intel, MSI and Supermicro, and
-/// in hypervisors. Case, spaces and dots differ, so letters and digits are compared.
-fn is_placeholder(text: &str) -> bool {
-    const WORDS: [&str; 31] = [
-        "03000200040005000006000700080009",
-        "123456781234567890abcddeefaabbcc",
-        "assettag",
-        "asset1234567890",
-        "chassisassettag",
-        "chassisserialnumber",
-        "default",
-        "defaultstring",
-        "empty",
-        "invalid",
-        "na",
-        "noassetinformation",
-        "noassettag",
-        "none",
-        "notapplicable",
-        "notavailable",
-        "notpresent",
-        "notprovided",
-        "notset",
-        "notsettable",
-        "notspecified",
-        "null",
-        "oem",
-        "serialnumber",
-        "systemproductname",
-        "systemserialnumber",
-        "tobefilled",
-        "tobefilledbyoem",
-        "undefined",
-        "unknown",
-        "unspecified",
-    ];
-    let plain: String = text
-        .chars()
-        .filter(|character| character.is_alphanumeric())
-        .map(|character| character.to_ascii_lowercase())
-        .collect();
-    let is_all = |digit: char| plain.chars().all(|found| found == digit);
-    // "0123456789", "1234567890" and the first few digits of either.
-    let counts = plain.len() > 2
-        && ["01234567890123456789", "12345678901234567890"]
-            .iter()
-            .any(|row| row.starts_with(&plain));
-    // What has neither letter nor digit would be all of these, and could be a step up in a path.
-    ['0', 'f', 'x'].into_iter().any(is_all) || counts || WORDS.contains(&plain.as_str())
 }
 
 #[cfg(test)]

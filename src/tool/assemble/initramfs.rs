@@ -78,10 +78,21 @@ pub struct Request {
     pub compression: Compression,
     /// When it is built: a trust policy that has expired by then is not baked in where it refuses every image.
     pub now: Timestamp,
+    /// Whether a policy or a host config may have fields that this version does not know.
+    pub unknown_fields: UnknownFields,
     /// The build time that the loader is told, and the time of every file.
     pub build_time: Option<Timestamp>,
     /// Where the initramfs goes.
     pub out: PathBuf,
+}
+
+/// What to do with fields of a policy or a host config that this version does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// Refuse the file: a misspelt field would be ignored by every loader.
+    Refuse,
+    /// Bake the file in unchanged, for a newer loader.
+    Accept,
 }
 
 /// What was baked.
@@ -160,7 +171,7 @@ pub enum BuildError {
         source: Box<Refusal>,
     },
     /// A loader would ignore a part of a file that a person wrote.
-    #[error("{} has {}, which no loader of this version reads", path.display(), fields.join(", "))]
+    #[error("{} has {}, which loaders of this version ignore", path.display(), fields.join(", "))]
     UnknownFields {
         /// The file.
         path: PathBuf,
@@ -257,7 +268,7 @@ impl BuildError {
                 "an initramfs has no dynamic linker: build the loader with -C target-feature=+crt-static (`make build` does)".to_owned()
             }
             Self::Arch { loader, .. } => {
-                format!("give a --modules directory of a kernel for {loader}, or the loader for the kernel's architecture")
+                format!("give a --modules-dir directory of a kernel for {loader}, or the loader for the kernel's architecture")
             }
             Self::Policy { source, .. } if source.needs_upgrade() => {
                 "use a newer version of sealboot, in the loaders too".to_owned()
@@ -275,7 +286,10 @@ impl BuildError {
             Self::HostConfig { path, .. } => {
                 format!("check it with `sealboot host-config check {}`", quoted(path))
             }
-            Self::UnknownFields { path, check, .. } => format!("check it with `sealboot {check} {}`", quoted(path)),
+            Self::UnknownFields { path, check, .. } => format!(
+                "check it with `sealboot {check} {}`; if a newer version wrote it, --unknown-fields bakes it in as it is",
+                quoted(path)
+            ),
             Self::HostConfigRefused { source, .. } => source.hint(),
             Self::PlainHttp { .. } => {
                 "use an https mirror, or create the policy with --allow-http".to_owned()
@@ -340,9 +354,9 @@ fn plain_path(path: &Path) -> Option<PathBuf> {
 /// The output is then as it was before.
 pub fn build(request: &Request) -> Result<Built, BuildError> {
     let (loader, arch) = read_loader(&request.loader)?;
-    let (policy_json, policy) = read_policy(&request.policy, request.now)?;
+    let (policy_json, policy) = read_policy(request)?;
     let host_json = match &request.host_config {
-        Some(path) => Some(read_host_config(path, &policy, request.now)?),
+        Some(path) => Some(read_host_config(path, &policy, request)?),
         None => None,
     };
     let tls_roots = read_tls_roots(&request.tls_roots)?;
@@ -485,7 +499,8 @@ fn read_loader(path: &Path) -> Result<(Vec<u8>, Arch), BuildError> {
     Ok((bytes, arch))
 }
 
-fn read_policy(path: &Path, now: Timestamp) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
+fn read_policy(request: &Request) -> Result<(Vec<u8>, TrustPolicy), BuildError> {
+    let path = &request.policy;
     // An envelope may be larger than what is in it, and the policy's own error tells about a large one.
     let json = read_bounded(path, LIMITS.policy_envelope_bytes)?;
     if is_envelope(&json) {
@@ -496,7 +511,12 @@ fn read_policy(path: &Path, now: Timestamp) -> Result<(Vec<u8>, TrustPolicy), Bu
             path: path.to_owned(),
             source,
         })?;
-    all_known(path, &policy.unknown, "policy check")?;
+    all_known(
+        path,
+        &policy.unknown,
+        "policy check",
+        request.unknown_fields,
+    )?;
     let refused = |refusal| BuildError::PolicyRefused {
         path: path.to_owned(),
         source: Box::new(refusal),
@@ -505,12 +525,17 @@ fn read_policy(path: &Path, now: Timestamp) -> Result<(Vec<u8>, TrustPolicy), Bu
         let statement = Statement::Policy;
         return Err(refused(Refusal::UnknownKeyTypes { statement }));
     }
-    policy.value.check_expiry(now).map_err(refused)?;
+    policy.value.check_expiry(request.now).map_err(refused)?;
     Ok((json, policy.value))
 }
 
-fn all_known(path: &Path, unknown: &[String], check: &'static str) -> Result<(), BuildError> {
-    if unknown.is_empty() {
+fn all_known(
+    path: &Path,
+    unknown: &[String],
+    check: &'static str,
+    unknown_fields: UnknownFields,
+) -> Result<(), BuildError> {
+    if unknown.is_empty() || unknown_fields == UnknownFields::Accept {
         return Ok(());
     }
     Err(BuildError::UnknownFields {
@@ -523,14 +548,14 @@ fn all_known(path: &Path, unknown: &[String], check: &'static str) -> Result<(),
 fn read_host_config(
     path: &Path,
     policy: &TrustPolicy,
-    now: Timestamp,
+    request: &Request,
 ) -> Result<Vec<u8>, BuildError> {
     let json = read_bounded(path, LIMITS.host_config_bytes + 1)?;
     let presented = Presented {
         stored: Some(json),
         ..Presented::default()
     };
-    let judged = policy.judge_host_config(&presented, &now.into());
+    let judged = policy.judge_host_config(&presented, &request.now.into());
     let judged = judged.map_err(|refusal| match refusal {
         Refusal::HostConfig(source) => BuildError::HostConfig {
             path: path.to_owned(),
@@ -541,7 +566,12 @@ fn read_host_config(
             source: Box::new(refusal),
         },
     })?;
-    all_known(path, judged.ignored(), "host-config check")?;
+    all_known(
+        path,
+        judged.ignored(),
+        "host-config check",
+        request.unknown_fields,
+    )?;
     let config = judged.into_config();
     if !policy.allows_http()
         && let Some(mirror) = config.mirrors.iter().find(|mirror| !mirror.is_https())

@@ -53,7 +53,7 @@ pub(super) struct WithdrawArgs {
     store: PathBuf,
 
     /// For how long the statement counts, such as 24h [default: as for `sealboot freshness renew`]
-    #[arg(long = "for", value_name = "SPAN", value_parser = time::span)]
+    #[arg(long = "valid-for", value_name = "SPAN", value_parser = time::span)]
     life: Option<SignedDuration>,
 
     /// The image
@@ -89,13 +89,13 @@ pub(super) struct RenewArgs {
 
     /// For how long the statements count, such as 24h [default: 24h, or the policy's max_hours if that is
     /// less]
-    #[arg(long = "for", value_name = "SPAN", value_parser = time::span)]
+    #[arg(long = "valid-for", value_name = "SPAN", value_parser = time::span)]
     life: Option<SignedDuration>,
 
     /// Renew though the last statement lists a newer version than the store shows: after going back below it on
     /// purpose. That version is withdrawn
     #[arg(long)]
-    allow_older: bool,
+    allow_rollback: bool,
 
     /// The images [default: all that the policy accepts and the store has]
     #[arg(value_name = "IMAGE")]
@@ -134,7 +134,7 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for image in &images {
         let floor = store.floor(&policy, image)?;
-        let floor = floor.filter(|_| !args.allow_older);
+        let floor = floor.filter(|_| !args.allow_rollback);
         let renewed = floor
             .map_or(Ok(()), |floor| floor.check(&policy, &store, image))
             .and_then(|()| renewal.renew(&policy, &store, image, time::now()));
@@ -170,7 +170,7 @@ pub(super) struct AtPublish {
 
     /// For how long that statement counts, such as 24h
     #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "freshness_keys")]
-    fresh_for: Option<SignedDuration>,
+    valid_for: Option<SignedDuration>,
 }
 
 impl AtPublish {
@@ -179,7 +179,7 @@ impl AtPublish {
         if self.freshness_keys.is_empty() {
             return Ok(None);
         }
-        let renewal = renewal(&self.freshness_keys, &self.passphrase, self.fresh_for)?;
+        let renewal = renewal(&self.freshness_keys, &self.passphrase, self.valid_for)?;
         renewal.check(policy)?;
         Ok(Some(renewal))
     }

@@ -1,17 +1,20 @@
 //! `sealboot host-config`: how a machine reaches its image, explained before it has to.
 
+mod describe;
+mod doubts;
 mod efi;
 mod fields;
 mod merge;
 mod sign;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::describe::describe;
+use self::doubts::doubts;
 use self::fields::FIELDS;
 use super::support::unknown::listed;
 use super::support::{Failure, output, time};
@@ -23,9 +26,7 @@ use sealboot_core::format::host_config::{
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
-use sealboot_core::format::network::{
-    BondMode, Interface, Ipv4Method, Ipv6Method, LinkRef, Network,
-};
+use sealboot_core::format::network::Network;
 use sealboot_core::format::payload::parse_with_unknown;
 use sealboot_core::trust::envelope::is_envelope;
 use sealboot_core::trust::policy::SignerName;
@@ -203,7 +204,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
         min_version,
         ..
     } = load(&args.file, args.policy.as_deref())?;
-    let warnings = doubts(&config);
+    let warnings = doubts(&config, time::today()?);
     if args.json {
         return output::json(&Summary {
             created: config.created,
@@ -373,6 +374,10 @@ fn dated(
         }
     }
     let now = time::source_date_epoch()?.unwrap_or_else(time::now);
+    output::talk(format!(
+        "the host config does not say when it was created: created is {now:.0} in the envelope; other signers sign the envelope, not a copy of {}",
+        file.display()
+    ));
     let json = String::from_utf8_lossy(&bytes);
     let dated = json.replacen('{', &format!("{{\"created\": \"{now:.0}\", "), 1);
     let config = HostConfig::parse(dated.as_bytes())
@@ -403,186 +408,4 @@ fn agree(config: &HostConfig, policy: &TrustPolicy) -> Result<ImageVersion, Conf
                 .collect::<Vec<_>>()
                 .join(", "),
         })
-}
-
-/// A host config, in words; and whom it is signed by, where that is to be said.
-fn describe(config: &HostConfig, min_version: Option<ImageVersion>, by: Option<String>) -> String {
-    let row = |name: &str, value: String| [name.to_owned(), value];
-    let mut rows = vec![row(
-        "image",
-        match min_version {
-            Some(version) => format!("{}, version {version} or newer", config.image),
-            None => config.image.to_string(),
-        },
-    )];
-    if let Some(created) = config.created {
-        rows.push(row("created", created.to_string()));
-    }
-    if let Some(expires) = config.expires {
-        rows.push(row("expires", expires.to_string()));
-    }
-    for (at, machine) in config.machines.iter().enumerate() {
-        let name = if at == 0 { "for" } else { "" };
-        rows.push(row(name, machine.to_string()));
-    }
-    for (at, mirror) in config.mirrors.iter().enumerate() {
-        let name = if at == 0 { "mirrors" } else { "" };
-        rows.push(row(name, mirror.to_string()));
-    }
-    for (at, key) in config.mirror_keys.iter().enumerate() {
-        let name = if at == 0 { "mirror keys" } else { "" };
-        rows.push(row(name, key.to_string()));
-    }
-    let network = &config.network;
-    for bond in &network.bonds {
-        let mode = match bond.mode {
-            BondMode::BalanceRr { .. } => "balance-rr",
-            BondMode::ActiveBackup { .. } => "active-backup",
-            BondMode::Lacp { .. } => "802.3ad",
-        };
-        let says = format!("{}, {mode} of {}", bond.name, list(&bond.ports));
-        rows.push(row("bond", says));
-    }
-    for vlan in &network.vlans {
-        let says = format!("{}, VLAN {} over {}", vlan.name, vlan.id, vlan.link);
-        rows.push(row("VLAN", says));
-    }
-    for interface in &network.interfaces {
-        let any = || "any that reaches a mirror".to_owned();
-        let link = interface.link.as_ref().map_or_else(any, LinkRef::to_string);
-        rows.push(row("interface", link));
-        for address in addressing(interface) {
-            rows.push(row("  address", address));
-        }
-        if let Some(mtu) = interface.mtu {
-            rows.push(row("  packets", format!("at most {mtu} bytes")));
-        }
-    }
-    for route in &network.routes {
-        rows.push(row("route", route.to_string()));
-    }
-    let of_the_network = network.interfaces.iter().any(is_told);
-    let servers = match (&network.nameservers[..], of_the_network) {
-        ([], true) => "from the network".to_owned(),
-        ([], false) => "none".to_owned(),
-        (servers, _) => list(servers),
-    };
-    rows.push(row("name servers", servers));
-    if !network.search.is_empty() {
-        rows.push(row("search", list(&network.search)));
-    }
-    if !config.ntp.is_empty() {
-        rows.push(row("time servers", list(&config.ntp)));
-    }
-    rows.extend(by.map(|by| row("signed by", by)));
-    output::columns(rows)
-}
-
-fn list(items: &[impl ToString]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    items.join(", ")
-}
-
-/// Whether somebody on the link tells it its name servers.
-fn is_told(interface: &Interface) -> bool {
-    interface.ipv4 == Ipv4Method::Dhcp
-        || matches!(interface.ipv6, Ipv6Method::Auto | Ipv6Method::Dhcp)
-}
-
-/// How an interface gets its addresses, a line a family.
-fn addressing(interface: &Interface) -> Vec<String> {
-    let fixed = |addresses: String, gateway: Option<String>| match gateway {
-        Some(gateway) => format!("{addresses}, router {gateway}"),
-        None => format!("{addresses}, no router"),
-    };
-    let mut lines = Vec::new();
-    match &interface.ipv4 {
-        Ipv4Method::None => {}
-        Ipv4Method::Dhcp => lines.push("by DHCP".to_owned()),
-        Ipv4Method::Static { addresses, gateway } => {
-            lines.push(fixed(
-                list(addresses),
-                gateway.map(|gateway| gateway.to_string()),
-            ));
-        }
-    }
-    match &interface.ipv6 {
-        Ipv6Method::None => {}
-        Ipv6Method::Auto => {
-            lines.push("by router advertisements, and DHCPv6 where they say so".to_owned());
-        }
-        Ipv6Method::Dhcp => lines.push("by DHCPv6".to_owned()),
-        Ipv6Method::Static { addresses, gateway } => {
-            lines.push(fixed(
-                list(addresses),
-                gateway.map(|gateway| gateway.to_string()),
-            ));
-        }
-    }
-    lines
-}
-
-/// What is allowed, but may leave a machine without its image.
-fn doubts(config: &HostConfig) -> Vec<String> {
-    let mut found = Vec::new();
-    if let [only] = config.mirrors.as_slice() {
-        found.push(format!(
-            "only one mirror: while {only} is down, this machine does not boot"
-        ));
-    }
-    for (at, mirror) in config.mirrors.iter().enumerate() {
-        if config.mirrors[..at].contains(mirror) {
-            found.push(format!("{mirror} is named twice, and asked once"));
-        }
-        if !mirror.is_https() {
-            found.push(format!(
-                "{mirror} is plain http: everybody on the way sees which image is fetched"
-            ));
-        }
-        let network = &config.network;
-        let url = mirror.origin();
-        if let (Some(name), []) = (url.domain(), &network.nameservers[..])
-            && !network.interfaces.iter().any(is_told)
-        {
-            found.push(format!(
-                "{mirror} cannot be reached: no name server is there to resolve {name}; see network.nameservers"
-            ));
-        }
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').parse();
-        if let Ok(host) = host
-            && !network
-                .interfaces
-                .iter()
-                .any(|interface| may_reach(network, interface, host))
-        {
-            found.push(format!(
-                "{mirror} cannot be reached: no address is on its network, and no network.gateways leads there"
-            ));
-        }
-    }
-    found
-}
-
-/// Whether there is a way from an interface to an address, as far as the config says.
-fn may_reach(network: &Network, interface: &Interface, host: IpAddr) -> bool {
-    let routed = network.routes.iter().any(|route| route.to.contains(&host));
-    let by_itself = match host {
-        IpAddr::V4(host) => match &interface.ipv4 {
-            Ipv4Method::None => false,
-            Ipv4Method::Dhcp => true,
-            Ipv4Method::Static { addresses, gateway } => {
-                gateway.is_some() || addresses.iter().any(|own| own.contains(&host))
-            }
-        },
-        IpAddr::V6(host) => match &interface.ipv6 {
-            Ipv6Method::None => false,
-            // Without a gateway of its own, it takes a router's.
-            Ipv6Method::Auto | Ipv6Method::Dhcp | Ipv6Method::Static { gateway: None, .. } => true,
-            Ipv6Method::Static {
-                gateway: Some(_), ..
-            } => !host.is_unspecified(),
-        },
-    };
-    routed || by_itself
 }

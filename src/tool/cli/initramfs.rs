@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::support::{Failure, time};
 use crate::assemble::emergency::{Emergency, Fallback};
-use crate::assemble::initramfs::{self, BuildError, Built, Request};
+use crate::assemble::initramfs::{self, BuildError, Built, Request, UnknownFields};
 use crate::assemble::initrd::{self, Archive, Compression};
 use crate::assemble::modules::{self, BuiltIn, Disk, Module, Selection};
 use crate::cpio::{Entry, Kind};
@@ -40,7 +40,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   sealboot initramfs build --loader sealboot-init --policy trust.json --host-config host.json \\
-    --tls-roots ca.pem --modules /lib/modules/$(uname -r) --module common-nics --module qede --out loader.img")]
+    --tls-roots ca.pem --modules-dir /lib/modules/$(uname -r) --module common-nics --module qede --out loader.img")]
 pub(super) struct BuildArgs {
     /// The loader: sealboot-init, linked statically
     #[arg(long, value_name = "BIN")]
@@ -59,7 +59,7 @@ pub(super) struct BuildArgs {
     tls_roots: PathBuf,
 
     /// The modules directory of the kernel that boots the initramfs, /lib/modules/VERSION
-    #[arg(long, value_name = "DIR")]
+    #[arg(long = "modules-dir", value_name = "DIR")]
     modules: PathBuf,
 
     /// A kernel module, or a set of them; can be given several times. Sets: virtio (QEMU and clouds with
@@ -73,7 +73,7 @@ pub(super) struct BuildArgs {
     disks: Vec<String>,
 
     /// Where the firmware is that the modules ask for, plain or compressed; what is not there is left out
-    /// [default: the directory firmware beside the one of --modules, such as /lib/firmware]
+    /// [default: the directory firmware beside the one of --modules-dir, such as /lib/firmware]
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 
@@ -94,10 +94,14 @@ pub(super) struct BuildArgs {
     )]
     fallback_cmdline: Cmdline,
 
-    /// A static program that is a shell when it is called sh, such as busybox: for whoever stands at a console. The
+    /// A static program that is a shell when it is called sh, such as busybox, for operators at a console. The
     /// trust policy must allow it (--allow-shell)
     #[arg(long, value_name = "BIN")]
     shell: Option<PathBuf>,
+
+    /// Bake in a trust policy or a host config that has fields which this version of sealboot does not know
+    #[arg(long)]
+    unknown_fields: bool,
 
     /// How the initramfs is compressed
     #[arg(long, value_enum, default_value_t = CompressArg::Zstd)]
@@ -168,6 +172,10 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
             CompressArg::None => Compression::None,
         },
         now: build_time.unwrap_or_else(time::now),
+        unknown_fields: match args.unknown_fields {
+            true => UnknownFields::Accept,
+            false => UnknownFields::Refuse,
+        },
         build_time,
         out: args.out,
     };

@@ -95,7 +95,7 @@ pub(super) struct Args {
     /// For how long renewed statements count, such as 24h [default: 24h, or the policy's max_hours if that
     /// is less]
     #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "renew")]
-    fresh_for: Option<SignedDuration>,
+    valid_for: Option<SignedDuration>,
 
     /// The trust policy that the machines have, for --renew
     #[arg(long, value_name = "FILE", requires = "renew")]
@@ -139,7 +139,7 @@ fn keeper(args: &Args) -> Result<Option<Keeper>, Failure> {
     let Some(policy) = args.policy.as_ref().filter(|_| !args.renew.is_empty()) else {
         return Ok(None);
     };
-    let renewal = renewal(&args.renew, &args.passphrase, args.fresh_for)?;
+    let renewal = renewal(&args.renew, &args.passphrase, args.valid_for)?;
     let mut keeper = Keeper::new(renewal, load(policy)?, Store::at(&args.store))?;
     keeper.tend(time::now(), &mut output::say);
     Ok(Some(keeper))

@@ -3,7 +3,7 @@
 
 use flate2::Crc;
 use sealboot_core::failure::FailureCode::{
-    FetchCut, FetchTooLarge, ImageArchive, ImageChunk, ImageFile, ManifestInvalid,
+    FetchTooLarge, FetchTruncated, ImageArchive, ImageChunk, ImageFile, ManifestInvalid,
 };
 use sealboot_core::format::manifest::{Encoding, Manifest};
 use tar::{EntryType, Header};
@@ -35,10 +35,10 @@ vectors! {
         served(&world::tar(&[("boot/vmlinuz", b"A KERNEL\n".to_vec()), files()[1].clone()]));
 
     /// The archive ends a byte early.
-    archive_cut_short => Err(FetchCut), served(&good_tar()[..good_tar().len() - 1]);
+    archive_cut_short => Err(FetchTruncated), served(&good_tar()[..good_tar().len() - 1]);
 
     /// The archive is empty.
-    archive_empty => Err(FetchCut), served(b"");
+    archive_empty => Err(FetchTruncated), served(b"");
 
     /// The archive goes on after what was signed.
     archive_that_goes_on => Err(FetchTooLarge), served(&[good_tar(), b"x".to_vec()].concat());
@@ -57,7 +57,7 @@ vectors! {
     };
 
     /// The chunk list ends a byte early.
-    chunk_list_cut_short => Err(FetchCut), listed(&world::chunk_list(&good_tar())[..31], &good_tar());
+    chunk_list_cut_short => Err(FetchTruncated), listed(&world::chunk_list(&good_tar())[..31], &good_tar());
 
     /// The chunk list goes on after what was signed.
     chunk_list_that_goes_on => Err(FetchTooLarge),

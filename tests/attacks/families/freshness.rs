@@ -1,8 +1,8 @@
 //! Freshness: whether what a mirror shows is the newest, by the word of a key of its own.
 
 use sealboot_core::failure::FailureCode::{
-    FreshnessExpired, FreshnessFuture, FreshnessInvalid, FreshnessLife, FreshnessMissing,
-    FreshnessName, FreshnessReleases, FreshnessThreshold, FreshnessUpgrade, ManifestDenied,
+    FreshnessExpired, FreshnessFuture, FreshnessInvalid, FreshnessMissing, FreshnessName,
+    FreshnessReleases, FreshnessThreshold, FreshnessUpgrade, FreshnessValidity, ManifestDenied,
     ManifestEnvelope, ManifestFuture, ManifestInvalid, ManifestNotCurrent, ManifestStale,
     ManifestThreshold, ManifestWithdrawn, TrustStale,
 };
@@ -42,7 +42,7 @@ vectors! {
         said(&dated("2026-01-16T00:00:00Z", "2026-01-17T00:00:00Z"));
 
     /// The statement grants itself a year, in which a stolen one could be shown.
-    freshness_that_lives_too_long => Err(FreshnessLife),
+    freshness_that_lives_too_long => Err(FreshnessValidity),
         said(&dated("2026-01-14T12:00:00Z", "2027-01-14T12:00:00Z"));
 
     /// The statement is about another image, of which this version is the newest.
@@ -186,7 +186,7 @@ vectors! {
         said(&Freshness { trust: LIMITS.number_max.try_into().unwrap(), ..freshness(42) });
 
     /// The statement counts from the first year of the calendar to its last.
-    freshness_of_all_time => Err(FreshnessLife),
+    freshness_of_all_time => Err(FreshnessValidity),
         said(&dated("0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"));
 
     /// The way back after a stolen key has named the largest version: the next policy replaces the key,

@@ -2,8 +2,8 @@
 //! should boot.
 
 use sealboot_core::failure::FailureCode::{
-    ManifestArch, ManifestDenied, ManifestExpired, ManifestExpiry, ManifestFuture, ManifestInvalid,
-    ManifestName, ManifestRollback,
+    ManifestArch, ManifestDenied, ManifestExpired, ManifestFuture, ManifestInvalid, ManifestName,
+    ManifestRollback, ManifestValidity,
 };
 use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::manifest::{Arch, Manifest};
@@ -71,13 +71,13 @@ vectors! {
     image_that_expires_in_time => Ok(()), strict(Some("2026-03-01T12:00:00Z")).archive();
 
     /// The image never expires, where the policy requires that it does.
-    image_without_an_expiry => Err(ManifestExpiry), strict(None);
+    image_without_an_expiry => Err(ManifestValidity), strict(None);
 
     /// The image grants itself a hundred years.
-    image_that_lives_too_long => Err(ManifestExpiry), strict(Some("2126-01-01T12:00:00Z"));
+    image_that_lives_too_long => Err(ManifestValidity), strict(Some("2126-01-01T12:00:00Z"));
 
     /// The image was made in the first year of the calendar and expires in its last.
-    image_of_all_time => Err(ManifestExpiry), {
+    image_of_all_time => Err(ManifestValidity), {
         let rule = ExpiryRule { required: true, max_days: Some(36_500) };
         Case::of(&policy().with(|fields| fields.expiry = rule).unwrap()).manifest(&changed(|manifest| {
             manifest.created = "0000-01-01T00:00:00Z".parse().unwrap();

@@ -48,7 +48,7 @@ impl Bench {
         #[rustfmt::skip]
         desk.run(&[
             "initramfs", "build", "--loader", loader.to_str().unwrap(), "--policy", "trust.json",
-            "--tls-roots", "tls/ca.pem", "--modules", modules, "--out", "loader.img",
+            "--tls-roots", "tls/ca.pem", "--modules-dir", modules, "--out", "loader.img",
         ]);
         Self { desk }
     }

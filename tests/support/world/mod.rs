@@ -4,6 +4,7 @@
 //! asked. So hashes in snapshots stay what they are until a format changes, which they then show.
 pub mod archives;
 pub mod attacks;
+pub mod extended;
 pub mod mirror;
 pub mod odd_signatures;
 pub mod policies;

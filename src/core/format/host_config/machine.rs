@@ -32,6 +32,12 @@ impl MachineId {
     pub fn value(&self) -> &str {
         self.text.split_once(':').map_or("", |(_, value)| value)
     }
+
+    /// Returns `true` if the value is what vendors leave in the firmware of many machines; it matches none.
+    #[must_use]
+    pub fn is_placeholder(&self) -> bool {
+        self.kind.is_some() && is_placeholder(self.value())
+    }
 }
 
 /// What a machine is known by, as far as its firmware and its links say. What vendors leave where they set nothing is not
@@ -127,14 +133,66 @@ pub(super) fn one_at_least<'de, D: Deserializer<'de>>(
     }
 }
 
-/// 8-4-4-4-12 hexadecimal digits.
+/// Returns `true` if vendors leave this text where they set nothing: on boards of ASRock, ASUS, Dell, Gigabyte, Intel, MSI and Supermicro, and
+/// in hypervisors. Case, spaces and dots differ, so letters and digits are compared.
+#[must_use]
+pub fn is_placeholder(text: &str) -> bool {
+    const WORDS: [&str; 31] = [
+        "03000200040005000006000700080009",
+        "123456781234567890abcddeefaabbcc",
+        "assettag",
+        "asset1234567890",
+        "chassisassettag",
+        "chassisserialnumber",
+        "default",
+        "defaultstring",
+        "empty",
+        "invalid",
+        "na",
+        "noassetinformation",
+        "noassettag",
+        "none",
+        "notapplicable",
+        "notavailable",
+        "notpresent",
+        "notprovided",
+        "notset",
+        "notsettable",
+        "notspecified",
+        "null",
+        "oem",
+        "serialnumber",
+        "systemproductname",
+        "systemserialnumber",
+        "tobefilled",
+        "tobefilledbyoem",
+        "undefined",
+        "unknown",
+        "unspecified",
+    ];
+    let plain: String = text
+        .chars()
+        .filter(|character| character.is_alphanumeric())
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    let is_all = |digit: char| plain.chars().all(|found| found == digit);
+    // "0123456789", "1234567890" and the first few digits of either.
+    let counts = plain.len() > 2
+        && ["01234567890123456789", "12345678901234567890"]
+            .iter()
+            .any(|row| row.starts_with(&plain));
+    // What has neither letter nor digit would be all of these, and could be a step up in a path.
+    ['0', 'f', 'x'].into_iter().any(is_all) || counts || WORDS.contains(&plain.as_str())
+}
+
+/// Returns `true` for 8-4-4-4-12 hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
         && parts.iter().all(|part| is_hex(part))
 }
 
-/// Six octets with colons between.
+/// Returns `true` for six octets with colons between.
 fn is_mac(text: &str) -> bool {
     let octets: Vec<&str> = text.split(':').collect();
     octets.len() == 6 && octets.iter().all(|octet| octet.len() == 2 && is_hex(octet))

@@ -23,7 +23,7 @@ use super::payload::{self, Payload, PayloadError};
 use super::time;
 use crate::failure::{Diagnose, FailureCode};
 
-pub use self::machine::{KnownAs, MachineId};
+pub use self::machine::{KnownAs, MachineId, is_placeholder};
 pub use self::mirror::MirrorUrl;
 pub use self::template::{KnownBy, MirrorTemplate};
 pub use self::time_server::TimeServer;

@@ -115,13 +115,13 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
             },
             Code::ManifestExpired,
         ),
-        (Refusal::NoExpiry, Code::ManifestExpiry),
+        (Refusal::NoExpiry, Code::ManifestValidity),
         (
             Refusal::LifeTooLong {
                 granted_days: 91,
                 max_days: 90,
             },
-            Code::ManifestExpiry,
+            Code::ManifestValidity,
         ),
         (
             Refusal::Rollback {
@@ -166,7 +166,7 @@ fn every_refusal_has_the_code_of_what_is_wrong() {
                 granted_hours: 73,
                 max_hours: 72,
             },
-            Code::FreshnessLife,
+            Code::FreshnessValidity,
         ),
         (
             Refusal::Stale {

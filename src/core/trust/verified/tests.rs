@@ -226,18 +226,22 @@ fn a_life_is_as_long_as_the_policy_allows() {
     let a_little = SignedDuration::from_secs(1);
     for (policy, manifest, expected) in [
         (strict(false, Some(90)), manifest(42), Ok(())),
-        (strict(true, None), manifest(42), Err(Code::ManifestExpiry)),
+        (
+            strict(true, None),
+            manifest(42),
+            Err(Code::ManifestValidity),
+        ),
         (strict(true, None), living(days(36_500)), Ok(())),
         (strict(true, Some(90)), living(days(90)), Ok(())),
         (
             strict(true, Some(90)),
             living(days(90) + a_little),
-            Err(Code::ManifestExpiry),
+            Err(Code::ManifestValidity),
         ),
         (
             strict(false, Some(90)),
             living(days(91)),
-            Err(Code::ManifestExpiry),
+            Err(Code::ManifestValidity),
         ),
     ] {
         assert_eq!(
@@ -313,7 +317,7 @@ fn a_freshness_statement_counts_between_its_dates() {
 fn a_freshness_statement_lives_as_long_as_the_policy_allows() {
     for (life, expected) in [
         (seconds(72 * 3600), Ok(())),
-        (seconds(72 * 3600 + 1), Err(Code::FreshnessLife)),
+        (seconds(72 * 3600 + 1), Err(Code::FreshnessValidity)),
     ] {
         let mut statement = freshness(42, 1);
         statement.expires = made() + life;

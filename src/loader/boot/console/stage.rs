@@ -30,10 +30,11 @@ pub enum Stage {
     Manifest,
     /// The archive, fetched, checked and unpacked.
     Image,
-    /// The TPM, where there is one.
-    Measure,
     /// kexec_file_load.
     Load,
+    /// The TPM, where there is one. After it there is no way on but the handover or a reset: an extended PCR cannot be
+    /// taken back.
+    Measure,
     /// Into the new kernel.
     Handover,
 }
@@ -46,8 +47,8 @@ impl Stage {
         Self::Connect,
         Self::Manifest,
         Self::Image,
-        Self::Measure,
         Self::Load,
+        Self::Measure,
         Self::Handover,
     ];
 
@@ -60,8 +61,8 @@ impl Stage {
             Self::Manifest => Some("a mirror's answer"),
             // It says how far it has come.
             Self::Image => None,
-            Self::Measure => Some("the TPM"),
             Self::Load => Some("the kernel to take the image"),
+            Self::Measure => Some("the TPM"),
             Self::Handover => None,
         }
     }
@@ -75,27 +76,39 @@ impl fmt::Display for Stage {
             Self::Connect => "connect",
             Self::Manifest => "manifest",
             Self::Image => "image",
-            Self::Measure => "measure",
             Self::Load => "load",
+            Self::Measure => "measure",
             Self::Handover => "handover",
         })
     }
 }
 
-/// What a stage hands to the next one, and what it says about it.
+/// A stage's result: the value for the next stage, and what the console prints about it.
 #[derive(Debug)]
 pub struct Done<T> {
     value: T,
+    status: &'static str,
     says: String,
     fields: Vec<(&'static str, String)>,
 }
 
 impl<T> Done<T> {
-    /// `says` is for people: what was done, in the past tense or as a fact.
+    /// Returns the result of a stage that has done its work. `says` is for people: what was done, in the past tense or
+    /// as a fact.
     pub fn new(value: T, says: impl Into<String>) -> Self {
+        Self::with_status(value, "ok", says.into())
+    }
+
+    /// Returns the result of a stage that had nothing to do; `says` gives the reason.
+    pub fn skipped(value: T, says: impl Into<String>) -> Self {
+        Self::with_status(value, "skipped", says.into())
+    }
+
+    fn with_status(value: T, status: &'static str, says: String) -> Self {
         Self {
             value,
-            says: says.into(),
+            status,
+            says,
             fields: Vec::new(),
         }
     }
@@ -117,6 +130,7 @@ impl<T> Done<T> {
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Done<U> {
         Done {
             value: change(self.value),
+            status: self.status,
             says: self.says,
             fields: self.fields,
         }
@@ -182,7 +196,7 @@ impl<W: Write> Console<'_, W> {
         match result {
             Ok(done) => {
                 self.say(format_args!("{stage}: {}", done.says));
-                let mut line = format!("stage={stage} status=ok ms={ms}");
+                let mut line = format!("stage={stage} status={} ms={ms}", done.status);
                 for (name, value) in &done.fields {
                     line.push_str(&format!(" {name}={}", field(value)));
                 }

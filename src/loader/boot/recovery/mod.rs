@@ -1,17 +1,17 @@
-//! What becomes of the machine when an attempt has failed, or the loader itself has.
+//! Handling of failed attempts, panics and hangs.
 //!
-//! | what | then |
+//! | event | action |
 //! |---|---|
 //! | a stage fails | a pause by the [`policy`], in which a shell may be had; another attempt |
 //! | as many stages as the policy grants | reboot, fallback or power off, as the policy says |
 //! | the loader panics | after the policy's longest wait, reboot |
 //! | the loader hangs | reboot at once; the [`watchdog`] has waited for long enough |
 //!
-//! Whatever ends this run of the loader is kept where the machine can keep it, and told by the next one.
+//! The failure that ends this run of the loader is recorded where the machine can keep it, and printed by the next one.
 
+pub mod failure_log;
 pub mod fallback;
 pub mod policy;
-pub mod record;
 pub mod shell;
 pub mod watchdog;
 
@@ -27,7 +27,7 @@ use super::console::{Console, Consoles, StageFailure};
 use super::loader::Loader;
 use crate::{jitter, net};
 use sealboot_core::failure::{FailureCode, Report, causes};
-use sealboot_core::format::kept::{End, Then};
+use sealboot_core::format::failure_log::FailureRecord;
 use sealboot_core::trust::policy::FinalAction;
 
 /// How long consoles are waited for before the machine is left: a serial line of 9600 baud shows fifty lines in it.
@@ -57,28 +57,28 @@ pub(super) fn after_failure(
         }
         Next::GiveUp(wait) => {
             let seconds = wait.as_secs_f64();
-            let (then, doing) = match policy.final_action {
-                FinalAction::Reboot => (Then::Reboot, "rebooting"),
-                FinalAction::Fallback => (Then::Fallback, "entering the fallback"),
-                FinalAction::PowerOff => (Then::PowerOff, "powering off"),
+            let doing = match policy.final_action {
+                FinalAction::Reboot => "rebooting",
+                FinalAction::Fallback => "entering the fallback",
+                FinalAction::PowerOff => "powering off",
             };
             console.say(format_args!("{told}, {code}: {doing} in {seconds:.1} s"));
             let end = format!("the end: {doing} {seconds:.1} s after {told}, {code}");
             pause(loader, console, wait, end, policy.shell);
-            let end = End {
+            let record = FailureRecord {
                 at: net::clock::now(),
                 stage: Some(failure.stage.to_string()),
                 code: code.to_string(),
-                failures: failures.count(),
-                then,
-                says: format!("{:#}", Report(&*failure.error)),
+                attempts: failures.count(),
+                action: policy.final_action.to_string(),
+                message: format!("{:#}", Report(&*failure.error)),
             };
-            give_up(loader, console, end, code);
+            give_up(loader, console, policy.final_action, record, code);
         }
     }
 }
 
-/// Waits, and lets somebody at a console have a shell where `with_shell` and the initramfs have one.
+/// Waits, and offers a shell on the consoles if `with_shell` is set and the initramfs has one.
 fn pause(
     loader: &Loader,
     console: &mut Console<'_, &Consoles>,
@@ -94,20 +94,18 @@ fn pause(
         if let Some(terminal) = shell::asked_for(deadline, &loader.consoles) {
             loader.heartbeat.clear_wait();
             console.say(format_args!(
-                "a shell is open on {}; the boot begins anew when it ends, or when nobody has used it for {} minutes",
+                "a shell is open on {}; another boot attempt follows when it exits, or after {} minutes without input",
                 terminal.name,
                 shell::IDLE.as_secs() / 60,
             ));
             loader.consoles.drain(LAST_LINES);
             match shell::run(&terminal.device, &loader.heartbeat) {
-                Ok(0) => console.say("the shell has ended"),
-                Ok(1) => {
-                    console.say("the shell has ended, and so was a process that it left running")
-                }
+                Ok(0) => console.say("the shell exited"),
+                Ok(1) => console.say("the shell exited; killed 1 leftover process"),
                 Ok(left) => console.say(format_args!(
-                    "the shell has ended, and so were {left} processes that it left running"
+                    "the shell exited; killed {left} leftover processes"
                 )),
-                Err(error) => console.say(format_args!("there is no shell: {error}")),
+                Err(error) => console.say(format_args!("cannot start the shell: {error}")),
             }
         }
     } else {
@@ -116,23 +114,24 @@ fn pause(
     loader.heartbeat.clear_wait();
 }
 
-/// Does what `end` says, and keeps it.
+/// Records the failure, and takes the final action.
 fn give_up(
     loader: &Loader,
     console: &mut Console<'_, &Consoles>,
-    end: End,
+    action: FinalAction,
+    record: FailureRecord,
     code: FailureCode,
 ) -> ! {
-    match end.then {
-        Then::Reboot => {
-            record::append(end);
+    match action {
+        FinalAction::Reboot => {
+            failure_log::append(record);
             leave(loader, RebootMode::RB_AUTOBOOT)
         }
-        Then::PowerOff => {
-            record::append(end);
+        FinalAction::PowerOff => {
+            failure_log::append(record);
             leave(loader, RebootMode::RB_POWER_OFF)
         }
-        Then::Fallback => {
+        FinalAction::Fallback => {
             // Cards write to memory until their links are down.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -142,7 +141,7 @@ fn give_up(
             }
             match fallback::load(std::path::Path::new("/"), code) {
                 Ok(()) => {
-                    record::append(end);
+                    failure_log::append(record);
                     loader.watchdog.disarm();
                     console.say("entering the fallback's kernel");
                     leave(loader, RebootMode::RB_KEXEC)
@@ -154,7 +153,7 @@ fn give_up(
                         error.hint()
                     ));
                     console.say("rebooting instead");
-                    record::append(without_fallback(end, &in_one_line(&error)));
+                    failure_log::append(without_fallback(record, &in_one_line(&error)));
                     leave(loader, RebootMode::RB_AUTOBOOT)
                 }
             }
@@ -162,19 +161,19 @@ fn give_up(
     }
 }
 
-/// An error and its causes; two aligned digests are no lines of their own.
+/// Returns an error and its causes in one line, with two aligned digests.
 fn in_one_line(error: &FallbackError) -> String {
     let why = causes(Some(error)).join(": ");
     let lines: Vec<&str> = why.lines().map(str::trim).collect();
     lines.join(", ")
 }
 
-/// What is kept where the fallback could not be entered: that comes first, for only so much is kept.
-fn without_fallback(end: End, why: &str) -> End {
-    End {
-        then: Then::Reboot,
-        says: format!("{why}; before that, {}", end.says),
-        ..end
+/// Returns the record of a machine that could not enter its fallback. That comes first, because a long message is cut.
+fn without_fallback(record: FailureRecord, why: &str) -> FailureRecord {
+    FailureRecord {
+        action: FinalAction::Reboot.to_string(),
+        message: format!("{why}; before that, {}", record.message),
+        ..record
     }
 }
 
@@ -189,13 +188,13 @@ pub(super) fn after_panic(loader: &Loader, panic: &str) -> ! {
     console.say(format_args!("{panic}\n  hint: {}", code.remedy()));
     console.say(format_args!("rebooting in {} s", wait.as_secs()));
     sleep(wait);
-    keep(loader, code, panic);
+    append_record(loader, code, panic);
     leave(loader, RebootMode::RB_AUTOBOOT)
 }
 
 /// The loader hangs: nothing has happened for `silence`.
-pub(super) fn after_stall(loader: &Loader, silence: Duration) -> Infallible {
-    let code = FailureCode::LoaderStalled;
+pub(super) fn after_hang(loader: &Loader, silence: Duration) -> Infallible {
+    let code = FailureCode::LoaderHung;
     let mut console = loader.console();
     console.say(format_args!("status=failed code={code}"));
     let doing = match (loader.stage(), loader.heartbeat.waiting()) {
@@ -203,24 +202,24 @@ pub(super) fn after_stall(loader: &Loader, silence: Duration) -> Infallible {
         (Some(stage), None) => format!("stage {stage}"),
         (None, _) => "no stage".to_owned(),
     };
-    let says = format!(
+    let message = format!(
         "nothing has happened for {} s, in {doing}",
         silence.as_secs()
     );
-    console.say(format_args!("{says}\n  hint: {}", code.remedy()));
+    console.say(format_args!("{message}\n  hint: {}", code.remedy()));
     console.say("rebooting");
-    keep(loader, code, &says);
+    append_record(loader, code, &message);
     leave(loader, RebootMode::RB_AUTOBOOT)
 }
 
-fn keep(loader: &Loader, code: FailureCode, says: &str) {
-    record::append(End {
+fn append_record(loader: &Loader, code: FailureCode, message: &str) {
+    failure_log::append(FailureRecord {
         at: net::clock::now(),
         stage: loader.stage().map(|stage| stage.to_string()),
         code: code.to_string(),
-        failures: 0,
-        then: Then::Reboot,
-        says: says.to_owned(),
+        attempts: 0,
+        action: FinalAction::Reboot.to_string(),
+        message: message.to_owned(),
     });
 }
 
@@ -250,7 +249,7 @@ mod tests {
     use sealboot_core::format::layout::FALLBACK_INITRD_FILE;
 
     #[test]
-    fn a_damaged_fallback_is_kept_in_one_line() {
+    fn a_damaged_fallback_is_recorded_in_one_line() {
         let error = FallbackError::Damaged {
             path: FALLBACK_INITRD_FILE.into(),
             expected: Sha256Digest::of(b"1"),
@@ -268,22 +267,22 @@ mod tests {
     }
 
     #[test]
-    fn a_fallback_that_was_not_entered_is_not_kept_as_one_that_was() {
-        let end = End {
+    fn a_fallback_that_was_not_entered_is_recorded_as_a_reboot() {
+        let record = FailureRecord {
             at: "2026-11-21T12:00:00Z".parse().unwrap(),
             stage: Some("connect".to_owned()),
             code: "CONNECT-DHCP".to_owned(),
-            failures: 20,
-            then: Then::Fallback,
-            says: "no lease".to_owned(),
+            attempts: 20,
+            action: FinalAction::Fallback.to_string(),
+            message: "no lease".to_owned(),
         };
-        let kept = without_fallback(end.clone(), "the fallback's kernel cannot be loaded");
+        let why = "the fallback's kernel cannot be loaded";
         assert_eq!(
-            kept,
-            End {
-                then: Then::Reboot,
-                says: "the fallback's kernel cannot be loaded; before that, no lease".to_owned(),
-                ..end
+            without_fallback(record.clone(), why),
+            FailureRecord {
+                action: "reboot".to_owned(),
+                message: format!("{why}; before that, no lease"),
+                ..record
             }
         );
     }

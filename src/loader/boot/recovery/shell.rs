@@ -2,7 +2,7 @@
 //!
 //! It is offered in the pauses after a failure, on every console, and runs on the one where Enter was pressed. While it
 //! runs nothing else happens; when it ends, or nobody has used it for a while, what it left running in its session is
-//! ended too, and the boot begins anew.
+//! ended too, and another boot attempt follows.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

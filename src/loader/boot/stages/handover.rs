@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::load::Loaded;
+use super::measure::Measured;
 use crate::boot::console::Consoles;
 use crate::boot::recovery::LAST_LINES;
 use sealboot_core::failure::{Diagnose, FailureCode};
@@ -27,7 +27,7 @@ impl Diagnose for HandoverError {
 /// # Errors
 ///
 /// The errno of reboot(2).
-pub fn run(_: Loaded, consoles: &Consoles) -> Result<Infallible, HandoverError> {
+pub fn run(_: Measured, consoles: &Consoles) -> Result<Infallible, HandoverError> {
     consoles.drain(LAST_LINES);
     reboot(RebootMode::RB_KEXEC).map_err(HandoverError)
 }

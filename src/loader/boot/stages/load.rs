@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 
-use super::measure::Measured;
+use super::image::Image;
 use super::memory::{Demand, Loading, Memory, Shortage};
 use crate::boot::DisksError;
 use crate::boot::console::Done;
@@ -90,8 +90,7 @@ impl LoadError {
 /// # Errors
 ///
 /// [`LoadError`], by what an operator would do about it.
-pub fn run(measured: Measured) -> Result<Done<Loaded>, LoadError> {
-    let image = measured.image();
+pub fn run(image: Image) -> Result<Done<Loaded>, LoadError> {
     let kernel = image.kernel().map_err(LoadError::Open)?;
     let initrd = image.initrd().map_err(LoadError::Open)?;
     let loading = loading(&kernel, &initrd)?;
@@ -112,7 +111,7 @@ pub fn run(measured: Measured) -> Result<Done<Loaded>, LoadError> {
         image.cmdline()
     );
     // The kernel has its own copies; the tmpfs goes before the handover.
-    drop((kernel, initrd, measured));
+    drop((kernel, initrd, image));
     Ok(Done::new(Loaded(()), says).with("copies", loading.copies()))
 }
 

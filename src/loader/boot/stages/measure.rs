@@ -1,32 +1,25 @@
 //! Stage `measure`: what is about to run is recorded in the TPM, where there is one.
 //!
-//! On entry the image is whole. This version extends no PCR: it says whether the machine has a TPM and
-//! that nothing was measured, so that nobody takes a boot for an attested one.
+//! On entry the image's kernel is loaded. An extended PCR cannot be taken back, so after this stage the only ways on are
+//! the handover and a reset. This version extends no PCR: it reports whether the machine has a TPM, and
+//! `status=skipped`, so that no boot looks like an attested one.
 
 use std::convert::Infallible;
 use std::path::Path;
 
-use super::image::Image;
+use super::load::Loaded;
 use crate::boot::console::Done;
 
-/// An image that has been through this stage.
+/// Proof that a kernel is loaded and has been through this stage.
 #[derive(Debug)]
-pub struct Measured(Image);
+pub struct Measured(());
 
-impl Measured {
-    /// The image.
-    #[must_use]
-    pub const fn image(&self) -> &Image {
-        &self.0
-    }
-}
-
-/// Says what was measured.
+/// Reports whether the machine has a TPM.
 ///
 /// # Errors
 ///
 /// None, in this version.
-pub fn run(image: Image) -> Result<Done<Measured>, Infallible> {
+pub fn run(_: Loaded) -> Result<Done<Measured>, Infallible> {
     let (says, tpm) = if Path::new("/sys/class/tpm/tpm0").exists() {
         (
             "this machine has a TPM, but this version measures nothing",
@@ -35,5 +28,5 @@ pub fn run(image: Image) -> Result<Done<Measured>, Infallible> {
     } else {
         ("no TPM, so nothing is measured", "none")
     };
-    Ok(Done::new(Measured(image), says).with("tpm", tpm))
+    Ok(Done::skipped(Measured(()), says).with("tpm", tpm))
 }

@@ -7,9 +7,9 @@
 //! | connect | [`connect`] | the host config | [`connect::Connected`] |
 //! | manifest | [`manifest`] | an envelope | [`manifest::Accepted`], with a `Verified<Manifest>` |
 //! | image | [`image`] | checked chunks | [`image::Image`] |
-//! | measure | [`measure`] | an image | [`measure::Measured`] |
-//! | load | [`load`] | a measured image | [`load::Loaded`] |
-//! | handover | [`handover`] | a loaded kernel | never returns |
+//! | load | [`load`] | an image | [`load::Loaded`] |
+//! | measure | [`measure`] | a loaded kernel | [`measure::Measured`] |
+//! | handover | [`handover`] | a measured kernel | never returns |
 
 pub mod configure;
 pub mod connect;

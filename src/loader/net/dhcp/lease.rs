@@ -220,7 +220,7 @@ impl Lease {
         self.mtu
     }
 
-    /// When the server is asked to prolong the lease, from its beginning (T1).
+    /// When the server is asked to renew the lease, from its beginning (T1).
     #[must_use]
     pub const fn renew_after(&self) -> Duration {
         self.renew_after

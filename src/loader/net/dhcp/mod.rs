@@ -128,7 +128,7 @@ pub(super) async fn keep(
     name: &InterfaceName,
     identity: Identity,
     lease: Lease,
-    mut prolonged: impl FnMut(&Lease),
+    mut renewed: impl FnMut(&Lease),
 ) -> io::Result<Why> {
     let socket = UdpSocket::from_std(client_socket(name)?)?;
     let mut renewal = Renewal::new(identity, lease, Instant::now(), random);
@@ -146,8 +146,8 @@ pub(super) async fn keep(
         let (message, to) = match action {
             Some(Kept::Renew(server, message)) => (message, server),
             Some(Kept::Rebind(message)) => (message, Ipv4Addr::BROADCAST),
-            Some(Kept::Prolonged(lease)) => {
-                prolonged(&lease);
+            Some(Kept::Renewed(lease)) => {
+                renewed(&lease);
                 continue;
             }
             Some(Kept::Lost(why)) => return Ok(why),

@@ -27,7 +27,7 @@ pub enum Action {
     /// Send this to every server on the link.
     Rebind(Vec<u8>),
     /// The address stays; these are the settings from now on.
-    Prolonged(Lease),
+    Renewed(Lease),
     /// The address must not be used any more.
     Lost(Why),
 }
@@ -35,11 +35,11 @@ pub enum Action {
 /// Why an address must not be used any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// Nobody prolonged the lease.
-    #[error("it ran out, and nobody prolonged it")]
+    /// No server renewed the lease.
+    #[error("the lease expired without a renewal")]
     RanOut,
     /// A server said no.
-    #[error("{0} refused to prolong it")]
+    #[error("{0} refused the renewal (DHCPNAK)")]
     Refused(Ipv4Addr),
 }
 
@@ -129,7 +129,7 @@ impl<R: FnMut() -> u32> Renewal<R> {
                 let lease = Lease::judge(&answer).ok()?;
                 self.lease = lease.clone();
                 self.begin(now);
-                Some(Action::Prolonged(lease))
+                Some(Action::Renewed(lease))
             }
             AnswerKind::Nak => {
                 self.wake = None;
@@ -236,7 +236,7 @@ mod tests {
         assert!(renewal.handle(Event::Timer, t1).is_some());
         let ack = message(MessageType::Ack, 800);
         let action = renewal.handle(Event::Message(&ack), t1);
-        assert!(matches!(&action, Some(Action::Prolonged(lease)) if lease.seconds() == 800));
+        assert!(matches!(&action, Some(Action::Renewed(lease)) if lease.seconds() == 800));
         assert_eq!(renewal.wake(), Some(begun + Duration::from_secs(40 + 400)));
     }
 
@@ -272,17 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn any_server_may_prolong_or_refuse_once_all_are_asked() {
+    fn any_server_may_renew_or_refuse_once_all_are_asked() {
         let late = Duration::from_secs(71);
-        for (kind, prolongs) in [(MessageType::Ack, true), (MessageType::Nak, false)] {
+        for (kind, renews) in [(MessageType::Ack, true), (MessageType::Nak, false)] {
             let (mut renewal, begun) = kept(80);
             renewal.handle(Event::Timer, begun + late);
             let message = of_another_server(message(kind, 80));
             let action = renewal
                 .handle(Event::Message(&message), begun + late)
                 .unwrap();
-            assert_eq!(matches!(action, Action::Prolonged(_)), prolongs);
-            assert_eq!(matches!(action, Action::Lost(Why::Refused(_))), !prolongs);
+            assert_eq!(matches!(action, Action::Renewed(_)), renews);
+            assert_eq!(matches!(action, Action::Lost(Why::Refused(_))), !renews);
         }
         assert_eq!(ADDRESS, kept(80).0.lease.address().addr());
     }

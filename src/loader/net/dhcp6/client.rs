@@ -274,7 +274,7 @@ impl<R: FnMut() -> u32> Client<R> {
                 }
                 bound
             }
-            (State::Bound { asked: true, .. }, AnswerKind::Reply) => self.prolong(answer, now),
+            (State::Bound { asked: true, .. }, AnswerKind::Reply) => self.renewed(answer, now),
             _ => None,
         }
     }
@@ -343,14 +343,14 @@ impl<R: FnMut() -> u32> Client<R> {
         Some(Action::Send(message))
     }
 
-    fn prolong(&mut self, answer: Answer, now: Instant) -> Option<Action> {
+    fn renewed(&mut self, answer: Answer, now: Instant) -> Option<Action> {
         let State::Bound { lent: old, .. } = &self.state else {
             return None;
         };
         let same = answer.address.filter(|lent| lent.address == old.address);
         if answer.status != 0 || same.is_none() {
             self.refused = Some(format!(
-                "a server does not prolong it, status {}",
+                "a server refused the renewal, status {}",
                 answer.status
             ));
             return None;

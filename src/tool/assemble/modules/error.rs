@@ -136,7 +136,7 @@ impl ModulesError {
                 "run depmod again over the modules directory".to_owned()
             }
             Self::Unknown { near, .. } if near.is_empty() => {
-                "is --modules the directory of the right kernel?".to_owned()
+                "is --modules-dir the directory of the right kernel?".to_owned()
             }
             Self::Unknown { near, .. } => format!("did you mean {}?", near.join(" or ")),
             Self::Refused { name, .. } => format!(

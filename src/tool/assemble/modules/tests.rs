@@ -240,7 +240,7 @@ fn an_unknown_module_is_named_with_its_neighbours() {
         ("virtio_nte", "did you mean virtio_net?"),
         (
             "mlx5_core",
-            "is --modules the directory of the right kernel?",
+            "is --modules-dir the directory of the right kernel?",
         ),
     ] {
         let error = fake.resolve(&[name]).unwrap_err();

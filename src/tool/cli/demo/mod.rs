@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires_all = ["modules", "busybox"])]
     kernel: Option<PathBuf>,
     /// Its modules: a directory with a modules.dep
-    #[arg(long, value_name = "DIR", requires_all = ["kernel", "busybox"])]
+    #[arg(long = "modules-dir", value_name = "DIR", requires_all = ["kernel", "busybox"])]
     modules: Option<PathBuf>,
     /// A statically linked BusyBox to make the OS of
     #[arg(long, value_name = "FILE", requires_all = ["kernel", "modules"])]
@@ -190,7 +190,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 async fn fetch(steps: &Steps) -> Result<Packages, Failure> {
     let failed = |error: PackagesError| {
         let failure = Failure::new(error.to_string()).hint(format!(
-            "{}; or use --kernel, --modules and --busybox",
+            "{}; or use --kernel, --modules-dir and --busybox",
             error.hint()
         ));
         match std::error::Error::source(&error) {
@@ -362,7 +362,7 @@ async fn build_initramfs(
     command.arg("--loader").arg(loader);
     command.args(["--policy", "trust.json", "--host-config", "host.json"]);
     command.args(["--tls-roots", "tls/ca.pem"]);
-    command.arg("--modules").arg(&packages.modules);
+    command.arg("--modules-dir").arg(&packages.modules);
     command.args(["--out", "loader.initramfs"]);
     steps.run(command).await?;
     Ok(())

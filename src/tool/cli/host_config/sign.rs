@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{describe, doubts, to_be_signed};
 use crate::cli::signatures::{self, Outcome};
-use crate::cli::support::{Failure, output};
+use crate::cli::support::{Failure, output, time};
 use sealboot_core::format::json::Read;
 
 /// Add a signature to a host config
@@ -15,10 +15,11 @@ use sealboot_core::format::json::Read;
 /// every machine whose trust policy names your key for host configs asks these mirrors for this image.
 /// Its list `for` names the machines that it is for; without one, any machine takes it.
 ///
-/// A plain host config is signed in an envelope beside it, as its bytes stand: host.json in
-/// host.signed.json. One that does not say when it was created gets the time of now. An envelope is signed in place. Other signatures stay. Prints the path of the
-/// envelope, which takes the place of the plain file: in `initramfs build --host-config`, or wherever a
-/// machine finds its host config. --print-signed-bytes writes that envelope too, without a signature.
+/// A plain host config is signed in an envelope beside it, byte for byte: host.json in host.signed.json. If it has no
+/// `created`, the tool adds the current time, so the other signers have to sign that envelope and not a copy of the
+/// plain file. An envelope is signed in place, and keeps its other signatures. Prints the path of the envelope, which
+/// replaces the plain file: in `initramfs build --host-config`, or wherever a machine finds its host config.
+/// --print-signed-bytes writes that envelope too, without a signature.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SignArgs {
     #[command(flatten)]
@@ -30,6 +31,7 @@ pub(in crate::cli) struct SignArgs {
 
 pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     let signer = args.options.signer()?;
+    let now = time::today()?;
     let (
         file,
         Read {
@@ -39,7 +41,7 @@ pub(super) fn run(args: &SignArgs) -> Result<(), Failure> {
     ) = to_be_signed(&args.file)?;
     let outcome = args.options.sign(signer, &file, &unknown, |_| {
         output::talk(describe(&config, None, None).trim_end());
-        doubts(&config).iter().for_each(output::warn);
+        doubts(&config, now).iter().for_each(output::warn);
     })?;
     if outcome == Outcome::Printed {
         return Ok(());

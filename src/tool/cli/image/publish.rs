@@ -28,7 +28,7 @@ pub(crate) struct PublishArgs {
     /// For taking back a bad release in a hurry; a policy's min_version still holds. Better is to pack
     /// the good image again under a higher version.
     #[arg(long)]
-    allow_older: bool,
+    allow_rollback: bool,
 
     #[command(flatten)]
     freshness: freshness::AtPublish,
@@ -44,7 +44,7 @@ pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let policy = policy::in_force(&args.policy, &args.store, now)?;
     let mut renewal = args.freshness.renewal(&policy)?;
     let release = Release::read(&args.envelope, &policy, now)?;
-    let older = Older::allowed(args.allow_older);
+    let older = Older::allowed(args.allow_rollback);
     let size = release.manifest().as_ref().archive.size;
     let channel = output::with_progress(size, |say, progress| {
         store.publish(&release, older, renewal.as_mut(), say, progress)

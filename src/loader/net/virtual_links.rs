@@ -57,7 +57,7 @@ pub(super) fn steps<'a>(network: &'a Network, links: &[Link]) -> Vec<Step<'a>> {
 }
 
 /// Whether a link is one of those that are made here.
-pub(super) fn is_made(network: &Network, link: &Link) -> bool {
+pub(super) fn is_virtual(network: &Network, link: &Link) -> bool {
     let bonds = network.bonds.iter().map(|bond| &bond.name);
     let mut names = bonds.chain(network.vlans.iter().map(|vlan| &vlan.name));
     link.hardware != Hardware::Ethernet && names.any(|name| *name == link.name)
@@ -133,7 +133,10 @@ mod tests {
             steps(&network, std::slice::from_ref(&card))[0],
             Step::Bond(&network.bonds[0])
         );
-        assert!(!is_made(&network, &card));
-        assert!(is_made(&network, &link(1, "bond0.7", Some("vlan"), None)));
+        assert!(!is_virtual(&network, &card));
+        assert!(is_virtual(
+            &network,
+            &link(1, "bond0.7", Some("vlan"), None)
+        ));
     }
 }
