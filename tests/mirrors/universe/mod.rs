@@ -16,6 +16,8 @@ use sealboot_init::boot::{InForce, Loader};
 use sealboot_init::net::clock::{Clock, Reading};
 use sealboot_init::net::sntp::{Verdict, judge};
 
+use support::universe::{Random, play_each};
+
 use self::model::{Model, Told};
 use self::stock::Stock;
 use crate::machine::{Step, ask, host};
@@ -104,68 +106,32 @@ struct Universe {
     attempts: Vec<Attempt>,
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Returns a number of whole hours, in seconds.
+fn hours(random: &mut Random, range: Range<i64>) -> i64 {
+    let count = u64::try_from(range.end - range.start).unwrap();
+    (range.start + i64::try_from(random.below(count)).unwrap()) * HOUR
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn hours(&mut self, range: Range<i64>) -> i64 {
-        let count = u64::try_from(range.end - range.start).unwrap();
-        (range.start + i64::try_from(self.below(count)).unwrap()) * HOUR
-    }
-
-    fn key(&mut self) -> usize {
-        usize::from(self.one_in(3))
-    }
-
-    fn some<T: Clone>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
-    }
-
-    /// Up to `most` of these, in any order.
-    fn several<T: Clone>(&mut self, most: u64, of: &[T]) -> Vec<T> {
-        let mut left = of.to_vec();
-        let count = self.below(most + 1);
-        let mut taken = Vec::new();
-        for _ in 0..count.min(of.len() as u64) {
-            let at = usize::try_from(self.below(left.len() as u64)).unwrap();
-            taken.push(left.swap_remove(at));
-        }
-        taken
-    }
+/// Returns one of the two keys of a role, mostly the first.
+fn key(random: &mut Random) -> usize {
+    usize::from(random.one_in(3))
 }
 
 impl Universe {
     fn of(seed: u64) -> Self {
-        let mut random = Random(seed);
-        let random = &mut random;
-        let truth = random.hours(10..100);
+        let random = &mut Random::of(seed);
+        let truth = hours(random, 10..100);
         let power_on = match random.below(4) {
             0 => -50 * YEAR,
             1 => random.some(&[-HOUR, 6 * YEAR]),
             2 => truth,
-            _ => random.hours(0..120),
+            _ => hours(random, 0..120),
         };
         let policies = (0..3).map(|index| PolicyFacts {
             created: i64::from(index) * 30 * HOUR,
             expires: random.one_in(8).then_some(200 * HOUR),
-            release: random.key(),
-            freshness: random.key(),
+            release: key(random),
+            freshness: key(random),
             requires_freshness: !random.one_in(4),
             min_version: 41 + u64::from(random.one_in(4)),
             denied: random.one_in(3).then_some(42 + random.below(2)),
@@ -189,7 +155,7 @@ impl Universe {
             // One of a stolen key may lie far ahead.
             let created = match random.below(12) {
                 0 => 70 * YEAR,
-                _ => random.hours(0..10) * 12,
+                _ => hours(random, 0..10) * 12,
             };
             let mut lists = random.several(2, &releases);
             lists.sort_by_key(|release| std::cmp::Reverse(release.version));
@@ -200,7 +166,7 @@ impl Universe {
                 created,
                 expires: created + 24 * HOUR,
                 trust: 1 + usize::from(random.one_in(3)) + usize::from(random.one_in(6)),
-                key: random.key(),
+                key: key(random),
                 lists,
             }
         });
@@ -215,7 +181,7 @@ impl Universe {
             });
             attempts.push(Attempt {
                 answers: answers.collect(),
-                after: random.hours(0..12),
+                after: hours(random, 0..12),
                 mirrors: Vec::new(),
             });
             let count = 1 + random.below(3);
@@ -419,22 +385,9 @@ fn seconds(time: Timestamp) -> i64 {
     time.duration_since(build()).as_secs()
 }
 
-/// Plays the universes of these seeds, or the one that the environment names.
 fn play(seeds: Range<u64>) {
-    let named = std::env::var("SEALBOOT_UNIVERSE").ok();
-    let seeds = named.map_or(seeds, |seed| {
-        let seed = seed.parse().expect("SEALBOOT_UNIVERSE is a number");
-        seed..seed + 1
-    });
     let mut stock = Stock::default();
-    for seed in seeds {
-        let universe = Universe::of(seed);
-        let played = std::panic::AssertUnwindSafe(|| universe.play(&mut stock));
-        if let Err(panic) = std::panic::catch_unwind(played) {
-            eprintln!("{universe:#?}\nSEALBOOT_UNIVERSE={seed} plays this universe alone");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    play_each(seeds, Universe::of, |universe| universe.play(&mut stock));
 }
 
 #[test]
