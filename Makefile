@@ -10,7 +10,7 @@ SOURCES_CHANGED := $(shell git log -1 --format=%ct -- src Cargo.toml Cargo.lock 
 AREAS := trust net boot os firmware fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test $(AREAS:%=test-%) test-all test-year-later lint fuzz mutants bench bench-build kernel soak \
+.PHONY: help build demo test $(AREAS:%=test-%) test-all test-year-later compat lint fuzz mutants bench bench-build kernel soak \
   clean cargo need-build need-demo need-test need-later need-bench need-mutants
 
 help: ## show this
@@ -42,6 +42,9 @@ test-all: need-test build ## every test
 
 test-year-later: need-later build ## what depends on a clock, as if a year had passed since the build
 	tests/a-year-later
+
+compat: need-test build ## another version's tool and loader on what this one writes, and the reverse: TAG=v1.0.0
+	tests/compat/run $(TAG)
 
 lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
 	cargo fmt --all --check

@@ -62,10 +62,21 @@ impl Store {
     ) -> Result<TrustPolicy, StoreError> {
         let from = baked_in.version();
         let chain = self.walk(Chain::from(baked_in), None)?;
+        self.report_walk(from, &chain, say);
+        Ok(chain.newest().clone())
+    }
+
+    /// Reports a walk from version `from`.
+    pub(crate) fn report_walk(
+        &self,
+        from: PolicyVersion,
+        chain: &Chain,
+        say: &mut dyn FnMut(Notice),
+    ) {
         if let Some(ends_soon) = chain.ends_soon() {
             say(Notice::ChainEndsSoon(ends_soon));
         }
-        let newest = chain.newest().clone();
+        let newest = chain.newest();
         if newest.version() != from {
             say(Notice::JudgedBy {
                 version: newest.version(),
@@ -73,7 +84,6 @@ impl Store {
                 from,
             });
         }
-        Ok(newest)
     }
 }
 

@@ -48,7 +48,7 @@ pub fn read_stored(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     read_all(path, open_stored(path)?, limit)
 }
 
-fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     file.take(limit + 1)
         .read_to_end(&mut bytes)

@@ -88,6 +88,20 @@ impl StoredImage {
     }
 }
 
+/// Returns an envelope with what a copy of it holds besides: signatures, and unknown fields. Without that where it is not
+/// the same statement, or where together they are more than one reads.
+pub(crate) fn joined(envelope: Envelope, copy: &Envelope) -> Envelope {
+    if copy.signed_bytes() != envelope.signed_bytes() {
+        return envelope;
+    }
+    let mut joined = envelope.clone();
+    joined.join_copy(copy);
+    match Envelope::parse(&joined.encode()) {
+        Ok(_) => joined,
+        Err(_) => envelope,
+    }
+}
+
 /// Reads the manifest out of an envelope whose signatures say nothing yet: to show it, or to sign it.
 ///
 /// # Errors

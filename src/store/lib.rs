@@ -13,7 +13,7 @@
 //! | [`policy`], [`chain`], [`rotation`] | trust policies in files, the walk along those of a store, and the next one |
 //! | [`envelope_file`], [`attach`], [`merge`], [`tally`] | signatures in an envelope's file: added, joined and counted |
 //! | [`image`], [`publish`] | from the envelope of an image to what machines fetch |
-//! | [`freshness`], [`keeper`] | statements about what is newest, renewed once or for as long as a server runs |
+//! | [`renewal`] | freshness statements, and what their renewer remembers |
 //! | [`signer`] | [`Signer`]: a key in memory, an agent, a token |
 //! | [`kind`] | the kinds of statement that people sign |
 //! | [`error`], [`notice`] | [`StoreError`] and [`Notice`] |
@@ -32,9 +32,7 @@ pub mod chain;
 pub mod envelope_file;
 pub mod error;
 pub mod files;
-pub mod freshness;
 pub mod image;
-pub mod keeper;
 pub mod kind;
 pub mod merge;
 pub mod notice;
@@ -42,6 +40,7 @@ pub mod path;
 pub mod pending;
 pub mod policy;
 pub mod publish;
+pub mod renewal;
 pub mod rotation;
 pub mod signer;
 pub mod tally;
@@ -50,11 +49,10 @@ mod testing;
 
 pub use envelope_file::EnvelopeFile;
 pub use error::StoreError;
-pub use freshness::Renewal;
-pub use keeper::Keeper;
 pub use kind::Kind;
 pub use notice::Notice;
 pub use path::{Store, StorePath};
 pub use publish::{Older, Release};
+pub use renewal::{Renewal, Renewer, Start, Turn};
 pub use rotation::{NextPolicy, Published, Step};
 pub use signer::{SignError, Signer};

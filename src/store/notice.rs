@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use sealboot_core::format::freshness::Freshness;
-use sealboot_core::format::manifest::{ImageName, ImageVersion};
+use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion};
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::chain::EndsSoon;
 
@@ -61,8 +61,43 @@ pub enum Notice {
         /// Why.
         error: StoreError,
     },
-    /// Nothing was renewed, because the store's trust policies cannot be walked.
-    PolicyUnknown {
+    /// Another process works with the renewer's state.
+    WaitsForState {
+        /// The state.
+        path: PathBuf,
+    },
+    /// A renewer's state is created of what the store says.
+    StateBegins {
+        /// The newest trust policy in the store.
+        policy: PolicyVersion,
+    },
+    /// What a renewer remembers of an image begins with what the store says.
+    TakenFromStore {
+        /// The image.
+        image: ImageName,
+        /// The last statement in its channel.
+        statement: Option<Freshness>,
+    },
+    /// The channel offers a newer release that does not count.
+    NotListed {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        version: ImageVersion,
+        /// The architecture.
+        arch: Arch,
+        /// Why.
+        error: StoreError,
+    },
+    /// No release is current any more for an architecture.
+    NothingCurrent {
+        /// The image.
+        image: ImageName,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// Nothing was renewed: the store's trust policies or the renewer's state stop it.
+    NothingRenewed {
         /// Why.
         error: StoreError,
     },
@@ -73,13 +108,20 @@ impl Notice {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::JudgedBy { .. } | Self::ArchiveCopied { .. } | Self::Renewed { .. } => false,
+            Self::JudgedBy { .. }
+            | Self::ArchiveCopied { .. }
+            | Self::Renewed { .. }
+            | Self::WaitsForState { .. }
+            | Self::StateBegins { .. }
+            | Self::TakenFromStore { .. } => false,
             Self::ChainEndsSoon(_)
             | Self::GoesBack { .. }
             | Self::FreshnessMissing
             | Self::NotYetCurrent { .. }
             | Self::NotRenewed { .. }
-            | Self::PolicyUnknown { .. } => true,
+            | Self::NotListed { .. }
+            | Self::NothingCurrent { .. }
+            | Self::NothingRenewed { .. } => true,
         }
     }
 }
@@ -117,26 +159,61 @@ impl fmt::Display for Notice {
             ),
             Self::Renewed { freshness } => {
                 write!(f, "image {}: ", freshness.name)?;
-                let releases: Vec<String> = (freshness.releases.iter())
-                    .map(|release| format!("{} ({})", release.version, release.arch))
-                    .collect();
-                match &releases[..] {
-                    [release] => write!(f, "version {release} is current"),
-                    releases => write!(f, "versions {} are current", releases.join(", ")),
-                }?;
-                write!(f, " until {}", freshness.expires)?;
-                match &freshness.withdrawn[..] {
-                    [] => Ok(()),
-                    withdrawn => {
-                        let versions: Vec<_> = withdrawn.iter().map(ToString::to_string).collect();
-                        write!(f, "; withdrawn: {}", versions.join(", "))
-                    }
-                }
+                write_current(f, freshness)
             }
             Self::NotRenewed { image, error } => {
                 write!(f, "image {image} is not renewed: {}", error.report())
             }
-            Self::PolicyUnknown { error } => f.write_str(&error.report()),
+            Self::WaitsForState { path } => write!(
+                f,
+                "waiting for another process that works with {}",
+                path.display()
+            ),
+            Self::StateBegins { policy } => write!(
+                f,
+                "the renewer begins with version {policy} of the trust policy and with what the store says:"
+            ),
+            Self::TakenFromStore { image, statement } => match statement {
+                None => write!(f, "  image {image}: no statement"),
+                Some(statement) => {
+                    write!(f, "  image {image}: by a statement of {}, ", statement.created)?;
+                    write_current(f, statement)
+                }
+            },
+            Self::NotListed {
+                image,
+                version,
+                arch,
+                error,
+            } => write!(
+                f,
+                "version {version} ({arch}) of image {image} is not listed: {}",
+                error.report()
+            ),
+            Self::NothingCurrent { image, arch } => write!(
+                f,
+                "no release of image {image} is current for {arch}: those that were published are refused by the trust policy, or gone"
+            ),
+            Self::NothingRenewed { error } => f.write_str(&error.report()),
+        }
+    }
+}
+
+/// Writes which versions are current, until when, and which are withdrawn.
+fn write_current(f: &mut fmt::Formatter<'_>, freshness: &Freshness) -> fmt::Result {
+    let releases: Vec<String> = (freshness.releases.iter())
+        .map(|release| format!("{} ({})", release.version, release.arch))
+        .collect();
+    match &releases[..] {
+        [release] => write!(f, "version {release} is current"),
+        releases => write!(f, "versions {} are current", releases.join(", ")),
+    }?;
+    write!(f, " until {}", freshness.expires)?;
+    match &freshness.withdrawn[..] {
+        [] => Ok(()),
+        withdrawn => {
+            let versions: Vec<_> = withdrawn.iter().map(ToString::to_string).collect();
+            write!(f, "; withdrawn: {}", versions.join(", "))
         }
     }
 }

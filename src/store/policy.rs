@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use sealboot_core::format::digest::Sha256Digest;
 use sealboot_core::format::json::Read;
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::payload::parse_with_unknown;
@@ -21,13 +22,18 @@ use crate::{Store, StoreError, files};
 ///
 /// As for [`files::read`], [`StoreError::SignedPolicy`] where it is in an envelope, and [`StoreError::UnusablePolicy`].
 pub fn load(path: &Path) -> Result<TrustPolicy, StoreError> {
+    load_with_sha256(path).map(|(policy, _)| policy)
+}
+
+/// As [`load`], with the SHA-256 of the file.
+pub(crate) fn load_with_sha256(path: &Path) -> Result<(TrustPolicy, Sha256Digest), StoreError> {
     let bytes = files::read(path, LIMITS.policy_envelope_bytes)?;
     if is_envelope(&bytes) {
         return Err(StoreError::SignedPolicy {
             path: path.to_owned(),
         });
     }
-    parse(path, &bytes)
+    Ok((parse(path, &bytes)?, Sha256Digest::of(&bytes)))
 }
 
 /// Checks that machines do not refuse every image under this policy because it has expired.

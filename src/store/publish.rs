@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use sealboot_core::format::digest::Sha256Digest;
+use sealboot_core::format::freshness::{CurrentRelease, ReleaseType};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::manifest::{Arch, ImageName, ImageVersion, Manifest};
 use sealboot_core::trust::verified::Expected;
-use sealboot_core::trust::{Channel, Envelope, TrustPolicy, Verified};
+use sealboot_core::trust::{Channel, Envelope, OfferedRelease, TrustPolicy, Verified};
 
 use crate::error::{Damaged, Refused};
 use crate::files::{self, Existing};
-use crate::freshness::Renewal;
-use crate::image::{StoredImage, unverified_manifest};
+use crate::image::{StoredImage, joined, unverified_manifest};
+use crate::renewal::{Change, Turn};
 use crate::tally::names;
 use crate::{Notice, Store, StoreError};
 
@@ -106,7 +107,8 @@ impl Store {
     ///
     /// Everything is checked that a loader checks, the archive included, which is copied from the store that the
     /// release's envelope is in if this one does not have it. `progress` is called with the bytes of it checked so
-    /// far. With a `renewal`, its keys say that it is current; without one, machines go on with what the last statement lists.
+    /// far. In the turn of a renewer, its keys state that the release is current; without one, machines go on with what the
+    /// last statement lists.
     ///
     /// # Errors
     ///
@@ -116,7 +118,7 @@ impl Store {
         &self,
         release: &Release<'_>,
         older: Older,
-        renewal: Option<&mut Renewal>,
+        renewer: Option<&mut Turn<'_>>,
         say: &mut dyn FnMut(Notice),
         progress: &mut dyn FnMut(u64),
     ) -> Result<PathBuf, StoreError> {
@@ -137,10 +139,14 @@ impl Store {
         for there in offered.into_iter().chain(published(&versioned, name)?) {
             check_same(&release.manifest, there)?;
         }
-        if let Some(floor) = self.floor(policy, name)? {
+        let floor = match &renewer {
+            Some(turn) => turn.floor(name, &channel),
+            None => self.floor(policy, name)?,
+        };
+        if let Some(floor) = &floor {
             floor.check_policy(policy, &newest)?;
             floor.check_withdrawn(manifest.version, &newest)?;
-            match (older, &renewal) {
+            match (older, &renewer) {
                 (Older::Refuse, _) => {
                     floor.check_version(manifest.version, &manifest.arch, &newest)?;
                 }
@@ -150,13 +156,26 @@ impl Store {
             }
         }
         self.provide_blobs(&release.path, &release.manifest, say, progress)?;
-        let envelope = release.envelope.clone();
+        let mut envelope = release.envelope.clone();
+        // An older copy takes no signature away.
+        if let Ok(stored) = StoredImage::read(&versioned) {
+            envelope = joined(envelope, &stored.into_envelope());
+        }
         files::create_directory(files::directory(&versioned))?;
         files::write(&versioned, &envelope.encode(), 0o644, Existing::Replace)?;
-        offer(&mut channel, envelope, manifest, policy);
-        if let Some(renewal) = renewal {
-            let refused = |refusal| StoreError::Refused(Refused::at(&newest)(refusal));
-            renewal.state(policy, name, &mut channel, &[], release.now, &refused)?;
+        let is_listed =
+            |payload: &Sha256Digest| floor.as_ref().is_some_and(|floor| floor.lists(payload));
+        offer(&mut channel, envelope, manifest, policy, &is_listed);
+        if let Some(turn) = renewer {
+            let current = Change::Publish(CurrentRelease {
+                version: manifest.version,
+                arch: manifest.arch.clone(),
+                payload_type: ReleaseType::known(),
+                sha256: *release.manifest.payload_sha256(),
+                until: None,
+            });
+            let (path, _) = turn.restate(name, channel, &current, say)?;
+            return Ok(path);
         }
         remark(&channel, policy, release, say);
         files::write(&newest, &channel.encode(), 0o644, Existing::Replace)?;
@@ -165,7 +184,7 @@ impl Store {
 }
 
 /// Reads the channel so far; an empty one where there is none.
-fn read_channel(path: &Path) -> Result<Channel, StoreError> {
+pub(crate) fn read_channel(path: &Path) -> Result<Channel, StoreError> {
     if matches!(path.try_exists(), Ok(false)) {
         return Ok(Channel::new([], []));
     }
@@ -179,25 +198,50 @@ fn read_channel(path: &Path) -> Result<Channel, StoreError> {
 }
 
 /// Puts a release at the head of a channel. Versions above it are offered no more; of those below, as many as the policy
-/// lets be current, and one to go back to.
-fn offer(channel: &mut Channel, envelope: Envelope, manifest: &Manifest, policy: &TrustPolicy) {
+/// lets be current, and those that the last statement lists: machines boot these until the next one.
+fn offer(
+    channel: &mut Channel,
+    envelope: Envelope,
+    manifest: &Manifest,
+    policy: &TrustPolicy,
+    is_listed: &dyn Fn(&Sha256Digest) -> bool,
+) {
     let most = match policy.freshness_role(&manifest.name) {
         Some(_) => usize::try_from(policy.fields().freshness.max_releases).unwrap_or(usize::MAX),
         None => 0,
     };
+    let is_same = |other: &OfferedRelease| {
+        other.manifest.payload_type() == envelope.payload_type()
+            && other.manifest.unverified_payload() == envelope.unverified_payload()
+    };
+    let mut offered = channel.releases.iter();
+    let entry = match offered.position(is_same) {
+        // Its entry may hold what this version does not know.
+        Some(at) => {
+            let mut entry = channel.releases.remove(at);
+            entry.manifest = joined(envelope, &entry.manifest);
+            entry
+        }
+        None => envelope.into(),
+    };
     let mut below = 0;
     channel.releases.retain(|other| {
-        // What cannot be read is for newer machines, and stays.
-        let Ok(other) = Manifest::parse(other.manifest.unverified_payload()) else {
+        // What this version cannot read is for newer machines, and stays.
+        if other.manifest.payload_type() != Manifest::PAYLOAD_TYPE {
+            return true;
+        }
+        let payload = other.manifest.unverified_payload();
+        let Ok(other) = Manifest::parse(payload) else {
             return true;
         };
         if other.arch != manifest.arch {
             return true;
         }
         below += usize::from(other.version < manifest.version);
-        other.version < manifest.version && below <= most
+        let is_wanted = below <= most || is_listed(&Sha256Digest::of(payload));
+        other.version < manifest.version && is_wanted
     });
-    channel.releases.insert(0, envelope.into());
+    channel.releases.insert(0, entry);
 }
 
 /// Says what an operator should know of a channel that is about to be published: where machines refuse it, or go on with
@@ -331,7 +375,9 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::testing::{Key, fresh, image, made, policy, release_file, sealed, store, write};
+    use crate::testing::{
+        fresh, image, made, policy, release_file, sealed, sealed_manifest, store, write,
+    };
 
     fn publish(store: &Store, envelope: &Path, older: Older) -> Result<Vec<String>, StoreError> {
         let policy = policy(&["alice"]);
@@ -388,33 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn going_back_without_a_statement_stops_nothing() {
-        let (_dir, store) = store();
-        let policy = fresh(policy(&["alice"]));
-        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
-        let (older, newer) = (
-            release_file(&store, 42, &["alice"]),
-            release_file(&store, 43, &["alice"]),
-        );
-        let publish = |path: &Path, renewal: Option<&mut Renewal>| {
-            let release = Release::read(path, &policy, made()).unwrap();
-            store.publish(&release, Older::Allow, renewal, &mut |_| {}, &mut |_| {})
-        };
-        publish(&newer, Some(&mut renewal)).unwrap();
-        let before = fs::read(store.channel(&image())).unwrap();
-        let error = publish(&older, None).unwrap_err();
-        assert!(
-            matches!(error, StoreError::StillCurrent { .. }),
-            "{error:?}"
-        );
-        assert_eq!(fs::read(store.channel(&image())).unwrap(), before);
-        publish(&older, Some(&mut renewal)).unwrap();
-        let channel = Channel::parse(&fs::read(store.channel(&image())).unwrap()).unwrap();
-        let stated = policy.stated(&image(), &channel.freshness[0]).unwrap();
-        assert_eq!(stated.withdrawn, [43.try_into().unwrap()]);
-    }
-
-    #[test]
     fn a_version_is_one_statement_for_ever() {
         let (_dir, store) = store();
         let envelope = release_file(&store, 42, &["alice"]);
@@ -460,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_who_has_the_key_renews_at_once() {
+    fn a_publisher_without_the_key_is_warned() {
         let (_dir, store) = store();
         let policy = fresh(policy(&["alice"]));
         let envelope = release_file(&store, 42, &["alice"]);
@@ -469,9 +488,8 @@ mod tests {
         let mut say = |notice: Notice| said.push((notice.is_warning(), notice.to_string()));
         let mut steps = Vec::new();
         let mut progress = |bytes| steps.push(bytes);
-        let renewal = None;
         let channel = store
-            .publish(&release, Older::Refuse, renewal, &mut say, &mut progress)
+            .publish(&release, Older::Refuse, None, &mut say, &mut progress)
             .unwrap();
         assert_eq!(channel, store.channel(&image()));
         assert!(matches!(&said[..], [(true, said)] if said.contains("freshness renew")));
@@ -479,12 +497,28 @@ mod tests {
             steps.last(),
             Some(&release.manifest().as_ref().archive.size)
         );
-        let mut renewal = Renewal::new(vec![Box::new(Key::of("clockwork"))], None);
-        let mut silent = |notice| panic!("{notice:?}");
-        let renewal = Some(&mut renewal);
-        store
-            .publish(&release, Older::Refuse, renewal, &mut silent, &mut |_| {})
-            .unwrap();
-        assert!(!store.is_due(&policy, &image(), made()).unwrap());
+    }
+
+    #[test]
+    fn an_older_copy_takes_no_signature_away() {
+        let (_dir, store) = store();
+        let stored = release_file(&store, 42, &["alice", "bob"]);
+        let copy = sealed_manifest(42, &["alice"]);
+        let copy = write(&store.root().join("copy.json"), &copy);
+        publish(&store, &copy, Older::Refuse).unwrap();
+        for path in [stored.clone(), store.channel(&image())] {
+            let envelope = StoredImage::read(&path).unwrap().into_envelope();
+            assert_eq!(envelope.signatures().len(), 2);
+        }
+        // A copy that would make it too large to be read adds nothing, and takes nothing away.
+        let names: Vec<String> = (0..31).map(|at| format!("signer-{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let full = sealed_manifest(42, &[&["alice"], &names[..]].concat());
+        write(&stored, &full);
+        let other = sealed_manifest(42, &["alice", "bob"]);
+        write(&copy, &other);
+        publish(&store, &copy, Older::Refuse).unwrap();
+        let envelope = StoredImage::read(&stored).unwrap().into_envelope();
+        assert_eq!(envelope.signatures().len(), 2);
     }
 }

@@ -148,15 +148,15 @@ pub(crate) fn store() -> (TempDir, Store) {
     (directory, store)
 }
 
-/// Writes a channel, checking nothing.
+/// Writes a release and a channel that offers it, checking nothing.
 pub(crate) fn publish_by_hand(
     store: &Store,
     version: u64,
     by: &[&str],
     freshness: Option<Envelope>,
 ) {
-    let manifest = sealed_manifest(version, by);
-    let channel = Channel::new([manifest], freshness);
+    release_file(store, version, by);
+    let channel = Channel::new([sealed_manifest(version, by)], freshness);
     fs::write(store.channel(&image()), channel.encode()).unwrap();
 }
 

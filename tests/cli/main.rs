@@ -6,6 +6,7 @@
 
 mod inputs;
 mod policies;
+mod renewer;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};

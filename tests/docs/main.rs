@@ -320,7 +320,7 @@ fn the_chapter_on_losing_a_key_works_as_it_stands() {
     let image = "store/images/relay/1/x86_64.json";
     let (status, said) = bash(&format!(
         "sealboot image sign --key alice.key {image}; sealboot image sign --key carol.key {image}
-         sealboot image publish --policy trust.json --store store --freshness-key clockwork.key {image}"
+         sealboot image publish --policy trust.json --store store --freshness-key clockwork.key --state renewer.json --init {image}"
     ));
     assert_eq!(status, Some(0), "{said}");
 

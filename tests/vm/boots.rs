@@ -125,10 +125,14 @@ pub(crate) fn publish_freshly(store: &Store, envelope: &str) {
     let lab = Lab::get();
     let (policy, clockwork) = (lab.path("fresh.json"), lab.path("keys/clockwork.key"));
     #[rustfmt::skip]
-    lab.run(store.desk(), [
+    let mut words = vec![
         "image", "publish", "--policy", policy.to_str().unwrap(), "--store", "store",
-        "--freshness-key", clockwork.to_str().unwrap(), envelope,
-    ]);
+        "--freshness-key", clockwork.to_str().unwrap(), "--state", "renewer.json", envelope,
+    ];
+    if !store.desk().join("renewer.json").exists() {
+        words.push("--init");
+    }
+    lab.run_all(store.desk(), &[], &words);
 }
 
 async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {

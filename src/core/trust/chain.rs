@@ -18,6 +18,7 @@ use super::refusal::Refusal;
 use super::role::{Role, Verifications};
 use super::statement::Statement;
 use super::verified::{Verified, parse};
+use crate::format::digest::Sha256Digest;
 use crate::format::limits::LIMITS;
 use crate::format::version::PolicyVersion;
 
@@ -25,6 +26,7 @@ use crate::format::version::PolicyVersion;
 #[derive(Debug, Clone)]
 pub struct Chain {
     newest: TrustPolicy,
+    newest_sha256: Option<Sha256Digest>,
     from: PolicyVersion,
     steps: usize,
 }
@@ -66,6 +68,7 @@ impl Chain {
         Self {
             from: baked_in.version(),
             newest: baked_in,
+            newest_sha256: None,
             steps: 0,
         }
     }
@@ -74,6 +77,12 @@ impl Chain {
     #[must_use]
     pub const fn newest(&self) -> &TrustPolicy {
         &self.newest
+    }
+
+    /// Returns the SHA-256 of the payload of the newest policy; `None` for the baked-in one, which had no envelope.
+    #[must_use]
+    pub const fn newest_sha256(&self) -> Option<&Sha256Digest> {
+        self.newest_sha256.as_ref()
     }
 
     /// Returns what to warn of where the walk has used up most of its steps.
@@ -103,7 +112,9 @@ impl Chain {
                 limit: LIMITS.policy_chain,
             });
         }
-        self.newest = self.newest.verify_successor(envelope)?.into_statement();
+        let verified = self.newest.verify_successor(envelope)?;
+        self.newest_sha256 = Some(*verified.payload_sha256());
+        self.newest = verified.into_statement();
         self.steps += 1;
         Ok(())
     }
@@ -183,10 +194,13 @@ mod tests {
     fn a_walk_goes_from_policy_to_policy() {
         let mut chain = Chain::from(policy(&["alice", "bob"]));
         assert_eq!(chain.newest().version(), version(1));
+        assert_eq!(chain.newest_sha256(), None);
         assert_eq!(chain.next(), Some(version(2)));
         let second = of_bob_and_carol(2);
         chain.step(&sealed_policy(&second, &ALL).encode()).unwrap();
         assert_eq!(*chain.newest(), second);
+        let digest = Sha256Digest::of(&second.encode());
+        assert_eq!(chain.newest_sha256(), Some(&digest));
         assert_eq!(chain.next(), Some(version(3)));
         // Alice, whose key is gone, has no part in the next.
         let third = versioned(policy(&["carol", "dave"]), 3);

@@ -29,7 +29,7 @@ mod testing;
 pub mod verified;
 
 pub use chain::Chain;
-pub use channel::Channel;
+pub use channel::{Channel, OfferedRelease};
 pub use current::{Current, KeptProofs};
 pub use envelope::{Envelope, EnvelopeError};
 pub use host_config::{Judged, Presented};

@@ -119,6 +119,14 @@ impl StoreError {
             Self::NoAttachment { .. } => "copy it from the store in which the image was packed".to_owned(),
             Self::ArchiveRefused(refused) => refused.refusal.hint(),
             Self::Copy { .. } => return None,
+            Self::State(error) => error.hint(),
+            Self::NotAsListed { image, version, .. } => format!(
+                "bring it back from another copy of the store, and find out who changed it; or take the version back with `sealboot freshness withdraw --version {version} … {image}`"
+            ),
+            Self::BlobSize { .. } => "bring it back from another copy of the store".to_owned(),
+            Self::TooManyWithdrawn { image, .. } => format!(
+                "publish a next policy that denies withdrawn versions (`sealboot policy create --deny-version {image}=N`) or raises min_version above them (`--image {image}=N`): statements then leave them out"
+            ),
             Self::NotChannel { .. } => {
                 "publish the image again with `sealboot image publish`".to_owned()
             }

@@ -2,6 +2,7 @@
 
 mod hint;
 mod refused;
+mod state;
 
 use std::error::Error;
 use std::io;
@@ -24,6 +25,7 @@ use crate::merge::OtherStatement;
 use crate::signer::SignError;
 
 pub use refused::{Damaged, NotNext, Refused};
+pub use state::{StateDamage, StateError};
 
 /// Why something was not done: one variant for each thing that a caller or an operator would do differently.
 ///
@@ -146,6 +148,43 @@ pub enum StoreError {
     /// The store shows less than the freshness role has said that there is.
     #[error(transparent)]
     Behind(Refused<Refusal>),
+    /// A renewer cannot go on from its state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The store does not have a release as the last statement lists it.
+    #[error(
+        "the last statement of image {image} lists version {version} ({arch}), which the store does not have as it was listed"
+    )]
+    NotAsListed {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        version: ImageVersion,
+        /// The architecture.
+        arch: Arch,
+        /// What is wrong with it.
+        source: Box<StoreError>,
+    },
+    /// An archive or a chunk list has another size than was signed.
+    #[error("{} has another size than was signed\n  expected {expected} bytes\n  found    {found} bytes", path.display())]
+    BlobSize {
+        /// The file.
+        path: PathBuf,
+        /// The size that was signed.
+        expected: u64,
+        /// Its size.
+        found: u64,
+    },
+    /// A statement cannot list all versions that are withdrawn.
+    #[error("image {image} has {found} withdrawn versions; a statement lists at most {limit}")]
+    TooManyWithdrawn {
+        /// The image.
+        image: ImageName,
+        /// How many there are.
+        found: usize,
+        /// How many a statement lists.
+        limit: usize,
+    },
     /// The store has no image that the trust policy accepts.
     #[error("the store {} has no image that the trust policy accepts", root.display())]
     NoImages {
@@ -499,6 +538,7 @@ impl StoreError {
             | Self::NotNext(NotNext { refused, .. }) => Some(refused.refusal.code()),
             Self::ArchiveRefused(refused) => Some(refused.refusal.code()),
             Self::PolicyExpired(refusal) => Some(refusal.code()),
+            Self::NotAsListed { source, .. } => source.code(),
             _ => None,
         }
     }
@@ -506,6 +546,9 @@ impl StoreError {
     /// Returns `true` if a signature, hash, policy or freshness check said no, rather than that something failed.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
+        if let Self::State(error) = self {
+            return error.is_refusal();
+        }
         matches!(
             self,
             Self::Refused(_)
@@ -521,6 +564,8 @@ impl StoreError {
                 | Self::PolicyExpired(_)
                 | Self::WouldStop { .. }
                 | Self::ArchiveRefused(_)
+                | Self::NotAsListed { .. }
+                | Self::BlobSize { .. }
                 | Self::NothingLeft { .. }
                 | Self::StillCurrent { .. }
                 | Self::Older { .. }

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use sealboot_store::{Notice, Older, Published, Release, Renewal, Step, Store, policy};
+use sealboot_store::{Notice, Older, Published, Release, Renewal, Renewer, Start, Step, Store};
 use support::world::trust::{seal_policy, versioned};
 use support::world::{self, alice, bob, clockwork};
 
@@ -18,14 +18,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let now = "2026-01-02T12:00:00Z".parse()?;
     let mut say = |notice: Notice| println!("{notice}");
 
-    let policy = store.newest_policy(policy::load(&baked_in)?, &mut say)?;
-    let mut renewal = Renewal::new(vec![Box::new(clockwork())], None);
+    let renewal = Renewal::new(vec![Box::new(clockwork())], None);
+    let state = desk.path().join("renewer.json");
+    let mut renewer = Renewer::new(renewal, &baked_in, store.clone(), &state, Start::Init)?;
+    let mut turn = renewer.turn(now, &mut say)?;
+    let policy = turn.policy().clone();
     let envelope = desk.path().join("staging/images/relay/43/x86_64.json");
     let release = Release::read(&envelope, &policy, now)?;
     store.publish(&release, Older::Refuse, None, &mut say, &mut |_| {})?;
     let image = &release.manifest().as_ref().name;
-    let (channel, freshness) = renewal.renew(&policy, &store, image, now)?;
+    let (channel, freshness) = turn.renew(image, &mut say)?;
     println!("{}: {freshness:?}", channel.display());
+    drop(turn);
 
     let next = versioned(&policy, 2);
     std::fs::write(&second, seal_policy(&next, &[&alice(), &bob()]))?;

@@ -3,14 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use jiff::SignedDuration;
 
-use super::policy;
-use super::support::signer::Signer;
-use super::support::{Failure, output, passphrase, time};
+use super::renewing::{Renewing, explained};
+use super::support::{Failure, output, time};
 use sealboot_core::format::manifest::{ImageName, ImageVersion};
-use sealboot_core::trust::TrustPolicy;
-use sealboot_store::{Notice, Renewal, Store};
+use sealboot_store::{Notice, Store};
 
 /// State which versions of an image are current, and until when.
 ///
@@ -25,36 +22,21 @@ pub(super) enum Command {
 
 /// Take a version of an image back: no machine boots it from then on.
 ///
-/// The new statement lists the version as withdrawn, and the newest versions below it as current. Where the channel
-/// offers none, the newest one that lies in the store and that the policy accepts takes its place. Renewals carry the
-/// withdrawal on, until the policy denies the version or its min_version passes it. Prints the channel.
+/// The new statement lists the version as withdrawn. What was listed beside it stays; where nothing else is left for an
+/// architecture, the newest release that was published before takes its place. Renewals carry the withdrawal on,
+/// until the policy denies the version or its min_version passes it. Prints the channel.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  sealboot freshness withdraw --version 43 --key clockwork.key --policy trust.json --store /srv/boot relay")]
+  sealboot freshness withdraw --version 43 --key clockwork.key --state renewer.json --policy trust.json \\
+      --store /srv/boot relay")]
 pub(super) struct WithdrawArgs {
     /// The version to take back
     #[arg(long, value_name = "N")]
     version: ImageVersion,
 
-    /// A key of the policy's freshness role, as for `sealboot image sign`; give as many as its threshold
-    #[arg(long = "key", value_name = "FILE", required = true)]
-    keys: Vec<PathBuf>,
-
     #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// The trust policy that the machines have
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-
-    /// The store
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-
-    /// For how long the statement counts, such as 24h [default: as for `sealboot freshness renew`]
-    #[arg(long = "valid-for", value_name = "SPAN", value_parser = time::span)]
-    life: Option<SignedDuration>,
+    by: By,
 
     /// The image
     #[arg(value_name = "IMAGE")]
@@ -63,21 +45,34 @@ pub(super) struct WithdrawArgs {
 
 /// Renew the freshness statements of a store's images.
 ///
-/// For each image, everything is verified that a machine verifies of its channel; then a new statement
-/// takes the old one's place: the newest versions in the channel are current, as many as the policy allows, and
-/// the newest trust policy in the store is the newest. To be run by a timer well before the last statement ends, or left to
-/// `sealboot serve --renew`. Prints the channels that were renewed.
+/// For each image, a new statement takes the old one's place. It lists what the last one listed and what was
+/// published since, the newest versions, as many as the policy allows; and it names the newest trust policy in the store.
+/// Everything is verified that a machine verifies. The last statement is the one in the renewer's state: an
+/// old channel that was put back is renewed forward, and a release that is missing from the store stops the
+/// renewal. To be run by a timer well before the last statement ends, or left to `sealboot serve --renew`. Prints the
+/// channels that were renewed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Example, a line for cron, which renews every six hours what counts for a day:
-  17 */6 * * *  cd /etc/sealboot && sealboot freshness renew --key clockwork.key --policy trust.json --store /srv/boot")]
+Example, a line for cron, which renews every six hours what is valid for a day:
+  17 */6 * * *  cd /etc/sealboot && sealboot freshness renew --key clockwork.key --state renewer.json --policy trust.json --store /srv/boot")]
 pub(super) struct RenewArgs {
+    #[command(flatten)]
+    by: By,
+
+    /// The images [default: all that the keys sign for and the store has]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<ImageName>,
+}
+
+/// Who signs, and where.
+#[derive(Debug, Args)]
+struct By {
     /// A key of the policy's freshness role, as for `sealboot image sign`; give as many as its threshold
     #[arg(long = "key", value_name = "FILE", required = true)]
     keys: Vec<PathBuf>,
 
     #[command(flatten)]
-    passphrase: passphrase::Source,
+    renewing: Renewing,
 
     /// The trust policy that the machines have
     #[arg(long, value_name = "FILE")]
@@ -86,20 +81,6 @@ pub(super) struct RenewArgs {
     /// The store
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
-
-    /// For how long the statements count, such as 24h [default: 24h, or the policy's max_hours if that is
-    /// less]
-    #[arg(long = "valid-for", value_name = "SPAN", value_parser = time::span)]
-    life: Option<SignedDuration>,
-
-    /// Renew though the last statement lists a newer version than the store shows: after going back below it on
-    /// purpose. That version is withdrawn
-    #[arg(long)]
-    allow_rollback: bool,
-
-    /// The images [default: all that the policy accepts and the store has]
-    #[arg(value_name = "IMAGE")]
-    images: Vec<ImageName>,
 }
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
@@ -110,35 +91,32 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn withdraw(args: &WithdrawArgs) -> Result<(), Failure> {
-    let store = Store::open(&args.store)?;
-    let mut renewal = renewal(&args.keys, &args.passphrase, args.life)?;
-    let policy = policy::newest(&args.policy, Some(&args.store))?;
-    renewal.check(&policy)?;
-    let (image, version) = (&args.image, args.version);
-    let (channel, freshness) = renewal.withdraw(&policy, &store, image, version, time::now())?;
+    let By { keys, policy, .. } = &args.by;
+    let store = Store::open(&args.by.store)?;
+    let mut renewer = args.by.renewing.renewer(keys, policy, &store)?;
+    let turn = renewer.turn(time::now(), &mut output::say);
+    let (channel, freshness) =
+        turn.map_err(explained)?
+            .withdraw(&args.image, args.version, &mut output::say)?;
     output::say(Notice::Renewed { freshness });
     output::data(&format!("{}\n", channel.display()))
 }
 
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
-    let store = Store::open(&args.store)?;
-    let mut renewal = renewal(&args.keys, &args.passphrase, args.life)?;
-    let policy = policy::in_force(&args.policy, &args.store, time::now())?;
-    renewal.check(&policy)?;
+    let By { keys, policy, .. } = &args.by;
+    let store = Store::open(&args.by.store)?;
+    let mut renewer = args.by.renewing.renewer(keys, policy, &store)?;
+    let turn = renewer.turn(time::now(), &mut output::say);
+    let mut turn = turn.map_err(explained)?;
     let images = if args.images.is_empty() {
-        store.published(&policy)?
+        turn.images()?
     } else {
         args.images.clone()
     };
     // One image whose manifest has expired must not keep the others from being renewed.
     let mut failed = Vec::new();
     for image in &images {
-        let floor = store.floor(&policy, image)?;
-        let floor = floor.filter(|_| !args.allow_rollback);
-        let renewed = floor
-            .map_or(Ok(()), |floor| floor.check(&policy, &store, image))
-            .and_then(|()| renewal.renew(&policy, &store, image, time::now()));
-        match renewed {
+        match turn.renew(image, &mut output::say) {
             Ok((channel, freshness)) => {
                 output::say(Notice::Renewed { freshness });
                 output::data(&format!("{}\n", channel.display()))?;
@@ -153,54 +131,4 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         output::talk(failure);
     }
     Err(last)
-}
-
-/// The keys of `sealboot image publish` that say that what it publishes is the newest.
-#[derive(Debug, Args)]
-pub(super) struct AtPublish {
-    /// State with this key that the image is current, as `sealboot freshness renew` does; give as many as
-    /// the threshold of the policy's freshness role
-    ///
-    /// Without it, the statement stays as it is, and machines go on with what it lists.
-    #[arg(long = "freshness-key", value_name = "FILE")]
-    freshness_keys: Vec<PathBuf>,
-
-    #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// For how long that statement counts, such as 24h
-    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "freshness_keys")]
-    valid_for: Option<SignedDuration>,
-}
-
-impl AtPublish {
-    /// Reads and unlocks the keys, and checks that `policy` accepts their statements; `None` without a key.
-    pub(super) fn renewal(&self, policy: &TrustPolicy) -> Result<Option<Renewal>, Failure> {
-        if self.freshness_keys.is_empty() {
-            return Ok(None);
-        }
-        let renewal = renewal(&self.freshness_keys, &self.passphrase, self.valid_for)?;
-        renewal.check(policy)?;
-        Ok(Some(renewal))
-    }
-}
-
-/// Reads and unlocks the keys that renew.
-pub(super) fn renewal(
-    keys: &[PathBuf],
-    passphrase: &passphrase::Source,
-    life: Option<SignedDuration>,
-) -> Result<Renewal, Failure> {
-    let signers: Vec<Signer> = keys
-        .iter()
-        .map(|key| Signer::of(key))
-        .collect::<Result<_, _>>()?;
-    for signer in &signers {
-        signer.check_askable(passphrase)?;
-    }
-    let unlock = |signer: Signer| -> Result<Box<dyn sealboot_store::Signer>, Failure> {
-        Ok(Box::new(signer.unlock(passphrase)?))
-    };
-    let signers = signers.into_iter().map(unlock).collect::<Result<_, _>>()?;
-    Ok(Renewal::new(signers, life))
 }

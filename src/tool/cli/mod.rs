@@ -12,6 +12,7 @@ mod initramfs;
 mod key;
 mod man;
 mod policy;
+mod renewing;
 mod serve;
 mod signatures;
 mod support;

@@ -5,18 +5,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::freshness::renewal;
-use super::support::{Failure, output, passphrase, secrecy, time};
+use super::renewing::{Renewing, explained};
+use super::support::{Failure, output, secrecy, time};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_mirror::{AccessLog, Bounds, Config, Identity, Reloader, ServeError, Server};
 use sealboot_store::files;
-use sealboot_store::policy::load;
-use sealboot_store::{Keeper, Store};
+use sealboot_store::{Renewer, Store};
 
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///
@@ -83,22 +82,17 @@ pub(super) struct Args {
     /// Renew the images' freshness statements with this key for as long as the server runs; give as many
     /// as the threshold of the policy's freshness role
     ///
-    /// Before it listens, and then every 15 seconds, looks for images whose statement is missing, is not
-    /// about the newest version, or has lived half its life, and renews it as `sealboot freshness renew`
-    /// does. What cannot be renewed is said on stderr, once. On one server of several; mirrors copy.
+    /// Before it listens, and then every 15 seconds, looks for images whose statement is missing, lists
+    /// other releases than it should, or has lived half its life, and renews it as `sealboot freshness
+    /// renew` does. What cannot be renewed is reported on stderr, once. On one server of several; mirrors copy.
     #[arg(long = "renew", value_name = "KEY", requires = "policy")]
-    renew: Vec<PathBuf>,
+    keys: Vec<PathBuf>,
 
     #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// For how long renewed statements count, such as 24h [default: 24h, or the policy's max_hours if that
-    /// is less]
-    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "renew")]
-    valid_for: Option<SignedDuration>,
+    renewing: Renewing,
 
     /// The trust policy that the machines have, for --renew
-    #[arg(long, value_name = "FILE", requires = "renew")]
+    #[arg(long, value_name = "FILE", requires = "keys")]
     policy: Option<PathBuf>,
 }
 
@@ -121,44 +115,45 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         config.access_log = AccessLog::Stderr;
     }
     let server = Server::bind(config).map_err(|error| failure(&error))?;
-    let keeper = keeper(&args)?;
+    let renewer = renewer(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Threads that read files. Each has its own stack and heap; this many keep any disk busy.
         .max_blocking_threads(32)
         .build()
         .map_err(|error| Failure::new("cannot start the asynchronous runtime").because(&error))?;
-    let result = runtime.block_on(serve(server, &args, &identity, keeper));
+    let result = runtime.block_on(serve(server, &args, &identity, renewer));
     // Reads of files that nobody waits for any more.
     runtime.shutdown_background();
     result
 }
 
-/// Who renews the freshness statements, after a first round: no machine is to be refused for it.
-fn keeper(args: &Args) -> Result<Option<Keeper>, Failure> {
-    let Some(policy) = args.policy.as_ref().filter(|_| !args.renew.is_empty()) else {
+/// Returns who renews the freshness statements, after a first round: no machine is to be refused for it.
+fn renewer(args: &Args) -> Result<Option<Renewer>, Failure> {
+    let Some(policy) = args.policy.as_ref().filter(|_| !args.keys.is_empty()) else {
         return Ok(None);
     };
-    let renewal = renewal(&args.renew, &args.passphrase, args.valid_for)?;
-    let mut keeper = Keeper::new(renewal, load(policy)?, Store::at(&args.store))?;
-    keeper.tend(time::now(), &mut output::say);
-    Ok(Some(keeper))
+    let store = Store::at(&args.store);
+    let mut renewer = args.renewing.renewer(&args.keys, policy, &store)?;
+    let begun = renewer.begin(time::now(), &mut output::say);
+    begun.map_err(explained)?;
+    Ok(Some(renewer))
 }
 
 /// Renews for ever, in a thread of its own: a signature by an agent can take as long as a person does.
-async fn renew(keeper: Option<Keeper>, mut hurry: mpsc::Receiver<()>) {
-    let Some(mut keeper) = keeper else {
+async fn renew(renewer: Option<Renewer>, mut hurry: mpsc::Receiver<()>) {
+    let Some(mut renewer) = renewer else {
         return std::future::pending().await;
     };
     loop {
         // A closed channel means that the server ends.
         let _ = tokio::time::timeout(RENEWAL_PERIOD, hurry.recv()).await;
-        let tended = tokio::task::spawn_blocking(move || {
-            keeper.tend(time::now(), &mut output::say);
-            keeper
+        let renewed = tokio::task::spawn_blocking(move || {
+            renewer.renew_due(time::now(), &mut output::say);
+            renewer
         });
-        keeper = match tended.await {
-            Ok(keeper) => keeper,
+        renewer = match renewed.await {
+            Ok(renewer) => renewer,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
     }
@@ -168,7 +163,7 @@ async fn serve(
     server: Server,
     args: &Args,
     identity: &Identity,
-    keeper: Option<Keeper>,
+    renewer: Option<Renewer>,
 ) -> Result<(), Failure> {
     let install = |kind| {
         signal(kind).map_err(|error| Failure::new("cannot watch for signals").because(&error))
@@ -185,7 +180,7 @@ async fn serve(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let reloader = server.reloader();
     let (hurry, hurried) = mpsc::channel(1);
-    let mut renewing = std::pin::pin!(renew(keeper, hurried));
+    let mut renewing = std::pin::pin!(renew(renewer, hurried));
     let mut serving = std::pin::pin!(server.run(async {
         // An error is a sender that was dropped, which happens when `serve` itself ends.
         let _ = stopped.await;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::policy;
+use crate::cli::renewing::{Renewing, explained};
 use crate::cli::support::{Failure, output, time};
-use crate::cli::{freshness, policy};
 use sealboot_store::{Older, Release, Store};
 
 /// Verify an image, then make it the newest of its name in a store.
@@ -30,8 +31,15 @@ pub(crate) struct PublishArgs {
     #[arg(long)]
     allow_rollback: bool,
 
+    /// State with this key that the image is current, as `sealboot freshness renew` does; give as many as
+    /// the threshold of the policy's freshness role
+    ///
+    /// Without it, the statement stays as it is, and machines go on with what it lists.
+    #[arg(long = "freshness-key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
+
     #[command(flatten)]
-    freshness: freshness::AtPublish,
+    renewing: Renewing,
 
     /// The envelope, or another store's channel, signed by enough of the policy's signers
     #[arg(value_name = "ENVELOPE")]
@@ -41,13 +49,24 @@ pub(crate) struct PublishArgs {
 pub(super) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let store = Store::open(&args.store)?;
     let now = time::now();
-    let policy = policy::in_force(&args.policy, &args.store, now)?;
-    let mut renewal = args.freshness.renewal(&policy)?;
+    let mut renewer = if args.keys.is_empty() {
+        None
+    } else {
+        Some(args.renewing.renewer(&args.keys, &args.policy, &store)?)
+    };
+    let mut turn = match &mut renewer {
+        Some(renewer) => Some(renewer.turn(now, &mut output::say).map_err(explained)?),
+        None => None,
+    };
+    let policy = match &turn {
+        Some(turn) => turn.policy().clone(),
+        None => policy::in_force(&args.policy, &args.store, now)?,
+    };
     let release = Release::read(&args.envelope, &policy, now)?;
     let older = Older::allowed(args.allow_rollback);
     let size = release.manifest().as_ref().archive.size;
     let channel = output::with_progress(size, |say, progress| {
-        store.publish(&release, older, renewal.as_mut(), say, progress)
+        store.publish(&release, older, turn.as_mut(), say, progress)
     })?;
     output::talk(format!("published {release}"));
     output::data(&format!("{}\n", channel.display()))

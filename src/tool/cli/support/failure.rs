@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use sealboot_core::failure::{Diagnose, FailureCode, causes};
 use sealboot_store::StoreError;
 
-/// What a failed command exits with; 0 is done and 2, wrong usage, is clap's.
+/// What a failed command exits with; 0 is done, and most of 2, wrong usage, is clap's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Exit {
     /// Something did not work.
     Failed = 1,
+    /// The command line lacks something.
+    Usage = 2,
     /// A signature, hash, policy or freshness check said no, or a loader would.
     Refused = 3,
 }
@@ -36,6 +38,15 @@ impl Failure {
             hint: None,
             code: None,
             exit: Exit::Failed,
+        }
+    }
+
+    /// The command line lacks something: exit status 2.
+    #[must_use]
+    pub(in crate::cli) fn usage(fact: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            ..Self::new(fact)
         }
     }
 
@@ -119,7 +130,7 @@ impl fmt::Display for Failure {
         let red = anstyle::AnsiColor::Red.on_default().bold();
         let cyan = anstyle::AnsiColor::Cyan.on_default().bold();
         let word = match self.exit {
-            Exit::Failed => "error",
+            Exit::Failed | Exit::Usage => "error",
             Exit::Refused => "refused",
         };
         write!(f, "{red}{word}{red:#}: {}", self.fact)?;

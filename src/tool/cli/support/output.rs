@@ -54,7 +54,7 @@ pub(in crate::cli) fn warn(text: impl std::fmt::Display) {
 /// Says on stderr what a store has to say.
 pub(in crate::cli) fn say(notice: Notice) {
     match notice {
-        Notice::PolicyUnknown { error } => talk(Failure::from(error)),
+        Notice::NothingRenewed { error } => talk(Failure::from(error)),
         Notice::NotRenewed { image, error } => {
             talk(Failure::from(error).context(format!("image {image} is not renewed")));
         }
