@@ -11,7 +11,7 @@ AREAS := trust net boot os firmware fleet
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test $(AREAS:%=test-%) test-all test-year-later compat lint fuzz mutants bench bench-build kernel soak \
-  clean cargo need-build need-demo need-test need-later need-bench
+  clean cargo need-build need-demo need-test need-later need-bench need-mutants
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -52,7 +52,8 @@ lint: cargo need-build ## formatting, clippy and rustdoc; a warning is an error
 	cd src/loader && cargo clippy --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --lib
 
-mutants: cargo need-build ## change what the loader trusts in every small way: does a test notice?
+mutants: cargo need-mutants ## change what the loader trusts in every small way: does a test notice?
+	tests/mutants/by-hand/run
 	tests/mutants/run
 
 # In this order, because the first ones are disturbed most by a machine that is warm from the others.
@@ -92,7 +93,7 @@ soak: need-test build ## every test again and again, for SOAK, to find what fail
 clean: ## remove what was built
 	cargo clean
 
-need-build need-demo need-test need-later need-bench:
+need-build need-demo need-test need-later need-bench need-mutants:
 	@.ci/need $(@:need-%=%)
 
 cargo:

@@ -272,10 +272,6 @@ failure_codes! {
         cause: "The mirror sends whole files where a part was asked for.",
         remedy: "turn on range requests at the mirror; until then it is used only where no other mirror is left"
     }
-    FetchChanged = "FETCH-CHANGED" {
-        cause: "The mirror's archive changed in the middle of the download, by its ETag.",
-        remedy: "find the process that writes to the mirror's store: an archive, once there, never changes"
-    }
     FetchStatus = "FETCH-STATUS" {
         cause: "The mirror answered with an HTTP status that is not a success.",
         remedy: "check that the image was published to this mirror's store and that the mirror's URL ends at the store's root"

@@ -1,7 +1,11 @@
 //! A request and its answer: GET and HEAD of the files of a store, as RFC 9110 has it.
 //!
-//! The order is that of the RFC: the method, the file, the conditions (section 13.2.2), the range
-//! (section 14.2), which is defined for GET alone. An answer with a body always says its length.
+//! The order is that of the RFC: the method, the file, the condition (section 13.2.2), the range (section 14.2), which
+//! is defined for GET alone. An answer with a body always says its length.
+//!
+//! Loaders send no condition: signatures, sizes and hashes decide. Files that are replaced under their names have an entity
+//! tag, and `If-None-Match` is obeyed, for the sake of caches between: a proxy that asks each time gets a 304. A blob never
+//! changes, so it has no tag. A part is never sent under `If-Range`, whose tag or date cannot come from this server.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -19,7 +23,6 @@ use tokio::task::spawn_blocking;
 
 use super::access_log::{AccessLog, Entry};
 use super::body::{AnswerBody, Content, FilePart};
-use super::conditional::{EntityTag, Outcome};
 use super::connection::Peer;
 use super::range::Selection;
 use super::store::{Store, StoredFile};
@@ -101,18 +104,18 @@ impl Answer {
     fn of(path: StorePath, file: Representation, method: &Method, headers: &HeaderMap) -> Self {
         let len = file.len;
         let (status, part) = match file.select(method, headers) {
-            Choice::NotModified => (StatusCode::NOT_MODIFIED, None),
-            Choice::PreconditionFailed => return Self::error(StatusCode::PRECONDITION_FAILED),
-            Choice::Send(Selection::Unsatisfiable) => {
+            None => (StatusCode::NOT_MODIFIED, None),
+            Some(Selection::Unsatisfiable) => {
                 return Self::error(StatusCode::RANGE_NOT_SATISFIABLE)
                     .with(header::CONTENT_RANGE, ascii(format!("bytes */{len}")));
             }
-            Choice::Send(Selection::Whole) => (StatusCode::OK, Some(0..len)),
-            Choice::Send(Selection::Part(part)) => (StatusCode::PARTIAL_CONTENT, Some(part)),
+            Some(Selection::Whole) => (StatusCode::OK, Some(0..len)),
+            Some(Selection::Part(part)) => (StatusCode::PARTIAL_CONTENT, Some(part)),
         };
-        let answer = Self::new(status)
-            .with(header::ETAG, ascii(file.tag.to_string()))
-            .with(header::CACHE_CONTROL, caching(&path));
+        let mut answer = Self::new(status).with(header::CACHE_CONTROL, caching(&path));
+        if let Some(tag) = file.tag {
+            answer = answer.with(header::ETAG, ascii(tag));
+        }
         let Some(part) = part else {
             // Else axum says 0, where section 8.6 wants what a 200 would say, or nothing.
             return answer.with(header::CONTENT_LENGTH, HeaderValue::from(len));
@@ -188,20 +191,13 @@ impl Answer {
     }
 }
 
-/// What is sent of a file that is there.
-#[derive(Debug)]
-enum Choice {
-    NotModified,
-    PreconditionFailed,
-    Send(Selection),
-}
-
-/// A file with its entity tag.
+/// A file that is there.
 #[derive(Debug)]
 struct Representation {
     file: File,
     len: u64,
-    tag: EntityTag,
+    /// The strong entity tag of a file that can be replaced, the SHA-256 of its bytes, in quotes.
+    tag: Option<String>,
 }
 
 impl Representation {
@@ -211,42 +207,38 @@ impl Representation {
             return Ok(None);
         };
         let tag = match path {
-            StorePath::Archive(digest, _)
-            | StorePath::ChunkList(digest)
-            | StorePath::Attachment(digest) => *digest,
+            StorePath::Archive(..) | StorePath::ChunkList(_) | StorePath::Attachment(_) => None,
             // Envelopes are replaced by renaming, never written into: the file that is hashed here is
             // the one that is sent, whatever its name stands for by then.
             StorePath::Newest(_)
             | StorePath::Version(..)
             | StorePath::Policy(_)
-            | StorePath::Sums => hash(&mut file, len)?,
+            | StorePath::Sums => Some(format!("\"sha256-{}\"", hash(&mut file, len)?)),
         };
-        Ok(Some(Self {
-            file,
-            len,
-            tag: EntityTag(tag),
-        }))
+        Ok(Some(Self { file, len, tag }))
     }
 
-    fn select(&self, method: &Method, headers: &HeaderMap) -> Choice {
-        let lines = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
-        let outcome = self
-            .tag
-            .evaluate(lines(header::IF_MATCH), lines(header::IF_NONE_MATCH));
-        match outcome {
-            Outcome::NotModified => return Choice::NotModified,
-            Outcome::PreconditionFailed => return Choice::PreconditionFailed,
-            Outcome::Proceed => {}
+    /// Returns what is to be sent; `None` where the client has it.
+    fn select(&self, method: &Method, headers: &HeaderMap) -> Option<Selection> {
+        if self.is_known(headers) {
+            return None;
         }
         let range = only(headers, &header::RANGE).and_then(|range| range.to_str().ok());
-        let (Some(range), true) = (range, method == Method::GET) else {
-            return Choice::Send(Selection::Whole);
-        };
-        let mut conditions = headers.get_all(header::IF_RANGE).iter();
-        if !conditions.all(|condition| self.tag.allows_range(condition.as_bytes())) {
-            return Choice::Send(Selection::Whole);
+        let is_conditional = headers.contains_key(header::IF_RANGE);
+        match range {
+            Some(range) if method == Method::GET && !is_conditional => {
+                Some(Selection::parse(range, self.len))
+            }
+            _ => Some(Selection::Whole),
         }
-        Choice::Send(Selection::parse(range, self.len))
+    }
+
+    /// Returns `true` if `If-None-Match` names the tag, weak or not. No quote can be within a tag, so where this one
+    /// occurs it is one of the list.
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        let Some(tag) = &self.tag else { return false };
+        let mut lines = headers.get_all(header::IF_NONE_MATCH).iter();
+        lines.any(|line| line == "*" || line.to_str().is_ok_and(|line| line.contains(tag)))
     }
 }
 

@@ -12,7 +12,6 @@
 //! |---|---|
 //! | `store` | which URL paths exist, and opening them beneath the store |
 //! | [`range`] | the `Range` header; pure |
-//! | `conditional` | `If-Match`, `If-None-Match`, `If-Range`; pure |
 //! | `answer` | request to response |
 //! | `body` | streaming a part of a file |
 //! | `connection` | how many at once, and the deadline on progress |
@@ -29,7 +28,6 @@
 mod access_log;
 mod answer;
 mod body;
-mod conditional;
 mod connection;
 pub mod range;
 mod store;

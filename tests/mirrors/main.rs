@@ -5,8 +5,14 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+mod asking;
 mod clock;
+mod machine;
+mod policy_fields;
+mod universe;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +21,6 @@ use sealboot::keys::pem::PrivateKey;
 use sealboot_core::failure::{Diagnose as _, FailureCode};
 use sealboot_core::format::host_config::{HostConfig, MirrorUrl};
 use sealboot_core::format::manifest::Manifest;
-use sealboot_core::format::network::Network;
 use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::{ClockState, JudgingTime, Presented, TrustPolicy};
 use sealboot_init::boot::stages::manifest::{Accepted, ManifestStageError, run as manifest_stage};
@@ -31,6 +36,7 @@ use support::world::{
     alice, bob, carol, channel, clockwork, mallory, manifest, put, seal_manifest,
 };
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A mirror: a store, and the server that serves it.
 struct Mirror {
@@ -88,19 +94,7 @@ impl World {
             .iter()
             .map(|mirror| mirror.url.clone())
             .collect();
-        let host = HostConfig {
-            image: "relay".parse().unwrap(),
-            mirrors: mirrors
-                .iter()
-                .map(|mirror| mirror.to_string().parse().unwrap())
-                .collect(),
-            created: Some(noon()),
-            expires: None,
-            machines: Vec::new(),
-            mirror_keys: Vec::new(),
-            network: Network::by_dhcp(),
-            ntp: Vec::new(),
-        };
+        let host = machine::host(&mirrors);
         let presented = Presented {
             stored: Some(stored(&host)),
             ..Presented::default()
@@ -243,7 +237,7 @@ async fn a_mirror_whose_chain_is_forged_is_passed_over() {
 async fn a_refusal_says_more_than_a_mirror_that_is_not_there() {
     let mut world = World::new();
     world.with(&manifest(40), &[alice(), bob()], &[]);
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = gone.local_addr().unwrap();
     drop(gone);
     world.mirrors.push(Mirror {
@@ -255,6 +249,46 @@ async fn a_refusal_says_more_than_a_mirror_that_is_not_there() {
     world.mirrors.remove(0);
     let refused = world.version(&first(), noon()).await;
     assert_eq!(refused, Err(FailureCode::FetchConnect));
+}
+
+/// Returns `true` until the other side has closed the connection.
+fn is_open(connection: &TcpStream) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match connection.try_read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_second_mirror_is_asked_while_the_first_is_silent() {
+    let mut world = World::new();
+    world.with(&manifest(42), &[alice(), bob()], &[]);
+    let behind: SocketAddr = world.mirrors[0].url.url().authority().parse().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mirror = |at: &TcpListener| Mirror {
+        directory: tempfile::tempdir().unwrap(),
+        url: format!("https://{}/", at.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+    };
+    let _store = std::mem::replace(&mut world.mirrors, vec![mirror(&silent), mirror(&front)]);
+    let first_was_open = tokio::spawn(async move {
+        // The first one accepts the connection, and answers nothing.
+        let (first, _) = silent.accept().await.unwrap();
+        let (mut second, _) = front.accept().await.unwrap();
+        let first_was_open = is_open(&first);
+        let mut server = TcpStream::connect(behind).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut second, &mut server).await;
+        first_was_open
+    });
+    assert_eq!(world.version(&first(), noon()).await, Ok(42));
+    drop(world);
+    assert!(first_was_open.await.unwrap());
 }
 
 #[tokio::test]

@@ -12,4 +12,5 @@ pub mod places;
 pub mod release;
 pub mod served;
 pub mod server;
+pub mod universe;
 pub mod world;

@@ -17,9 +17,6 @@ use super::places::tool;
 
 /// The path of a blob.
 pub const BLOB: &str = "blobs/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.tar";
-/// Its ETag.
-pub const BLOB_TAG: &str =
-    "\"sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"";
 
 /// A directory with `store/` and `tls/`.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::loader::Loader;
 use crate::hardware::Disk;
 use sealboot_core::failure::{Diagnose, FailureCode};
-use sealboot_core::format::version::PolicyVersion;
+use sealboot_core::format::version::{LoaderVersion, PolicyVersion};
 use sealboot_core::trust::chain::EndsSoon;
 use sealboot_core::trust::policy::Disks;
 use sealboot_core::trust::verified::Expected;
@@ -115,6 +115,20 @@ impl InForce {
         self.loader
             .set_failure_policy(self.chain.newest().on_failure());
         Ok(())
+    }
+
+    /// Warns where the policy in force advises a newer loader than this one.
+    pub fn warn_of_age(&self) {
+        let policy = self.newest();
+        let own: Option<LoaderVersion> = env!("CARGO_PKG_VERSION").parse().ok();
+        if let (Some(advised), Some(own)) = (policy.fields().min_loader, own)
+            && own < advised
+        {
+            tracing::warn!(
+                "version {} of the trust policy advises a loader of version {advised} or newer; this is {own}: build the initramfs again",
+                policy.version()
+            );
+        }
     }
 
     /// Judges a channel by the policy in force and by what this run has seen of all mirrors. Moves `expected.now`.

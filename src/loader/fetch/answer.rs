@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION,
+    RETRY_AFTER,
 };
 use reqwest::{StatusCode, Url};
 
@@ -34,17 +34,6 @@ pub(super) struct Part {
     pub(super) size: u64,
     /// Whether the whole file is asked for, and the bytes before `start` are passed over.
     pub(super) whole: bool,
-    /// The strong validator that an earlier answer of this mirror had, where parts must belong to one file.
-    pub(super) etag: Option<HeaderValue>,
-}
-
-/// What an answer's body is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Body {
-    /// Bytes that come before those that were asked for.
-    pub(super) skip: u64,
-    /// The file's strong validator (RFC 9110, section 8.8.1).
-    pub(super) etag: Option<HeaderValue>,
 }
 
 impl Part {
@@ -59,8 +48,8 @@ impl Part {
         }
     }
 
-    /// Sees whether an answer has this part.
-    pub(super) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Result<Body, FetchProblem> {
+    /// Checks that an answer has this part, and returns how many bytes come before it.
+    pub(super) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Result<u64, FetchProblem> {
         if !status.is_success() {
             return Err(self.refusal(status, headers));
         }
@@ -72,12 +61,6 @@ impl Part {
                 "it is encoded as \"{}\"",
                 shown(encoding, SHOWN)
             )));
-        }
-        let etag = headers.get(ETAG).filter(|etag| is_strong(etag)).cloned();
-        if let (Some(before), Some(now)) = (&self.etag, &etag)
-            && before != now
-        {
-            return Err(FetchProblem::Changed);
         }
         let (skip, due) = match (status, self.range()) {
             (StatusCode::PARTIAL_CONTENT, Some(_)) => {
@@ -93,7 +76,7 @@ impl Part {
             (status, _) => return Err(unusable(format!("status {status} has no place here"))),
         };
         self.check_length(headers, due)?;
-        Ok(Body { skip, etag })
+        Ok(skip)
     }
 
     /// What a status that is no success means.
@@ -236,14 +219,10 @@ fn is_html(content_type: &str) -> bool {
     kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
 }
 
-/// `"…"`, and not `W/"…"`.
-fn is_strong(etag: &HeaderValue) -> bool {
-    let bytes = etag.as_bytes();
-    bytes.len() >= 2 && bytes.starts_with(b"\"") && bytes.ends_with(b"\"")
-}
-
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     const SIZE: u64 = 1000;
@@ -254,7 +233,6 @@ mod tests {
             end,
             size: SIZE,
             whole: false,
-            etag: Some(HeaderValue::from_static("\"one\"")),
         }
     }
 
@@ -273,8 +251,7 @@ mod tests {
         status: u16,
         pairs: &[(&'static str, &str)],
     ) -> Result<u64, FetchProblem> {
-        let body = part.of(StatusCode::from_u16(status).unwrap(), &headers(pairs));
-        body.map(|body| body.skip)
+        part.of(StatusCode::from_u16(status).unwrap(), &headers(pairs))
     }
 
     #[test]
@@ -287,11 +264,7 @@ mod tests {
                 ("content-length", "100"),
             ][..],
             &[("content-range", "bytes 100-199/1000")],
-            &[("content-range", "bytes 100-199/*"), ("etag", "\"one\"")],
-            &[
-                ("content-range", "bytes 100-199/1000"),
-                ("etag", "W/\"two\""),
-            ],
+            &[("content-range", "bytes 100-199/*")],
             &[
                 ("content-range", "bytes 100-199/1000"),
                 ("content-encoding", "identity"),
@@ -378,12 +351,6 @@ mod tests {
                 ],
                 short(99, 100),
             ),
-            (
-                206,
-                &[("content-range", "bytes 100-199/1000"), ("etag", "\"two\"")],
-                FetchProblem::Changed,
-            ),
-            (200, &[("etag", "\"two\"")], FetchProblem::Changed),
             (200, &[("content-length", "1000")], FetchProblem::NoRanges),
             (200, &[], FetchProblem::NoRanges),
             (200, &[("content-length", "999")], short(999, 1000)),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use reqwest::header::HeaderValue;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -147,18 +146,8 @@ impl Diagnose for ArchiveError {
 #[derive(Debug)]
 struct Source {
     url: MirrorUrl,
-    etag: Etag,
     request: Option<(RequestId, AbortHandle)>,
     received: u64,
-}
-
-/// What is known of the validator of a mirror's file.
-#[derive(Debug)]
-enum Etag {
-    Unknown,
-    Strong(HeaderValue),
-    /// It has changed once. Nodes of one content network can differ for ever, so it says nothing.
-    Useless,
 }
 
 /// What went wrong last.
@@ -211,7 +200,6 @@ impl Download {
         let in_order = InOrder::new(plan.chunks, arriving, unpacking, reporting.clone());
         let sources = mirrors.iter().map(|url| Source {
             url: (*url).clone(),
-            etag: Etag::Unknown,
             request: None,
             received: 0,
         });
@@ -282,18 +270,8 @@ impl Download {
                 }
                 self.handle(event);
             }
-            Report::Answered { request, etag } => {
-                if let Some(mirror) = self.mirror_of(request)
-                    && let (Etag::Unknown, Some(etag)) = (&self.sources[mirror].etag, etag)
-                {
-                    self.sources[mirror].etag = Etag::Strong(etag);
-                }
-            }
             Report::Failed { request, error } => {
                 if let Some(mirror) = self.mirror_of(request) {
-                    if error.problem == FetchProblem::Changed {
-                        self.sources[mirror].etag = Etag::Useless;
-                    }
                     let fault = error.fault();
                     self.say_fault(mirror, &error);
                     self.last = Some(Last::Failed(Box::new(error)));
@@ -332,10 +310,6 @@ impl Download {
                         mirror,
                         request,
                         url: source.url.clone(),
-                        etag: match &source.etag {
-                            Etag::Strong(etag) => Some(etag.clone()),
-                            Etag::Unknown | Etag::Useless => None,
-                        },
                         chunks,
                         ranges,
                     };

@@ -11,13 +11,13 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use reqwest::dns::Resolve;
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::time::timeout;
 
-use super::answer::{self, Body, Part, REDIRECTS};
+use super::answer::{self, Part, REDIRECTS};
 use super::mirror_keys::MirrorKeys;
 use super::problem::{FetchError, FetchProblem, STALL_TIMEOUT};
 use super::unset_clock::UnsetClock;
@@ -239,17 +239,13 @@ impl Client {
         self.send(url, None).await
     }
 
-    /// Asks for a part of the archive; the answer's head has been seen to fit.
-    pub(super) async fn part(
-        &self,
-        url: &Url,
-        part: &Part,
-    ) -> Result<(Response, Body), FetchError> {
+    /// Requests a part of the archive. Returns an answer whose head fits, and how many bytes of it come before the part.
+    pub(super) async fn part(&self, url: &Url, part: &Part) -> Result<(Response, u64), FetchError> {
         let response = self.send(url, Some(part)).await?;
-        let body = part
+        let skip = part
             .of(response.status(), response.headers())
             .map_err(|problem| FetchError::new(url, problem))?;
-        Ok((response, body))
+        Ok((response, skip))
     }
 
     /// Sends a request, and follows where it is sent on to.
@@ -262,9 +258,6 @@ impl Client {
                 .header(ACCEPT_ENCODING, "identity");
             if let Some(range) = part.and_then(Part::range) {
                 request = request.header(RANGE, range);
-                if let Some(etag) = part.and_then(|part| part.etag.as_ref()) {
-                    request = request.header(IF_RANGE, etag);
-                }
             }
             // Mirrors are http or https, and both have a port of their own.
             let port = at.port_or_known_default().unwrap_or_default();

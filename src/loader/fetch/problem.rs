@@ -82,9 +82,6 @@ pub enum FetchProblem {
     /// The whole file came where a part was asked for.
     #[error("the server sends the whole file where a part of it was asked for")]
     NoRanges,
-    /// Another ETag than before.
-    #[error("the server's file is another than before")]
-    Changed,
     /// An answer that breaks HTTP, or is not what was asked for.
     #[error("the server's answer is unusable: {0}")]
     Answer(String),
@@ -123,7 +120,6 @@ impl Diagnose for FetchError {
             FetchProblem::Redirect(_) => FailureCode::FetchRedirect,
             FetchProblem::WebPage => FailureCode::FetchWebPage,
             FetchProblem::NoRanges => FailureCode::FetchRange,
-            FetchProblem::Changed => FailureCode::FetchChanged,
             FetchProblem::Answer(_) => FailureCode::FetchResponse,
             FetchProblem::TooLarge { .. } => FailureCode::FetchTooLarge,
             FetchProblem::Cut | FetchProblem::Short { .. } => FailureCode::FetchTruncated,
@@ -146,7 +142,9 @@ impl Diagnose for FetchError {
 }
 
 impl FetchError {
-    pub(super) fn new(url: &Url, problem: FetchProblem) -> Self {
+    /// Returns the failure of a request for `url`.
+    #[must_use]
+    pub fn new(url: &Url, problem: FetchProblem) -> Self {
         Self {
             url: shown(url.as_str(), LONGEST_URL),
             problem,
@@ -185,7 +183,6 @@ impl FetchError {
             | FetchProblem::Connect
             | FetchProblem::Stalled { .. }
             | FetchProblem::Slow
-            | FetchProblem::Changed
             | FetchProblem::WebPage
             | FetchProblem::Cut => away,
             FetchProblem::Status(status) if status.is_server_error() => away,

@@ -1,7 +1,5 @@
 //! What the parts of a download tell it.
 
-use reqwest::header::HeaderValue;
-
 use super::problem::FetchError;
 use super::schedule::{Event, RequestId};
 use sealboot_core::archive::ChunkMismatch;
@@ -10,11 +8,6 @@ use sealboot_core::archive::ChunkMismatch;
 #[derive(Debug)]
 pub(super) enum Report {
     Event(Event),
-    /// A head that fits has come.
-    Answered {
-        request: RequestId,
-        etag: Option<HeaderValue>,
-    },
     Failed {
         request: RequestId,
         error: FetchError,

@@ -6,7 +6,6 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Buf as _, Bytes};
-use reqwest::header::HeaderValue;
 use reqwest::{Response, Url};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -44,7 +43,6 @@ pub(super) struct Transfer {
     pub(super) mirror: usize,
     pub(super) request: RequestId,
     pub(super) url: MirrorUrl,
-    pub(super) etag: Option<HeaderValue>,
     pub(super) chunks: Range<usize>,
     pub(super) ranges: Ranges,
 }
@@ -73,11 +71,9 @@ impl Transfer {
             end: check.start(self.chunks.end).min(archive.size),
             size: archive.size,
             whole: self.ranges == Ranges::Unknown,
-            etag: self.etag.clone(),
         };
-        let (response, body) = self.shared.client.part(&url, &part).await?;
-        let (request, etag) = (self.request, body.etag);
-        self.report(Report::Answered { request, etag });
+        let (response, skip) = self.shared.client.part(&url, &part).await?;
+        let request = self.request;
         let mut incoming = Incoming {
             transfer: self,
             url: &url,
@@ -86,7 +82,7 @@ impl Transfer {
             unreported: 0,
             reported: Instant::now(),
         };
-        incoming.skip(body.skip).await?;
+        incoming.skip(skip).await?;
         for index in self.chunks.clone() {
             self.wait_for(index).await;
             let len = check.len(index);

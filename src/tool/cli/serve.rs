@@ -20,7 +20,7 @@ use sealboot_store::{Renewer, Store};
 /// Serve a store over HTTPS, to the machines that boot from it.
 ///
 /// Speaks HTTP/1.1 over TLS 1.3, with post-quantum key exchange (X25519MLKEM768) for clients that ask
-/// for it, as loaders do. Answers GET and HEAD, with Range, ETag and their conditions, for images/,
+/// for it, as loaders do. Answers GET and HEAD, with Range, and with ETags where a file can change, for images/,
 /// trust/ and blobs/ of the store; every other path is 404, and no symbolic link leads out of the store. What is
 /// published while it runs is served at once. Any static web server can do the same job: loaders check
 /// every byte.

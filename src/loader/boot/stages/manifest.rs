@@ -1,30 +1,35 @@
 //! Stage `manifest`: what a mirror shows becomes a verified manifest.
 //!
-//! Mirrors are asked in order. Of each, first the trust policies that follow the ones known so far,
-//! then the image's channel file, judged by the newest policy: until one satisfies it. A mirror that
-//! does not is said and passed over like one that does not answer: a stale or hostile mirror must not
-//! keep a machine from a good one. What one mirror has proved of the trust policy holds for the rest.
-//! If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
+//! Of each mirror, first the trust policies that follow the ones known so far are looked at, then the image's channel
+//! file, judged by the newest policy: until one satisfies it. [`asking`] says in which order mirrors are asked, and whose
+//! answer counts. A mirror that does not satisfy it is reported and passed over like one that does not answer: a stale or
+//! hostile mirror must not keep a machine from a good one. What one mirror has proved of the trust policy holds for the
+//! rest. If none satisfies it, a refusal says more than a dead mirror, so it is what the stage fails with.
 //!
 //! The newest policy judges the host config and the machine's disks too: where it does not take the one that led here, or
 //! refuses disks and there is one, it says nothing about images. Another mirror may show a policy that is newer still.
 
-use std::pin::pin;
+pub mod asking;
+
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::{self, LocalBoxStream};
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tokio::time::timeout_at;
+use tracing::warn;
 
+use self::asking::{Asking, Request, Shown, Turn};
 use crate::boot::console::Done;
 use crate::boot::in_force::{DisksError, InForce};
 use crate::fetch::{Client, FetchError, Reputation};
 use sealboot_core::failure::{Diagnose, FailureCode, Report};
 use sealboot_core::format::host_config::MirrorUrl;
-use sealboot_core::format::manifest::{Arch, ImageName};
+use sealboot_core::format::manifest::ImageName;
 use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::policy::SignerName;
-use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{ClockState, Current, JudgingTime, Presented, Refusal};
 
 /// A verified manifest, and the mirror that had it.
@@ -147,154 +152,90 @@ pub async fn run(
     reputation: &mut Reputation,
     now: &mut JudgingTime,
 ) -> Result<Done<Accepted>, ManifestStageError> {
-    // Of one mirror alone, the stage's own failure says it all.
-    let several = mirrors.len() > 1;
-    let mut failure = ManifestStageError::NoMirror;
-    for mirror in &reputation.not_resting(mirrors, Instant::now()) {
-        client.heartbeat().beat();
-        (client.heartbeat()).wait_for(format!("{mirror} to show a manifest"));
-        match ask(mirror, image, presented, chain, client, now).await {
-            Ok(current) => return Ok(accepted(current, mirror, chain, *now)),
-            Err(error) => {
-                if several {
-                    warn_of(mirror, &error);
-                }
-                if let ManifestStageError::Mirrors(error) = &error
+    let mirrors = reputation.not_resting(mirrors, Instant::now());
+    let heartbeat = client.heartbeat();
+    let mut asking = Asking::new(image, &mirrors, presented, chain, now);
+    let mut open: Vec<Option<LocalBoxStream<'_, Shown>>> = mirrors.iter().map(|_| None).collect();
+    let (mirror, current) = loop {
+        match asking.turn(Instant::now()) {
+            Turn::Ask(mirror, Request::Policies(first)) => {
+                heartbeat.wait_for(format!("{} to show a manifest", mirrors[mirror]));
+                open[mirror] = Some(policies(client, &mirrors[mirror], first));
+            }
+            Turn::Ask(mirror, Request::Channel) => {
+                open[mirror] = Some(channel(client, &mirrors[mirror], image));
+            }
+            Turn::Wait(until) => {
+                let shown = first_of(&mut open);
+                let shown = match until {
+                    Some(until) => timeout_at(until.into(), shown).await.ok(),
+                    None => Some(shown.await),
+                };
+                heartbeat.beat();
+                let Some((mirror, shown)) = shown else {
+                    continue;
+                };
+                if let Shown::Failed(error) = &shown
                     && let Some(time) = error.retry_after()
                 {
-                    reputation.add_busy(mirror, time, Instant::now());
+                    reputation.add_busy(&mirrors[mirror], time, Instant::now());
                 }
-                if says_more(&error, &failure) {
-                    failure = error;
+                asking.take_in(mirror, shown, Instant::now());
+                for (mirror, open) in open.iter_mut().enumerate() {
+                    if !asking.is_open(mirror) {
+                        *open = None;
+                    }
                 }
             }
+            Turn::Accept(mirror, current) => break (mirror, *current),
+            Turn::Fail(error) => return Err(error),
         }
-    }
-    Err(failure)
-}
-
-/// Goes along the trust policies that a mirror shows, from version `first` on, until it has no other.
-async fn walk(
-    mirror: &MirrorUrl,
-    first: PolicyVersion,
-    chain: &mut InForce,
-    client: &Client,
-    now: &mut JudgingTime,
-) -> Result<(), ManifestStageError> {
-    let mut policies = pin!(client.policies(mirror, first));
-    let mut is_longer = false;
-    while let Some(envelope) = policies.next().await {
-        let Some(envelope) = envelope.map_err(ManifestStageError::Mirrors)? else {
-            break;
-        };
-        chain
-            .step(&envelope)
-            .map_err(|refusal| refused(mirror, chain, *now, refusal))?;
-        is_longer = true;
-        now.prove(chain.newest().fields().created);
-        info!(
-            "{mirror} shows version {} of the trust policy, signed by the one before and by itself",
-            chain.newest().version()
-        );
-        check_scheme(mirror, chain)?;
-    }
-    if let Some(ends_soon) = chain.ends_soon().filter(|_| is_longer) {
-        warn!("{ends_soon}");
-    }
-    Ok(())
-}
-
-async fn ask(
-    mirror: &MirrorUrl,
-    image: &ImageName,
-    presented: &Presented,
-    chain: &mut InForce,
-    client: &Client,
-    now: &mut JudgingTime,
-) -> Result<Current, ManifestStageError> {
-    check_scheme(mirror, chain)?;
-    now.prove(chain.newest().fields().created);
-    if let Some(first) = chain.next() {
-        walk(mirror, first, chain, client, now).await?;
-    }
-    check_expiry(mirror, chain, *now)?;
-    check_host_config(presented, chain, *now)?;
-    chain.judge_disks()?;
-    let channel = client
-        .channel(mirror, image)
-        .await
-        .map_err(ManifestStageError::Mirrors)?;
-    let mut expected = Expected {
-        name: image,
-        arch: Some(Arch::NATIVE),
-        now: *now,
     };
-    let judged = chain.judge_channel(&channel, &mut expected);
-    if chain.kept().is_in_conflict(image) {
-        warn!(
-            "{mirror}: two different freshness statements of image \"{image}\" were created in the same second; the first \
-             one counts: does more than one renewer sign it?"
-        );
-    }
-    *now = expected.now;
-    judged.map_err(|refusal| refused(mirror, chain, *now, refusal))
+    Ok(accepted(current, &mirrors[mirror], chain, *now))
 }
 
-fn refused(
-    mirror: &MirrorUrl,
-    chain: &InForce,
-    now: JudgingTime,
-    refusal: Refusal,
-) -> ManifestStageError {
-    ManifestStageError::Refused {
-        mirror: mirror.clone(),
-        version: chain.newest().version(),
-        now: now.at(),
-        clock: now.clock(),
-        refusal: Box::new(refusal),
-    }
-}
-
-fn check_host_config(
-    presented: &Presented,
-    chain: &InForce,
-    now: JudgingTime,
-) -> Result<(), ManifestStageError> {
-    let refused = |refusal| ManifestStageError::HostConfig {
-        version: chain.newest().version(),
-        refusal: Box::new(refusal),
-    };
-    let judged = chain.newest().judge_host_config(presented, &now);
-    judged.map(drop).map_err(refused)
-}
-
-/// Judges the expiry of the newest policy, once the walk has ended.
-fn check_expiry(
-    mirror: &MirrorUrl,
-    chain: &InForce,
-    now: JudgingTime,
-) -> Result<(), ManifestStageError> {
-    let policy = chain.newest();
-    policy
-        .check_expiry(now.at())
-        .map_err(|refusal| refused(mirror, chain, now, refusal))?;
-    if let Some(expires) = policy.expired(now.at()) {
-        warn!(
-            "version {} of the trust policy expired at {expires}; it lets the boot go on",
-            policy.version()
-        );
-    }
-    Ok(())
-}
-
-fn check_scheme(mirror: &MirrorUrl, chain: &InForce) -> Result<(), ManifestStageError> {
-    if mirror.is_https() || chain.newest().allows_http() {
-        return Ok(());
-    }
-    Err(ManifestStageError::PlainHttp {
-        mirror: mirror.clone(),
-        version: chain.newest().version(),
+/// Returns what the first of these requests brings; of several at once, that of the mirror that comes first.
+async fn first_of(open: &mut [Option<LocalBoxStream<'_, Shown>>]) -> (usize, Shown) {
+    poll_fn(|context| {
+        for (mirror, stream) in open.iter_mut().enumerate() {
+            let Some(stream) = stream else { continue };
+            if let Poll::Ready(Some(shown)) = stream.poll_next_unpin(context) {
+                return Poll::Ready((mirror, shown));
+            }
+        }
+        Poll::Pending
     })
+    .await
+}
+
+/// Returns the policies of a mirror from version `first` on, until it has no other.
+fn policies<'a>(
+    client: &'a Client,
+    mirror: &'a MirrorUrl,
+    first: PolicyVersion,
+) -> LocalBoxStream<'a, Shown> {
+    let versions = std::iter::successors(Some(first), |version| version.next());
+    let shown = client.policies(mirror, first).zip(stream::iter(versions));
+    let shown = shown.map(|(envelope, version)| match envelope {
+        Ok(Some(envelope)) => Shown::Policy(version, envelope),
+        Ok(None) => Shown::NoPolicy,
+        Err(error) => Shown::Failed(error),
+    });
+    // Versions end, too.
+    Box::pin(shown.chain(stream::iter([Shown::NoPolicy])))
+}
+
+fn channel<'a>(
+    client: &'a Client,
+    mirror: &'a MirrorUrl,
+    image: &'a ImageName,
+) -> LocalBoxStream<'a, Shown> {
+    Box::pin(stream::once(async move {
+        match client.channel(mirror, image).await {
+            Ok(channel) => Shown::Channel(channel),
+            Err(error) => Shown::Failed(error),
+        }
+    }))
 }
 
 fn accepted(

@@ -1,6 +1,7 @@
 mod listing;
 mod memory;
 mod rounds;
+mod universe;
 
 use std::fs;
 use std::path::PathBuf;

@@ -29,7 +29,7 @@ use sealboot_core::format::host_config::{HostConfig, HostConfigError};
 use sealboot_core::format::layout::{self, POLICY_FILE, TLS_ROOTS_FILE};
 use sealboot_core::format::limits::LIMITS;
 use sealboot_core::format::payload::PayloadError;
-use sealboot_core::format::version::{LoaderVersion, PolicyVersion};
+use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::policy::SignerName;
 use sealboot_core::trust::{Judged, JudgingTime, Presented, Refusal, TrustPolicy};
 use sealboot_sys::firmware::identity::{Identity, IdentityError};
@@ -191,7 +191,7 @@ pub fn run<'a>(
     let chain = chain.get_or_insert_with(|| InForce::new(baked_in, loader).at(root));
     chain.judge_disks()?;
     let policy = chain.newest();
-    warn_of_age(policy);
+    chain.warn_of_age();
     let identity = Identity::read(root);
     let (mut presented, source) = find_host_config(root, cmdline)?;
     presented.machine = Some(identity.known_as(root));
@@ -247,19 +247,6 @@ pub fn run<'a>(
         identity,
         tls_roots,
     }))
-}
-
-/// Warns where the policy advises a newer loader than this one.
-fn warn_of_age(policy: &TrustPolicy) {
-    let own: Option<LoaderVersion> = env!("CARGO_PKG_VERSION").parse().ok();
-    if let (Some(advised), Some(own)) = (policy.fields().min_loader, own)
-        && own < advised
-    {
-        warn!(
-            "version {} of the trust policy advises a loader of version {advised} or newer; this is {own}: build the initramfs again",
-            policy.version()
-        );
-    }
 }
 
 fn read_policy(root: &Path) -> Result<(TrustPolicy, Sha256Digest), ConfigureError> {
