@@ -67,20 +67,18 @@ fn says(output: &Output, status: i32, part: &str) {
 
 fn publish(world: &TempDir, envelope: &str) -> Output {
     let key = "test-only-keys/clockwork.key";
-    run(
-        world,
-        &[
-            "image",
-            "publish",
-            "--policy",
-            "teams.json",
-            "--store",
-            "store",
-            "--freshness-key",
-            key,
-            envelope,
-        ],
-    )
+    let publish = [
+        "image",
+        "publish",
+        "--policy",
+        "teams.json",
+        "--store",
+        "store",
+    ];
+    let state = ["--freshness-key", key, "--state", "renewer.json"];
+    let begins = !world.path().join("renewer.json").exists();
+    let init: &[&str] = if begins { &["--init"] } else { &[] };
+    run(world, &[&publish[..], &state, init, &[envelope]].concat())
 }
 
 fn verify(world: &TempDir, channel: &str) -> Output {
@@ -183,7 +181,10 @@ fn a_teams_unreachable_role_stops_no_other_team() {
         "--policy",
         "teams.json",
     ];
-    let renewed = run(&world, &[&renew[..], &["--store", "store"]].concat());
+    let renewed = run(
+        &world,
+        &[&renew[..], &["--store", "store", "--state", "renewer.json"]].concat(),
+    );
     says(
         &renewed,
         3,
