@@ -207,9 +207,9 @@ async fn a_fallback_that_was_damaged_after_its_build_is_not_entered_and_the_next
     machine.until_said(&said, 0).await;
     machine.until_said("sealboot: rebooting instead", 0).await;
     machine
-        .until_said(&format!("with FETCH-CONNECT: {damage}, expected sha256"), 0)
+        .until_said(&format!(": FETCH-CONNECT: {damage}, expected sha256"), 0)
         .await;
-    machine.until_said("failures=1 then=reboot", 0).await;
+    machine.until_said("attempts=1 action=reboot", 0).await;
     let console = machine.console();
     assert!(
         !console.contains("entering the fallback's kernel"),
