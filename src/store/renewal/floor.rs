@@ -116,7 +116,7 @@ impl Store {
 }
 
 /// Returns the statement of the role that was created last, of those in a channel.
-pub(super) fn last_statement(
+pub(crate) fn last_statement(
     policy: &TrustPolicy,
     image: &ImageName,
     channel: &Channel,

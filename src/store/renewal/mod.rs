@@ -32,6 +32,7 @@ use sealboot_core::format::freshness::Freshness;
 use sealboot_core::format::manifest::ImageName;
 use sealboot_core::trust::{Envelope, Role, TrustPolicy};
 
+pub(crate) use floor::last_statement;
 pub(crate) use listing::Change;
 pub use renewer::Renewer;
 pub use state::Start;

@@ -68,9 +68,9 @@ pub(super) struct Remembered {
 
 /// A statement, and the envelope in which it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stated {
+pub(crate) struct Stated {
     pub(super) envelope: Envelope,
-    pub(super) freshness: Freshness,
+    pub(crate) freshness: Freshness,
 }
 
 #[derive(Serialize, Deserialize)]

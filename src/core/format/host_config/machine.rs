@@ -133,8 +133,8 @@ pub(super) fn one_at_least<'de, D: Deserializer<'de>>(
     }
 }
 
-/// Returns `true` if vendors leave this text where they set nothing: on boards of ASRock, ASUS, Dell, Gigabyte, Intel, MSI and Supermicro, and
-/// in hypervisors. Case, spaces and dots differ, so letters and digits are compared.
+/// Returns `true` if vendors leave this text where they set nothing: on boards of ASRock, ASUS, Dell, Gigabyte, Intel, MSI
+/// and Supermicro, and in hypervisors. Case, spaces and dots differ, so letters and digits are compared.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 31] = [

@@ -1,4 +1,4 @@
-//! Which mirror is asked, and whose answer counts: pure.
+//! The order in which mirrors are asked, and the rule by which an answer counts. Pure.
 //!
 //! Mirrors are asked in their order. Each is asked for the trust policies that follow the newest one, until it has no
 //! other, and then for the image's channel. [`Asking`] is fed with what they show, and with the time:
@@ -26,11 +26,11 @@ use sealboot_core::format::version::PolicyVersion;
 use sealboot_core::trust::verified::Expected;
 use sealboot_core::trust::{Current, JudgingTime, Presented, Refusal};
 
-/// How long a mirror may show nothing before the next one is asked, too. Name, TCP and TLS take half a second over an
+/// The time for which a mirror may show nothing before the next one is asked, too. Name, TCP and TLS take half a second over an
 /// intercontinental link, and a SYN that is lost is sent again after a second (RFC 6298).
 pub const HEAD_START: Duration = Duration::from_secs(2);
 
-/// What a mirror has shown.
+/// An answer of a mirror.
 #[derive(Debug)]
 pub enum Shown {
     /// The policy of this version.
@@ -43,7 +43,7 @@ pub enum Shown {
     Failed(FetchError),
 }
 
-/// What a mirror is asked for.
+/// A request to a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The policies from this version on.
@@ -52,23 +52,23 @@ pub enum Request {
     Channel,
 }
 
-/// What comes next.
+/// The next action of the stage.
 #[derive(Debug)]
 pub enum Turn {
-    /// The mirror of this number is asked for this.
+    /// Send this request to the mirror of this number.
     Ask(usize, Request),
-    /// A mirror has to show something, before this moment where there is one.
+    /// Wait for an answer, until this moment if there is one.
     Wait(Option<Instant>),
     /// The mirror of this number has shown a release that counts.
     Accept(usize, Box<Current>),
-    /// No mirror has.
+    /// No mirror has shown one.
     Fail(ManifestStageError),
 }
 
 #[derive(Debug)]
 enum State {
     NotAsked,
-    /// It has been asked, and has last shown something at this moment, if at all.
+    /// It was asked, or has last answered, at this moment.
     Asked(Instant),
     /// Its policies have been judged, and it is to be asked for the channel.
     Walked,
@@ -86,7 +86,7 @@ pub struct Asking<'a> {
     now: &'a mut JudgingTime,
     mirrors: &'a [MirrorUrl],
     states: Vec<State>,
-    /// Whether a policy has followed since the last walk ended.
+    /// A policy has followed since the last walk ended.
     is_longer: bool,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Asking<'a> {
         matches!(self.states[mirror], State::Asked(_) | State::Walked)
     }
 
-    /// Returns what is to be done at `now`. Judges the channels whose turn has come.
+    /// Returns the next action at `now`. Judges the channels whose turn has come.
     pub fn turn(&mut self, now: Instant) -> Turn {
         let walked = |state: &State| matches!(state, State::Walked);
         if let Some(mirror) = self.states.iter().position(walked) {
@@ -162,7 +162,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Takes in what a mirror has shown at `now`. Judges policies.
+    /// Accepts the answer of a mirror at `now`. Judges policies.
     pub fn take_in(&mut self, mirror: usize, shown: Shown, now: Instant) {
         let next = match shown {
             Shown::Policy(version, envelope) => self
