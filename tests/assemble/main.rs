@@ -8,4 +8,5 @@
 
 mod bench;
 mod initramfs;
+mod inspect;
 mod pack;
